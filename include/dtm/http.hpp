@@ -9,10 +9,10 @@
 #include <dtm/http/api/api.hpp>
 #include <dtm/http/api/branch_reply.hpp>
 #include <dtm/http/api/head.hpp>
+#include <dtm/http/api/json_operations.hpp>
 #include <dtm/http/api/json_rpc_api.hpp>
 #include <dtm/http/api/lists.hpp>
 #include <dtm/http/api/metrics_text.hpp>
-#include <dtm/http/api/json_operations.hpp>
 #include <dtm/http/api/replies.hpp>
 #include <dtm/http/branches.hpp>
 #include <dtm/http/calls/branch_http_call.hpp>

@@ -681,25 +681,26 @@ struct AppliedEvent : engine::Event {
 };
 
 struct ActiveTransaction {
-  Transaction transaction;       ///< as advanced; durable unless `dirty`
-  std::size_t slot = 0;          ///< see ActiveTable
-  std::uint64_t generation = 0;  ///< a new one whenever it comes into memory; 0: it has left
-  bool dirty = false;            ///< changed since the last commit
-  bool redefined = false;        ///< its definition too
-  std::size_t new_steps = 0;     ///< or only these last steps of it
-  bool surely_new = false;       ///< not stored yet, and it was made sure that its gid is not taken
-  bool touched = false;          ///< something of it waits for release
-  bool rolled_back = false;      ///< that was decided; to be told once it is durable
-  Time stored_due{};             ///< the due time in the store's record
-  Time timer = kNever;           ///< when the machine wants to look again
-  Time armed = kNever;           ///< its time in Timers
+  Transaction transaction;              ///< as advanced; durable unless `dirty`
+  std::size_t slot = 0;                 ///< see ActiveTable
+  std::uint64_t generation = 0;         ///< a new one whenever it comes into memory; 0: it has left
+  bool dirty = false;                   ///< changed since the last commit
+  bool redefined = false;               ///< its definition too
+  std::size_t new_steps = 0;            ///< or only these last steps of it
+  bool surely_new = false;              ///< not stored yet, and its gid was found to be free
+  bool touched = false;                 ///< something of it waits for release
+  bool rolled_back = false;             ///< that was decided; to be told once it is durable
+  Time stored_due{};                    ///< the due time in the store's record
+  Time timer = kNever;                  ///< when the machine wants to look again
+  Time armed = kNever;                  ///< its time in Timers
   std::vector<std::size_t> held_calls;  ///< to be started once the record is durable
   std::vector<Waiter> waiters;
-  std::vector<Command> commands;     ///< obeyed before it was stored: again, if another one is
+  std::vector<Command>
+      commands;  ///< carried out before it was stored; repeated if a stored record takes its place
   std::vector<AppliedEvent> events;  ///< applied since the last commit
   std::size_t doubtful_events = 0;   ///< of them, those in a commit that may have become durable
-  std::size_t told_events = 0;       ///< of them, those whose commit has told the journal of them
-  std::size_t told_calls = 0;        ///< the same of `held_calls`
+  std::size_t journaled_events = 0;  ///< of them, those whose commit has told the journal of them
+  std::size_t journaled_calls = 0;   ///< the same of `held_calls`
   std::size_t bytes = 0;             ///< of the definition, for the memory limit
 
   /// Empty again, but for its slot and the memory of vectors of ordinary size.
@@ -732,7 +733,7 @@ struct ActiveTransaction {
   }
 };
 
-/// Nothing goes on with it until somebody submits it, retries it or repairs its record: it takes no room.
+/// It does not go on until somebody submits it, retries it or repairs its record; so it takes no room.
 inline bool WaitsForPeople(const ActiveTransaction& active) {
   const Transaction& transaction = active.transaction;
   return transaction.stuck || transaction.unreadable ||
@@ -863,8 +864,8 @@ class ActiveTable {
   }
 
  private:
-  /// True: no other thread has it, or will, and what they did with it is over. (Where the count alone is read, it may not
-  /// be over; the last of them has counted it down, and that is what counting it up and down is ordered after.)
+  /// True: no other thread has it or will get it, and what others did with it has happened before. (Reading the count does
+  /// not ensure that; counting up and down does, since it comes after the last count of the others.)
   static bool IsSoleOwner(const std::shared_ptr<const Definition>& definition) {
     if (definition.use_count() != 1) return false;
     std::shared_ptr<const Definition>(definition).reset();
@@ -1056,7 +1057,7 @@ inline bool ForgetWaits(Transaction& transaction) {
     waited = waited || branch.errors > 0 || branch.next_try != Time{};
     branch.errors = 0;
     branch.next_try = Time{};
-    branch.told_when = false;
+    branch.asked_when = false;
   }
   return waited;
 }
@@ -1077,9 +1078,10 @@ inline void ForgetPreviousRun(Transaction& transaction, const Context& context) 
     Branch& branch = transaction.branches[i];
     branch.in_flight = false;
     const Duration longest = new_code ? interval : RetryWait(transaction, i, interval);
-    branch.next_try = (std::min)(
-        branch.next_try,
-        context.now + (branch.told_when ? (std::max)(longest, Duration(kMaxRetryAfter)) : longest));
+    branch.next_try =
+        (std::min)(branch.next_try,
+                   context.now + (branch.asked_when ? (std::max)(longest, Duration(kMaxRetryAfter))
+                                                    : longest));
     branch.deadline = (std::max)(branch.deadline - ahead, Time{});
     branch.previous_deadline = branch.deadline;
   }
@@ -1099,7 +1101,7 @@ inline namespace v1 {
 namespace engine {
 
 /// The result of a branch as one sentence of at most kMaxReasonBytes.
-inline std::string DescribeAnswer(const Definition& definition, std::size_t index,
+inline std::string DescribeResult(const Definition& definition, std::size_t index,
                                   const Result& result) {
   const char* said = "failed";
   switch (result.kind) {
@@ -1136,7 +1138,7 @@ inline std::string ExplainBranch(const Transaction& transaction, std::size_t ind
         "called; it may still be running, for at most " + InWords(branch.deadline - now).substr(3);
   } else {
     text += "next try " + InWords(branch.next_try - now);
-    if (branch.told_when && branch.next_try > now) text += ", as it asked for (Retry-After)";
+    if (branch.asked_when && branch.next_try > now) text += ", as it asked for (Retry-After)";
   }
   text += " (" + std::to_string(branch.tries) + (branch.tries == 1 ? " try" : " tries");
   if (branch.errors > 0) text += ", " + std::to_string(branch.errors) + " errors in a row";
@@ -1253,7 +1255,7 @@ class News {
   /// it keeps failing.
   void Error(const Transaction& transaction, std::size_t row, const Result& result,
              std::uint32_t errors, Time now) {
-    const auto what = [&] { return engine::DescribeAnswer(*transaction.definition, row, result); };
+    const auto what = [&] { return engine::DescribeResult(*transaction.definition, row, result); };
     if (errors == 1) {
       Say(kFirstErrors, now, [&] { return Who(transaction) + ", first error: " + what(); });
     } else if (errors == kErrorsThatGoOn) {
@@ -1292,7 +1294,7 @@ class News {
                     Time now) {
     Say(kNobody, now, [&] {
       return Who(transaction) +
-             " waits: " + engine::DescribeAnswer(*transaction.definition, row, result);
+             " waits: " + engine::DescribeResult(*transaction.definition, row, result);
     });
   }
 
@@ -1389,7 +1391,7 @@ inline namespace v1 {
 /// What the next turn has to take up again, before anything new. Collect empties it.
 struct ToCollect {
   std::vector<std::pair<std::string, engine::EventKind>> readvance;  ///< gids, and why
-  std::vector<Submission> resubmit;  ///< met a stored record, which is in memory now
+  std::vector<Submission> resubmit;  ///< found a stored record, which is in memory now
   std::vector<Command> reissue;      ///< came before a commit had taken their transaction
   std::vector<std::shared_ptr<const Definition>> ended;  ///< see Mail
 };
@@ -1737,10 +1739,10 @@ class MachineParts {
       branch.finished = context_.now;
       branch.errors = 0;
       branch.next_try = Time{};
-      branch.told_when = false;
+      branch.asked_when = false;
       return true;
     }
-    t_.last_error = DescribeAnswer(def_, index, result);
+    t_.last_error = DescribeResult(def_, index, result);
     if (result.kind == Result::Kind::kNotSent && branch.tries > 0) --branch.tries;
     return true;
   }
@@ -1764,7 +1766,7 @@ class MachineParts {
       AlertIfItKeepsFailing(index);
     }
     const Duration asked = (std::min)(retry_after, Duration(kMaxRetryAfter));
-    branch.told_when = asked > wait;
+    branch.asked_when = asked > wait;
     wait = (std::max)(wait, asked);
     branch.next_try = wait == Duration(0) ? Time{} : context_.now + wait;
   }
@@ -2332,9 +2334,9 @@ class TurnState : public Answers {
     if (options.on_alert) context.alert_after = (std::max)(options.alert_retry_limit, 1U);
   }
 
-  /// Asks the machine; what must follow is kept in `active` until its record is durable. Returns why the event was
-  /// refused, or nothing. Without memory the stored record counts again, with what has happened since.
-  /// @throws std::bad_alloc  nothing was changed, also not `event`; or it is new, and the sweep refuses it.
+  /// Gives the event to the machine, and keeps the effects in `active` until the record is durable. Returns why the event
+  /// was refused, or nothing. Without memory the stored record takes its place, and the events since are applied again.
+  /// @throws std::bad_alloc  nothing was changed, not even `event`; or it is new, and the sweep refuses it.
   std::string Advance(ActiveTransaction& active, engine::Event&& event) {
     Transaction& transaction = active.transaction;
     MakeReady(active);
@@ -2355,14 +2357,14 @@ class TurnState : public Answers {
         transaction.branches[i].in_flight = out_[i] != 0;
       }
       active.events.push_back({std::move(event), nullptr, context.now});
-      // Of no record: the next commit finds a conflict, and the stored record takes the place of this one.
+      // A version that no record has: the next commit finds a conflict, and the stored record takes the place of this one.
       transaction.version |= std::uint64_t{1} << 63;
       if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
     }
     return std::move(effects.refused);
   }
 
-  /// Takes the memory that it may need to be advanced: after that Advance throws nothing, unless it is new.
+  /// Reserves the memory that Advance needs: after that it throws nothing, unless the transaction is new.
   void MakeReady(ActiveTransaction& active) {
     Touch(active);
     MakeRoom(active.events);
@@ -2370,7 +2372,7 @@ class TurnState : public Answers {
     out_.reserve(active.transaction.branches.size());
   }
 
-  /// Starts nothing without room: it leaves memory, and is loaded when there is.
+  /// Without room it starts no calls: it leaves memory, and is loaded when there is room.
   void AdvanceIfRoom(ActiveTransaction& active, engine::EventKind kind, bool has_room) {
     const bool may_call = std::exchange(context.may_call, context.may_call && has_room);
     try {
@@ -2397,14 +2399,14 @@ class TurnState : public Answers {
     active.waiters.push_back(std::move(waiter));
   }
 
-  /// While nothing is released: the time of those who wait for it must not be forgotten.
+  /// While nothing can be released, those who wait still need a timer for their deadlines.
   void ArmWaiters(ActiveTransaction& active) {
     for (Waiter& waiter : active.waiters) {
       LimitWait(active, waiter);
       ArmBefore(active, (std::max)(waiter.deadline, context.now + Duration(1)));
     }
   }
-  /// A failing store keeps nobody; those of a new one are refused with it.
+  /// Nobody waits long for a failing store. Waiters of a new transaction are refused with it.
   void LimitWait(const ActiveTransaction& active, Waiter& waiter) const {
     if (waiter.when != AnswerWhen::kStored || active.Fresh()) return;
     waiter.deadline = (std::min)(waiter.deadline, context.now + kLongestWaitForStore);
@@ -2421,7 +2423,7 @@ class TurnState : public Answers {
     if (event.alert) to_release.alerts.push_back(event.alert);
     if (event.stuck) news.Stuck(transaction, context.now);
     if (event.kind != engine::EventKind::kResult) return;
-    metrics.Answered(*transaction.definition, event.row, event.result);
+    metrics.GotResult(*transaction.definition, event.row, event.result);
     if (event.errors > 0) {
       news.Error(transaction, event.row, event.result, event.errors, context.now);
     } else if (event.result.no_handler) {
@@ -2436,8 +2438,8 @@ class TurnState : public Answers {
     active.armed = next;
   }
 
-  /// The one way out of memory. The loader finds again what has not ended, and, of what no commit has taken, the earlier
-  /// record that may be in the store. Those that wait for people are left alone.
+  /// The one way out of memory, besides DropAll. The loader finds again what has not ended, and the earlier record, if
+  /// there is one, of what no commit has taken. What waits for people is not loaded.
   void Remove(ActiveTransaction& active) {
     const Transaction& transaction = active.transaction;
     const bool as_stored = !active.dirty && !active.Fresh();
@@ -2449,7 +2451,7 @@ class TurnState : public Answers {
     Free(active);
   }
 
-  /// A new one turned out to be stored: that record takes its place, unless it has ended.
+  /// The gid of a new transaction turned out to be stored: that record takes its place, unless it has ended.
   /// @throws std::bad_alloc  nothing was changed.
   void Replace(ActiveTransaction& fresh, Transaction&& stored) {
     const bool goes_on = !IsFinal(stored.status) && MayDrive(stored);
@@ -2481,7 +2483,7 @@ class TurnState : public Answers {
     loader.Restart();
   }
 
-  /// It is ours, or becomes ours with the next write: nothing of what is prepared is out.
+  /// This coordinator owns it, or will with its next write: a prepared one has no calls in flight anywhere.
   bool MayDrive(const Transaction& stored) const {
     return stored.owner == store.Owner() || stored.status == Status::kPrepared;
   }
@@ -2532,9 +2534,9 @@ class TurnState : public Answers {
     Transaction& transaction = active.transaction;
     const bool was_stuck = transaction.stuck;
     const Status before = transaction.status;
-    const bool answer = event.kind == engine::EventKind::kResult;
+    const bool has_result = event.kind == engine::EventKind::kResult;
     const std::size_t row = event.row;
-    const std::uint32_t errors = answer ? ErrorsOf(transaction, row) : 0;
+    const std::uint32_t errors = has_result ? ErrorsOf(transaction, row) : 0;
     const bool earlier_run = !active.Fresh() && transaction.updated < context.started;
     if (active.held_calls.empty()) effects.calls.swap(active.held_calls);  // its memory
     try {
@@ -2544,9 +2546,9 @@ class TurnState : public Answers {
       transaction.stuck = true;
       transaction.due = kNever;
       transaction.last_error = error.what();
-      effects.changed = true;  // or it would be believed to be stored
+      effects.changed = true;  // or the record would count as stored
     }
-    const std::uint32_t errors_now = answer ? ErrorsOf(transaction, row) : 0;
+    const std::uint32_t errors_now = has_result ? ErrorsOf(transaction, row) : 0;
     const std::uint32_t new_errors = errors_now > errors ? errors_now : 0;
     const bool stuck = transaction.stuck && !was_stuck;
     std::shared_ptr<const Alert> alert;
@@ -2556,10 +2558,10 @@ class TurnState : public Answers {
     } else {
       active.held_calls.insert(active.held_calls.end(), effects.calls.begin(), effects.calls.end());
     }
-    // Nothing below can fail. What nobody else knows of loses no compare-and-set: it is kept for what it tells.
+    // Nothing below can fail. The events of a new transaction are not applied again, so they are kept only for what they tell.
     const bool rolled_back = BeganToFail(before, transaction.status);
     if (rolled_back) active.rolled_back = true;
-    if (!active.Fresh() || alert || answer || stuck || options.journal) {
+    if (!active.Fresh() || alert || has_result || stuck || options.journal) {
       active.events.push_back({std::move(event), std::move(alert), context.now, effects.changed,
                                effects.changed && earlier_run, rolled_back, stuck,
                                IsFinal(transaction.status) && !IsFinal(before), new_errors});
@@ -2577,10 +2579,10 @@ class TurnState : public Answers {
     news.NobodyToCall(transaction, event.row, event.result, context.now);
     if (!options.on_alert) return;
     to_release.alerts.push_back(AlertOf(
-        transaction, event.row, engine::DescribeAnswer(definition, event.row, event.result)));
+        transaction, event.row, engine::DescribeResult(definition, event.row, event.result)));
   }
 
-  /// What is large is freed at once: until somebody frees `ended`, no limit counts it.
+  /// A large definition is freed at once, since no limit counts what waits in `ended`.
   void Free(ActiveTransaction& active) {
     timers.Move(active, active.armed, kNever);
     const bool keep = active.bytes <= kSmallBytes && to_collect.ended.size() < MostEnded(options);
@@ -2693,7 +2695,7 @@ inline std::exception_ptr StoreFailing(const TurnState& state, const std::string
 
 // ---- dtm/coordinator/loop/commands.hpp ---------------------------------------------------------
 
-/// What somebody asks of a transaction that exists: cancel, stop, retry, register a branch, end, explain.
+/// Commands on transactions that exist: cancel, force stop, retry, register a branch, finish, explain.
 /// Needs: std, engine, store. Threads: the thread that drives the loop.
 /// Protocol: §2.2, §2.3, §2.4 (registration), §4.5 (the end of a workflow).
 
@@ -2714,7 +2716,7 @@ class Commands {
       }
     } catch (const std::bad_alloc&) {
       throw;
-    } catch (...) {  // a store of the program's may throw anything
+    } catch (...) {  // a store that the program supplies may throw anything
       command.waiter.Refuse(std::current_exception());
     }
   }
@@ -2760,11 +2762,11 @@ class Commands {
       }
     }
     if (!active->Fresh()) return state_.AddWaiter(*active, std::move(command.waiter));
-    // It may lose its gid to a stored record; then the command is for that.
+    // The gid may turn out to be stored already; the command is then for the stored record.
     active->commands.push_back(std::move(command));
   }
 
-  /// Begins as dtm's clients know it.
+  /// The text begins with what dtm's clients look for.
   static std::string Refusal(const Command& command, const Transaction& transaction,
                              const std::string& why) {
     const std::string status = Name(transaction.status);
@@ -2786,7 +2788,7 @@ class Commands {
     throw EndedError(Refusal(command, transaction, "it has already ended as " + status));
   }
 
-  /// Who registers or finishes believes that it was there: that is no mistake in what is asked.
+  /// To register or to finish assumes that the transaction exists; that it does not is a conflict, and no bad input.
   [[noreturn]] static void RefuseUnknown(const Command& command) {
     switch (command.kind) {
       case Command::Kind::kAddBranch: throw RejectedError(NotPrepared(command.gid));
@@ -2816,10 +2818,10 @@ class Commands {
     return "no trans with gid: " + gid + " status: prepared found FAILURE";
   }
 
-  /// A branch that is registered while the transaction is prepared. The same again is accepted.
+  /// Registers a branch, while the transaction is prepared. The same branch again is accepted.
   std::string AddBranch(ActiveTransaction& active, const Command& command) {
     const Definition& definition = *active.transaction.definition;
-    if (active.Fresh()) return "it is not stored yet";  // and the command comes again
+    if (active.Fresh()) return "it is not stored yet";  // and the command is issued again
     if (active.transaction.unreadable) return active.transaction.last_error;
     if (!RegistersSteps(definition.type)) {
       return std::string("no branches are registered with a ") + Name(definition.type);
@@ -2845,7 +2847,8 @@ class Commands {
     return state_.Advance(active, {engine::EventKind::kBranchAdded, row, {}});
   }
 
-  /// What waits for a time, the earliest first. Stuck ones and prepared ones wait for somebody.
+  /// Transactions that wait for a time, the earliest first. Those that are stuck or prepared wait for somebody, and are
+  /// left out.
   void ListWaiting(Command& command) {
     std::vector<std::string>& gids = *command.listed;
     const Time last = kNever - Duration(1);
@@ -3423,7 +3426,7 @@ class CollectStage {
 
 // ---- dtm/coordinator/loop/conflicts.hpp --------------------------------------------------------
 
-/// What a commit left out, since the store holds something else: the stored record counts.
+/// What a commit left out, since the store holds another version: the stored record wins.
 /// Needs: std, engine, store. Threads: the thread that drives the loop.
 
 namespace dtm {
@@ -3433,7 +3436,7 @@ class Conflicts {
  public:
   explicit Conflicts(TurnState& state) : state_(state) {}
 
-  /// A submission of a gid that is stored but was not in memory: the same again, or another.
+  /// A new transaction whose gid is stored already: the same submission again, or other content.
   void OnGidExists(ActiveTransaction& active) {
     std::optional<Transaction> stored;
     try {
@@ -3458,7 +3461,7 @@ class Conflicts {
         return;
       }
       for (Waiter& waiter : waiters) waiter.Refuse(TurnState::Rejected(resubmission.refused));
-    } catch (const std::bad_alloc&) {  // who is not answered yet is told that it is in doubt
+    } catch (const std::bad_alloc&) {  // those without an answer are told that it is in doubt
       const ActiveTransaction* still = state_.table.Find(definition->gid);
       if (still == &active && active.Fresh()) state_.RemoveFresh(active);
     }
@@ -3489,13 +3492,13 @@ class Conflicts {
     state_.to_collect.resubmit.swap(returned);
   }
 
-  /// The stored record is not the one this change was made from: the stored one counts. What was
-  /// held back is dropped; calls that really are out stay out.
+  /// The stored record is not the one that this change was made from, so it takes the place of ours. Calls that were held
+  /// back are dropped; calls that have left stay in flight.
   void OnConflict(ActiveTransaction& active) {
     for (const std::size_t call : active.held_calls)
       active.transaction.branches[call].in_flight = false;
     active.held_calls.clear();
-    active.told_events = active.told_calls = 0;
+    active.journaled_events = active.journaled_calls = 0;
     std::optional<Transaction> stored = state_.store.Load(active.transaction.definition->gid);
     if (!stored) {
       state_.news.Vanished(active.transaction, state_.context.now);
@@ -3526,7 +3529,7 @@ class Conflicts {
     active.rolled_back = false;
     active.transaction = std::move(*stored);
     active.stored_due = active.transaction.due;
-    state_.Untouch(active);  // nothing of it leaves before it was stepped again
+    state_.Untouch(active);  // nothing of it is released before it was advanced again
   }
 
   /// Another coordinator has taken it over. Its change may have been made before that, in a commit that was in doubt.
@@ -3539,9 +3542,8 @@ class Conflicts {
     }
   }
 
-  /// What happened since the stored record was written happens again, on top of it: answers that
-  /// came (their calls count as out until then) and commands. A commit in doubt that did become
-  /// durable holds the first of them already.
+  /// The events since the stored record are applied again, on top of it: results (their calls count as in flight until
+  /// then) and commands. If a commit in doubt did become durable, the record has the first of them already.
   void KeepEvents(ActiveTransaction& active, Transaction& stored) {
     const bool ours =
         active.doubtful_events > 0 && stored.version == active.transaction.version + 1;
@@ -3557,8 +3559,9 @@ class Conflicts {
     active.events.erase(std::remove_if(active.events.begin(), active.events.end(), look),
                         active.events.end());
     for (const engine::Event& event : active.events) {
-      const bool answer = event.kind == EventKind::kResult && event.row < stored.branches.size();
-      if (answer) stored.branches[event.row].in_flight = true;
+      const bool has_result =
+          event.kind == EventKind::kResult && event.row < stored.branches.size();
+      if (has_result) stored.branches[event.row].in_flight = true;
     }
   }
 
@@ -3828,11 +3831,11 @@ class JournalEntries {
   JournalEntries(const ActiveTransaction& active, Time now, std::vector<JournalEntry>& entries)
       : transaction_(active.transaction), entries_(entries) {
     entries.clear();
-    for (std::size_t i = active.told_events; i < active.events.size(); ++i) {
+    for (std::size_t i = active.journaled_events; i < active.events.size(); ++i) {
       if (active.events[i].changed) AddEvent(active.events[i]);
     }
     if (!IsFinal(transaction_.status)) {
-      for (std::size_t i = active.told_calls; i < active.held_calls.size(); ++i) {
+      for (std::size_t i = active.journaled_calls; i < active.held_calls.size(); ++i) {
         Add(now, JournalKind::kStarted, active.held_calls[i]);
       }
     }
@@ -4025,7 +4028,7 @@ class CommitStage {
     return true;
   }
 
-  /// Drops the batch. What came with it is refused, all else stays and is tried again.
+  /// Drops the batch. Submissions in it are refused; everything else is kept, and tried again.
   void Failed(const std::string& problem, bool in_doubt) {
     state_.store.Rollback();
     const std::size_t ran = in_commit_work_.Ran();
@@ -4042,10 +4045,10 @@ class CommitStage {
         if (active->Fresh()) state_.to_commit.in_doubt.insert(active->transaction.definition->gid);
       }
     }
-    for (std::size_t i = 0;
-         i < state_.to_commit.dirty.size();) {  // nothing new goes on without its client
-      state_.to_commit.dirty[i]->Fresh() ? RefuseFresh(state_, *state_.to_commit.dirty[i], problem)
-                                         : (void)++i;
+    // No new transaction goes on when its submitter was refused.
+    for (std::size_t i = 0; i < state_.to_commit.dirty.size();) {
+      ActiveTransaction& active = *state_.to_commit.dirty[i];
+      active.Fresh() ? RefuseFresh(state_, active, problem) : (void)++i;
     }
     for (Submission& submission : std::exchange(state_.to_collect.resubmit, {})) {
       submission.waiter.Refuse(NotTaken(state_, submission.definition->gid, problem));
@@ -4053,8 +4056,9 @@ class CommitStage {
     for (ActiveTransaction* active : state_.to_release.touched) state_.ArmWaiters(*active);
   }
 
-  /// Others have taken over what was ours. What is new was not stored, and is refused; who waits is told what is stored.
-  /// Nothing that follows from a turn that others did not see may leave: all is dropped, and the store is joined anew.
+  /// Other coordinators have taken over what this one owned. New transactions were not stored, and are refused; those who
+  /// wait are told the stored status. Nothing that was decided since may leave, so memory is emptied and the store is
+  /// recovered.
   void LoseAll(const std::string& problem) {
     state_.store.Rollback();
     in_commit_work_.Failed(problem, false);
@@ -4070,7 +4074,7 @@ class CommitStage {
     retention_.Failed(state_.context.now);
   }
 
-  /// The turn was broken off: what ran in its batch is undone before the next one takes what has arrived since.
+  /// An exception ended the turn: undoes what ran in its batch, before the next turn takes what has arrived since.
   void BreakOff() noexcept {
     state_.store.Rollback();
     in_commit_work_.Undo();
@@ -4079,8 +4083,7 @@ class CommitStage {
   Time NextRetention() const { return retention_.NextTime(); }
 
  private:
-  /// A work that breaks the batch harms nobody but itself: all else is written without works, and then each
-  /// of them in a commit of its own.
+  /// If a work breaks the batch, everything else is written without works, and then each work gets a commit of its own.
   void WriteWithWorks(bool expire) {
     try {
       Write(expire, retry_alone_ > 0 ? 0 : InCommitWork::kPerTurn);
@@ -4125,7 +4128,7 @@ class CommitStage {
   void Write(bool expire, std::size_t works) {
     Store& store = state_.store;
     if (!state_.health.Good() || state_.health.WaitsForLock()) {
-      // What was decided before leaves late, and may run that much longer.
+      // Calls that were decided on before leave late, so their deadlines are later too.
       for (ActiveTransaction* active : state_.to_commit.dirty) {
         engine::MoveDeadlines(active->transaction, active->held_calls, state_.context);
       }
@@ -4160,7 +4163,7 @@ class CommitStage {
     store.Commit();
   }
 
-  /// What ran inside this batch belongs to the record it was run for.
+  /// What ran inside this batch was for these records: if one was changed meanwhile, the batch is lost.
   void CheckAllApplied() const {
     for (const Change& change : changes_) {
       if (!change.applied && change.transaction->version > 0) {
@@ -4169,7 +4172,8 @@ class CommitStage {
     }
   }
 
-  /// Returns why a stored record that counts could not be read, or nothing.
+  /// Marks as stored what the commit took, and settles the conflicts. Returns why a stored record could not be read, or
+  /// nothing.
   std::string Written() {
     std::string unread;
     if (journals_.size() > kJournalsKept) journals_ = {};
@@ -4186,8 +4190,8 @@ class CommitStage {
         active.redefined = false;
         active.new_steps = 0;
         active.doubtful_events = 0;
-        active.told_events = active.events.size();
-        active.told_calls = active.held_calls.size();
+        active.journaled_events = active.events.size();
+        active.journaled_calls = active.held_calls.size();
         for (Command& command : active.commands) {
           TurnState::Protected([&] { state_.AddWaiter(active, std::move(command.waiter)); });
         }
@@ -4208,8 +4212,9 @@ class CommitStage {
   Retention retention_;
   std::vector<Change> changes_;
   static constexpr std::size_t kJournalsKept = 1024;
-  std::vector<std::vector<JournalEntry>> journals_;  // of the changes; a member for its memory
-  std::vector<ActiveTransaction*> written_;          // a member for its memory
+  std::vector<std::vector<JournalEntry>>
+      journals_;  // one for each change; a member, so that its memory is used again
+  std::vector<ActiveTransaction*> written_;  // a member for its memory
   InCommitWork in_commit_work_;
   std::size_t retry_alone_ =
       0;  // works that get a commit of their own, since a batch with them was lost
@@ -4382,17 +4387,17 @@ class ReleaseStage {
       const bool grows =
           !active.events.empty() && active.events.back().kind == engine::EventKind::kBranchAdded;
       active.events.clear();
-      active.told_events = active.told_calls = 0;
+      active.journaled_events = active.journaled_calls = 0;
       AnswerWaiters(active);
       ArmTimerOrLeave(active, grows);
-      if (!active.held_calls.empty()) state_.Touch(active);  // until it is ours again
+      if (!active.held_calls.empty()) state_.Touch(active);  // until this coordinator owns it again
     });
     if (!state_.to_release.alerts.empty())
       alerts_.Tell(std::exchange(state_.to_release.alerts, {}));
   }
 
  private:
-  /// What is dirty again met a conflict that is not settled; it waits for the next commit.
+  /// A transaction that is dirty again has a conflict that is not settled yet; it waits for the next commit.
   void KeepUnsettled() {
     const auto settled =
         std::stable_partition(released_.begin(), released_.end(),
@@ -4412,7 +4417,7 @@ class ReleaseStage {
   void TakeCalls(ActiveTransaction& active) {
     const Transaction& transaction = active.transaction;
     if (!IsFinal(transaction.status)) {
-      // Or some would be taken and still be held when no memory is left for the others.
+      // First, or some calls would be both taken and held when there is no memory for the others.
       for (auto* calls : {&local_calls_, &url_calls_}) {
         const std::size_t needed = calls->size() + active.held_calls.size();
         if (needed > calls->capacity()) calls->reserve(2 * needed);
@@ -4437,7 +4442,8 @@ class ReleaseStage {
     urls_.Call(std::exchange(url_calls_, {}), results_);
   }
 
-  /// The deadlines that are stored hold also after a commit that took long; the next ones allow for another.
+  /// The stored deadlines hold even if the commit took long, so the calls are told how late they are. The next deadlines
+  /// allow for as long a commit.
   void TellLateness() {
     const Duration late = clock_.Now() - state_.context.now;
     const Duration beyond = (std::max)(late - state_.context.lateness, Duration(0));
@@ -4462,13 +4468,13 @@ class ReleaseStage {
                          active.waiters.end());
   }
 
-  /// It could go on but was not allowed to; a timer it may have is for its timeout.
+  /// It is due, but was not allowed to start calls; its timer, if it has one, is for its timeout.
   bool HeldBack(const ActiveTransaction& active) const {
     return active.transaction.due <= state_.context.now;
   }
 
-  /// `grows`: a step was just registered. More may follow soon, and to load all of them for each would take longer and
-  /// longer; so it stays for a moment.
+  /// `grows`: a step was just registered. More may follow soon, and to load all of them again for each would take longer
+  /// and longer; so it stays in memory for a moment.
   void ArmTimerOrLeave(ActiveTransaction& active, bool grows) {
     const Transaction& transaction = active.transaction;
     if (IsFinal(transaction.status)) return state_.Remove(active);
@@ -4898,7 +4904,7 @@ class UrlCallers final : public BranchCaller {
       lock.unlock();
       const Time next = drive();
       lock.lock();
-      if (!one.result) clock.Wait(one.answered, lock, (std::min)(next, clock.Now() + kLook));
+      if (!one.result) clock.Wait(one.arrived, lock, (std::min)(next, clock.Now() + kLook));
     }
     return one.result ? std::move(*one.result) : Result::Error("the coordinator was stopped");
   }
@@ -4924,13 +4930,13 @@ class UrlCallers final : public BranchCaller {
   static constexpr Duration kLook = std::chrono::milliseconds(20);
 
   struct One : BranchResults {
-    void Done(BranchCall, Result answer) override {
+    void Done(BranchCall, Result told) override {
       const std::lock_guard<std::mutex> lock(mutex);
-      result = std::move(answer);
-      answered.notify_all();
+      result = std::move(told);
+      arrived.notify_all();
     }
     std::mutex mutex;
-    std::condition_variable answered;
+    std::condition_variable arrived;
     std::optional<Result> result;
   };
 
@@ -4997,6 +5003,7 @@ class Driver {
     urls.Use(std::move(caller));
   }
 
+  /// See Coordinator::Start.
   void Start() {
     CheckNotLoop();
     const std::lock_guard<std::mutex> lock(drive_mutex_);
@@ -5048,7 +5055,7 @@ class Driver {
   /// @throws LogicError  called by the loop itself, which would wait for itself.
   TransResult WaitFor(callable::Ref<void(AnswerCallback)> ask) {
     CheckNotLoop();
-    // Not a condition variable: whoever wakes up with its mutex makes a system call to let it go.
+    // Not a condition variable: to wake up with its mutex costs a further system call, to unlock it.
     // Shared, so that the answer, which may be an exception, lives as long as the callback.
     const auto promise = std::make_shared<std::promise<Answer>>();
     const std::shared_future<Answer> answer = promise->get_future().share();
@@ -5057,7 +5064,7 @@ class Driver {
       Answers::Fulfil(*promise, reply);
       if (driving) inbox.Interrupt();
     });
-    inbox.EndBurst();  // or nobody would wake for it
+    inbox.EndBurst();  // or the loop would not be woken for it
     const auto answered = [&answer] {
       return answer.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
     };
@@ -5083,7 +5090,7 @@ class Driver {
     return result;
   }
 
-  /// See Coordinator::Stop. From here on no function begins; the loop refuses the calls that wait when it knows.
+  /// See Coordinator::Stop. From here on no function begins; the next turn refuses the calls that wait.
   bool Stop(Time until) {
     CheckNotLoop();
     const std::lock_guard<std::mutex> one_at_a_time(stop_mutex_);
@@ -5100,7 +5107,7 @@ class Driver {
     if (threaded_) {
       quit_ = true;
       inbox.Interrupt();
-      if (thread_.joinable()) thread_.join();  // an earlier Stop may have failed behind it
+      if (thread_.joinable()) thread_.join();  // an earlier Stop may have come this far and failed
       if (check_thread_.joinable()) check_thread_.join();
     }
     urls.Stop();
@@ -5108,7 +5115,7 @@ class Driver {
     workflows.Stop();
     const std::lock_guard<std::mutex> lock(drive_mutex_);  // others may wait, and drive
     loop_thread_ = std::this_thread::get_id();
-    TurnOnce();  // what was answered at the last moment
+    TurnOnce();  // results that came at the last moment
     loop_.AnswerAll();
     loop_thread_ = std::thread::id();
     stopped_ = true;
@@ -5202,7 +5209,7 @@ class Driver {
         workflows.RefuseWaiting();
       }
       loop_.Turn();
-    } catch (...) {  // out of memory, or a mistake of ours: go on
+    } catch (...) {  // out of memory, or a bug: go on
       LogFailure(options, "a turn of the coordinator failed: ");
     }
     if (stopping_) {
@@ -5248,11 +5255,10 @@ class Driver {
   std::atomic<bool> threaded_{false};
   std::atomic<bool> resumes_{false};  // a workflow is registered
   std::atomic<bool> stopping_{false}, stop_noticed_{false};
-  std::atomic<bool> quit_{false}, stopped_{false};
+  std::atomic<bool> quit_{false}, stopped_{false}, quiet_{false};
   std::mutex stop_mutex_;
   std::mutex quiet_mutex_;
   std::condition_variable quiet_changed_;
-  std::atomic<bool> quiet_{false};
 };
 
 }  // namespace v1
@@ -7628,7 +7634,7 @@ void Metrics::Ended(const Transaction& transaction) {
     ++snapshot_.ended[{type, transaction.status}];
     snapshot_.durations[type].Add(transaction.finished - transaction.created);
   }
-void Metrics::Answered(const Definition& definition, std::size_t row, const Result& result) {
+void Metrics::GotResult(const Definition& definition, std::size_t row, const Result& result) {
     const bool ok = result.kind == Result::Kind::kSuccess;
     const std::size_t slot = 2 * row + (ok ? 1 : 0);
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -8826,7 +8832,7 @@ void EncodeState(const Transaction& transaction, std::string& out) {
     writer.Byte(static_cast<std::uint8_t>(
         static_cast<unsigned>(branch.status) | (branch.tries > 0 ? 4u : 0u) |
         (branch.errors > 0 ? 8u : 0u) | (next_try ? 16u : 0u) | (deadline ? 32u : 0u) |
-        (finished ? 64u : 0u) | (branch.told_when ? 128u : 0u)));
+        (finished ? 64u : 0u) | (branch.asked_when ? 128u : 0u)));
     if (branch.tries > 0) writer.Number(branch.tries);
     if (branch.errors > 0) writer.Number(branch.errors);
     if (next_try) writer.Number(Micros(branch.next_try));
@@ -8857,7 +8863,7 @@ void DecodeState(std::string_view bytes, Transaction& transaction) {
     if ((bits & 8u) != 0) branch.errors = static_cast<std::uint32_t>(reader.Number());
     if ((bits & 16u) != 0) branch.next_try = FromMicros(reader.Number());
     if ((bits & 32u) != 0) branch.deadline = FromMicros(reader.Number());
-    branch.told_when = (bits & 128u) != 0;
+    branch.asked_when = (bits & 128u) != 0;
     if ((bits & 64u) != 0) branch.finished = FromMicrosAfter(created, reader.Number());
   }
   transaction.result = (flags & kResult) != 0 ? reader.Text() : std::string();
@@ -9260,10 +9266,10 @@ Writer::Writer(std::unique_ptr<sql::Database> configured) : owned(std::move(conf
         steps(db, kSelectSteps),
         update(db, UpdateSet("")),
         update_due(db, UpdateSet(", due = ?6")),
-        update_told(db, UpdateSet(kAppend)),
-        update_due_told(db, UpdateSet(std::string(", due = ?6") + kAppend)),
+        update_with_entries(db, UpdateSet(kAppend)),
+        update_due_with_entries(db, UpdateSet(std::string(", due = ?6") + kAppend)),
         journal(db, std::string(kSelectJournal) + "WHERE id = ?1"),
-        clear_told(db, "UPDATE dtm_trans SET journal = NULL WHERE id = ?1"),
+        clear_entries(db, "UPDATE dtm_trans SET journal = NULL WHERE id = ?1"),
         put_journal(db, "INSERT OR REPLACE INTO dtm_journal (trans, entries) VALUES (?1, ?2)"),
         remove_journal(db, "DELETE FROM dtm_journal WHERE trans = ?1"),
         // Not as (due, id) > (?1, ?2): SQLite would walk all that are due at the moment ?1 again.
@@ -9358,9 +9364,9 @@ bool Writer::Insert(const Change& change, const std::string& state) {
     insert.Bind(5, Stored(transaction.finished));
     BindDue(insert, 6, transaction);
     big ? insert.BindNull(7) : insert.BindBlob(7, encoded);
-    told.clear();
-    if (change.journal != nullptr) codec::EncodeJournal(*change.journal, told);
-    told.empty() ? insert.BindNull(9) : insert.BindBlob(9, told);
+    entries_bytes.clear();
+    if (change.journal != nullptr) codec::EncodeJournal(*change.journal, entries_bytes);
+    entries_bytes.empty() ? insert.BindNull(9) : insert.BindBlob(9, entries_bytes);
     insert.BindBlob(8, state).Step();
     if (db.Changes() == 0) return false;
     transaction.id = db.LastRow();
@@ -9373,12 +9379,12 @@ bool Writer::Insert(const Change& change, const std::string& state) {
 bool Writer::Update(const Change& change, const std::string& state) {
     const Transaction& transaction = *change.transaction;
     const bool due_changed = change.due_changed || IsFinal(transaction.status);
-    told.clear();
-    if (change.journal != nullptr) codec::EncodeJournal(*change.journal, told);
-    sql::Statement& write = told.empty()  ? (due_changed ? update_due : update)
-                            : due_changed ? update_due_told
-                                          : update_told;
-    if (!told.empty()) write.BindBlob(8, told);
+    entries_bytes.clear();
+    if (change.journal != nullptr) codec::EncodeJournal(*change.journal, entries_bytes);
+    sql::Statement& write = entries_bytes.empty() ? (due_changed ? update_due : update)
+                            : due_changed         ? update_due_with_entries
+                                                  : update_with_entries;
+    if (!entries_bytes.empty()) write.BindBlob(8, entries_bytes);
     write.Bind(1, transaction.id);
     write.Bind(2, static_cast<std::int64_t>(transaction.version));
     write.Bind(3, static_cast<std::int64_t>(transaction.status));
@@ -9404,10 +9410,10 @@ void Writer::MoveJournal(std::int64_t row) {
       if (!journal.Bind(1, row).Step() || journal.IsNull(1)) return;
       entries = ReadJournal(journal);
     }
-    told.clear();
-    codec::EncodeJournal(entries, told);
-    put_journal.Bind(1, row).BindBlob(2, told).Step();
-    clear_told.Bind(1, row).Step();
+    entries_bytes.clear();
+    codec::EncodeJournal(entries, entries_bytes);
+    put_journal.Bind(1, row).BindBlob(2, entries_bytes).Step();
+    clear_entries.Bind(1, row).Step();
   }
 void Writer::AddSteps(const Transaction& transaction, std::size_t count) {
     const std::vector<Step>& all = transaction.definition->steps;
@@ -10131,5 +10137,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_9ed0e791aecf(Here) {}
+void dtm_cpp_of_version_0_1_0_c509bee1535a(Here) {}
 }}}

@@ -622,25 +622,26 @@ struct AppliedEvent : engine::Event {
 };
 
 struct ActiveTransaction {
-  Transaction transaction;       ///< as advanced; durable unless `dirty`
-  std::size_t slot = 0;          ///< see ActiveTable
-  std::uint64_t generation = 0;  ///< a new one whenever it comes into memory; 0: it has left
-  bool dirty = false;            ///< changed since the last commit
-  bool redefined = false;        ///< its definition too
-  std::size_t new_steps = 0;     ///< or only these last steps of it
-  bool surely_new = false;       ///< not stored yet, and it was made sure that its gid is not taken
-  bool touched = false;          ///< something of it waits for release
-  bool rolled_back = false;      ///< that was decided; to be told once it is durable
-  Time stored_due{};             ///< the due time in the store's record
-  Time timer = kNever;           ///< when the machine wants to look again
-  Time armed = kNever;           ///< its time in Timers
+  Transaction transaction;              ///< as advanced; durable unless `dirty`
+  std::size_t slot = 0;                 ///< see ActiveTable
+  std::uint64_t generation = 0;         ///< a new one whenever it comes into memory; 0: it has left
+  bool dirty = false;                   ///< changed since the last commit
+  bool redefined = false;               ///< its definition too
+  std::size_t new_steps = 0;            ///< or only these last steps of it
+  bool surely_new = false;              ///< not stored yet, and its gid was found to be free
+  bool touched = false;                 ///< something of it waits for release
+  bool rolled_back = false;             ///< that was decided; to be told once it is durable
+  Time stored_due{};                    ///< the due time in the store's record
+  Time timer = kNever;                  ///< when the machine wants to look again
+  Time armed = kNever;                  ///< its time in Timers
   std::vector<std::size_t> held_calls;  ///< to be started once the record is durable
   std::vector<Waiter> waiters;
-  std::vector<Command> commands;     ///< obeyed before it was stored: again, if another one is
+  std::vector<Command>
+      commands;  ///< carried out before it was stored; repeated if a stored record takes its place
   std::vector<AppliedEvent> events;  ///< applied since the last commit
   std::size_t doubtful_events = 0;   ///< of them, those in a commit that may have become durable
-  std::size_t told_events = 0;       ///< of them, those whose commit has told the journal of them
-  std::size_t told_calls = 0;        ///< the same of `held_calls`
+  std::size_t journaled_events = 0;  ///< of them, those whose commit has told the journal of them
+  std::size_t journaled_calls = 0;   ///< the same of `held_calls`
   std::size_t bytes = 0;             ///< of the definition, for the memory limit
 
   /// Empty again, but for its slot and the memory of vectors of ordinary size.
@@ -673,7 +674,7 @@ struct ActiveTransaction {
   }
 };
 
-/// Nothing goes on with it until somebody submits it, retries it or repairs its record: it takes no room.
+/// It does not go on until somebody submits it, retries it or repairs its record; so it takes no room.
 inline bool WaitsForPeople(const ActiveTransaction& active) {
   const Transaction& transaction = active.transaction;
   return transaction.stuck || transaction.unreadable ||
@@ -804,8 +805,8 @@ class ActiveTable {
   }
 
  private:
-  /// True: no other thread has it, or will, and what they did with it is over. (Where the count alone is read, it may not
-  /// be over; the last of them has counted it down, and that is what counting it up and down is ordered after.)
+  /// True: no other thread has it or will get it, and what others did with it has happened before. (Reading the count does
+  /// not ensure that; counting up and down does, since it comes after the last count of the others.)
   static bool IsSoleOwner(const std::shared_ptr<const Definition>& definition) {
     if (definition.use_count() != 1) return false;
     std::shared_ptr<const Definition>(definition).reset();
@@ -997,7 +998,7 @@ inline bool ForgetWaits(Transaction& transaction) {
     waited = waited || branch.errors > 0 || branch.next_try != Time{};
     branch.errors = 0;
     branch.next_try = Time{};
-    branch.told_when = false;
+    branch.asked_when = false;
   }
   return waited;
 }
@@ -1018,9 +1019,10 @@ inline void ForgetPreviousRun(Transaction& transaction, const Context& context) 
     Branch& branch = transaction.branches[i];
     branch.in_flight = false;
     const Duration longest = new_code ? interval : RetryWait(transaction, i, interval);
-    branch.next_try = (std::min)(
-        branch.next_try,
-        context.now + (branch.told_when ? (std::max)(longest, Duration(kMaxRetryAfter)) : longest));
+    branch.next_try =
+        (std::min)(branch.next_try,
+                   context.now + (branch.asked_when ? (std::max)(longest, Duration(kMaxRetryAfter))
+                                                    : longest));
     branch.deadline = (std::max)(branch.deadline - ahead, Time{});
     branch.previous_deadline = branch.deadline;
   }
@@ -1040,7 +1042,7 @@ inline namespace v1 {
 namespace engine {
 
 /// The result of a branch as one sentence of at most kMaxReasonBytes.
-inline std::string DescribeAnswer(const Definition& definition, std::size_t index,
+inline std::string DescribeResult(const Definition& definition, std::size_t index,
                                   const Result& result) {
   const char* said = "failed";
   switch (result.kind) {
@@ -1077,7 +1079,7 @@ inline std::string ExplainBranch(const Transaction& transaction, std::size_t ind
         "called; it may still be running, for at most " + InWords(branch.deadline - now).substr(3);
   } else {
     text += "next try " + InWords(branch.next_try - now);
-    if (branch.told_when && branch.next_try > now) text += ", as it asked for (Retry-After)";
+    if (branch.asked_when && branch.next_try > now) text += ", as it asked for (Retry-After)";
   }
   text += " (" + std::to_string(branch.tries) + (branch.tries == 1 ? " try" : " tries");
   if (branch.errors > 0) text += ", " + std::to_string(branch.errors) + " errors in a row";
@@ -1194,7 +1196,7 @@ class News {
   /// it keeps failing.
   void Error(const Transaction& transaction, std::size_t row, const Result& result,
              std::uint32_t errors, Time now) {
-    const auto what = [&] { return engine::DescribeAnswer(*transaction.definition, row, result); };
+    const auto what = [&] { return engine::DescribeResult(*transaction.definition, row, result); };
     if (errors == 1) {
       Say(kFirstErrors, now, [&] { return Who(transaction) + ", first error: " + what(); });
     } else if (errors == kErrorsThatGoOn) {
@@ -1233,7 +1235,7 @@ class News {
                     Time now) {
     Say(kNobody, now, [&] {
       return Who(transaction) +
-             " waits: " + engine::DescribeAnswer(*transaction.definition, row, result);
+             " waits: " + engine::DescribeResult(*transaction.definition, row, result);
     });
   }
 
@@ -1330,7 +1332,7 @@ inline namespace v1 {
 /// What the next turn has to take up again, before anything new. Collect empties it.
 struct ToCollect {
   std::vector<std::pair<std::string, engine::EventKind>> readvance;  ///< gids, and why
-  std::vector<Submission> resubmit;  ///< met a stored record, which is in memory now
+  std::vector<Submission> resubmit;  ///< found a stored record, which is in memory now
   std::vector<Command> reissue;      ///< came before a commit had taken their transaction
   std::vector<std::shared_ptr<const Definition>> ended;  ///< see Mail
 };
@@ -1678,10 +1680,10 @@ class MachineParts {
       branch.finished = context_.now;
       branch.errors = 0;
       branch.next_try = Time{};
-      branch.told_when = false;
+      branch.asked_when = false;
       return true;
     }
-    t_.last_error = DescribeAnswer(def_, index, result);
+    t_.last_error = DescribeResult(def_, index, result);
     if (result.kind == Result::Kind::kNotSent && branch.tries > 0) --branch.tries;
     return true;
   }
@@ -1705,7 +1707,7 @@ class MachineParts {
       AlertIfItKeepsFailing(index);
     }
     const Duration asked = (std::min)(retry_after, Duration(kMaxRetryAfter));
-    branch.told_when = asked > wait;
+    branch.asked_when = asked > wait;
     wait = (std::max)(wait, asked);
     branch.next_try = wait == Duration(0) ? Time{} : context_.now + wait;
   }
@@ -2273,9 +2275,9 @@ class TurnState : public Answers {
     if (options.on_alert) context.alert_after = (std::max)(options.alert_retry_limit, 1U);
   }
 
-  /// Asks the machine; what must follow is kept in `active` until its record is durable. Returns why the event was
-  /// refused, or nothing. Without memory the stored record counts again, with what has happened since.
-  /// @throws std::bad_alloc  nothing was changed, also not `event`; or it is new, and the sweep refuses it.
+  /// Gives the event to the machine, and keeps the effects in `active` until the record is durable. Returns why the event
+  /// was refused, or nothing. Without memory the stored record takes its place, and the events since are applied again.
+  /// @throws std::bad_alloc  nothing was changed, not even `event`; or it is new, and the sweep refuses it.
   std::string Advance(ActiveTransaction& active, engine::Event&& event) {
     Transaction& transaction = active.transaction;
     MakeReady(active);
@@ -2296,14 +2298,14 @@ class TurnState : public Answers {
         transaction.branches[i].in_flight = out_[i] != 0;
       }
       active.events.push_back({std::move(event), nullptr, context.now});
-      // Of no record: the next commit finds a conflict, and the stored record takes the place of this one.
+      // A version that no record has: the next commit finds a conflict, and the stored record takes the place of this one.
       transaction.version |= std::uint64_t{1} << 63;
       if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
     }
     return std::move(effects.refused);
   }
 
-  /// Takes the memory that it may need to be advanced: after that Advance throws nothing, unless it is new.
+  /// Reserves the memory that Advance needs: after that it throws nothing, unless the transaction is new.
   void MakeReady(ActiveTransaction& active) {
     Touch(active);
     MakeRoom(active.events);
@@ -2311,7 +2313,7 @@ class TurnState : public Answers {
     out_.reserve(active.transaction.branches.size());
   }
 
-  /// Starts nothing without room: it leaves memory, and is loaded when there is.
+  /// Without room it starts no calls: it leaves memory, and is loaded when there is room.
   void AdvanceIfRoom(ActiveTransaction& active, engine::EventKind kind, bool has_room) {
     const bool may_call = std::exchange(context.may_call, context.may_call && has_room);
     try {
@@ -2338,14 +2340,14 @@ class TurnState : public Answers {
     active.waiters.push_back(std::move(waiter));
   }
 
-  /// While nothing is released: the time of those who wait for it must not be forgotten.
+  /// While nothing can be released, those who wait still need a timer for their deadlines.
   void ArmWaiters(ActiveTransaction& active) {
     for (Waiter& waiter : active.waiters) {
       LimitWait(active, waiter);
       ArmBefore(active, (std::max)(waiter.deadline, context.now + Duration(1)));
     }
   }
-  /// A failing store keeps nobody; those of a new one are refused with it.
+  /// Nobody waits long for a failing store. Waiters of a new transaction are refused with it.
   void LimitWait(const ActiveTransaction& active, Waiter& waiter) const {
     if (waiter.when != AnswerWhen::kStored || active.Fresh()) return;
     waiter.deadline = (std::min)(waiter.deadline, context.now + kLongestWaitForStore);
@@ -2362,7 +2364,7 @@ class TurnState : public Answers {
     if (event.alert) to_release.alerts.push_back(event.alert);
     if (event.stuck) news.Stuck(transaction, context.now);
     if (event.kind != engine::EventKind::kResult) return;
-    metrics.Answered(*transaction.definition, event.row, event.result);
+    metrics.GotResult(*transaction.definition, event.row, event.result);
     if (event.errors > 0) {
       news.Error(transaction, event.row, event.result, event.errors, context.now);
     } else if (event.result.no_handler) {
@@ -2377,8 +2379,8 @@ class TurnState : public Answers {
     active.armed = next;
   }
 
-  /// The one way out of memory. The loader finds again what has not ended, and, of what no commit has taken, the earlier
-  /// record that may be in the store. Those that wait for people are left alone.
+  /// The one way out of memory, besides DropAll. The loader finds again what has not ended, and the earlier record, if
+  /// there is one, of what no commit has taken. What waits for people is not loaded.
   void Remove(ActiveTransaction& active) {
     const Transaction& transaction = active.transaction;
     const bool as_stored = !active.dirty && !active.Fresh();
@@ -2390,7 +2392,7 @@ class TurnState : public Answers {
     Free(active);
   }
 
-  /// A new one turned out to be stored: that record takes its place, unless it has ended.
+  /// The gid of a new transaction turned out to be stored: that record takes its place, unless it has ended.
   /// @throws std::bad_alloc  nothing was changed.
   void Replace(ActiveTransaction& fresh, Transaction&& stored) {
     const bool goes_on = !IsFinal(stored.status) && MayDrive(stored);
@@ -2422,7 +2424,7 @@ class TurnState : public Answers {
     loader.Restart();
   }
 
-  /// It is ours, or becomes ours with the next write: nothing of what is prepared is out.
+  /// This coordinator owns it, or will with its next write: a prepared one has no calls in flight anywhere.
   bool MayDrive(const Transaction& stored) const {
     return stored.owner == store.Owner() || stored.status == Status::kPrepared;
   }
@@ -2473,9 +2475,9 @@ class TurnState : public Answers {
     Transaction& transaction = active.transaction;
     const bool was_stuck = transaction.stuck;
     const Status before = transaction.status;
-    const bool answer = event.kind == engine::EventKind::kResult;
+    const bool has_result = event.kind == engine::EventKind::kResult;
     const std::size_t row = event.row;
-    const std::uint32_t errors = answer ? ErrorsOf(transaction, row) : 0;
+    const std::uint32_t errors = has_result ? ErrorsOf(transaction, row) : 0;
     const bool earlier_run = !active.Fresh() && transaction.updated < context.started;
     if (active.held_calls.empty()) effects.calls.swap(active.held_calls);  // its memory
     try {
@@ -2485,9 +2487,9 @@ class TurnState : public Answers {
       transaction.stuck = true;
       transaction.due = kNever;
       transaction.last_error = error.what();
-      effects.changed = true;  // or it would be believed to be stored
+      effects.changed = true;  // or the record would count as stored
     }
-    const std::uint32_t errors_now = answer ? ErrorsOf(transaction, row) : 0;
+    const std::uint32_t errors_now = has_result ? ErrorsOf(transaction, row) : 0;
     const std::uint32_t new_errors = errors_now > errors ? errors_now : 0;
     const bool stuck = transaction.stuck && !was_stuck;
     std::shared_ptr<const Alert> alert;
@@ -2497,10 +2499,10 @@ class TurnState : public Answers {
     } else {
       active.held_calls.insert(active.held_calls.end(), effects.calls.begin(), effects.calls.end());
     }
-    // Nothing below can fail. What nobody else knows of loses no compare-and-set: it is kept for what it tells.
+    // Nothing below can fail. The events of a new transaction are not applied again, so they are kept only for what they tell.
     const bool rolled_back = BeganToFail(before, transaction.status);
     if (rolled_back) active.rolled_back = true;
-    if (!active.Fresh() || alert || answer || stuck || options.journal) {
+    if (!active.Fresh() || alert || has_result || stuck || options.journal) {
       active.events.push_back({std::move(event), std::move(alert), context.now, effects.changed,
                                effects.changed && earlier_run, rolled_back, stuck,
                                IsFinal(transaction.status) && !IsFinal(before), new_errors});
@@ -2518,10 +2520,10 @@ class TurnState : public Answers {
     news.NobodyToCall(transaction, event.row, event.result, context.now);
     if (!options.on_alert) return;
     to_release.alerts.push_back(AlertOf(
-        transaction, event.row, engine::DescribeAnswer(definition, event.row, event.result)));
+        transaction, event.row, engine::DescribeResult(definition, event.row, event.result)));
   }
 
-  /// What is large is freed at once: until somebody frees `ended`, no limit counts it.
+  /// A large definition is freed at once, since no limit counts what waits in `ended`.
   void Free(ActiveTransaction& active) {
     timers.Move(active, active.armed, kNever);
     const bool keep = active.bytes <= kSmallBytes && to_collect.ended.size() < MostEnded(options);
@@ -2634,7 +2636,7 @@ inline std::exception_ptr StoreFailing(const TurnState& state, const std::string
 
 // ---- dtm/coordinator/loop/commands.hpp ---------------------------------------------------------
 
-/// What somebody asks of a transaction that exists: cancel, stop, retry, register a branch, end, explain.
+/// Commands on transactions that exist: cancel, force stop, retry, register a branch, finish, explain.
 /// Needs: std, engine, store. Threads: the thread that drives the loop.
 /// Protocol: §2.2, §2.3, §2.4 (registration), §4.5 (the end of a workflow).
 
@@ -2655,7 +2657,7 @@ class Commands {
       }
     } catch (const std::bad_alloc&) {
       throw;
-    } catch (...) {  // a store of the program's may throw anything
+    } catch (...) {  // a store that the program supplies may throw anything
       command.waiter.Refuse(std::current_exception());
     }
   }
@@ -2701,11 +2703,11 @@ class Commands {
       }
     }
     if (!active->Fresh()) return state_.AddWaiter(*active, std::move(command.waiter));
-    // It may lose its gid to a stored record; then the command is for that.
+    // The gid may turn out to be stored already; the command is then for the stored record.
     active->commands.push_back(std::move(command));
   }
 
-  /// Begins as dtm's clients know it.
+  /// The text begins with what dtm's clients look for.
   static std::string Refusal(const Command& command, const Transaction& transaction,
                              const std::string& why) {
     const std::string status = Name(transaction.status);
@@ -2727,7 +2729,7 @@ class Commands {
     throw EndedError(Refusal(command, transaction, "it has already ended as " + status));
   }
 
-  /// Who registers or finishes believes that it was there: that is no mistake in what is asked.
+  /// To register or to finish assumes that the transaction exists; that it does not is a conflict, and no bad input.
   [[noreturn]] static void RefuseUnknown(const Command& command) {
     switch (command.kind) {
       case Command::Kind::kAddBranch: throw RejectedError(NotPrepared(command.gid));
@@ -2757,10 +2759,10 @@ class Commands {
     return "no trans with gid: " + gid + " status: prepared found FAILURE";
   }
 
-  /// A branch that is registered while the transaction is prepared. The same again is accepted.
+  /// Registers a branch, while the transaction is prepared. The same branch again is accepted.
   std::string AddBranch(ActiveTransaction& active, const Command& command) {
     const Definition& definition = *active.transaction.definition;
-    if (active.Fresh()) return "it is not stored yet";  // and the command comes again
+    if (active.Fresh()) return "it is not stored yet";  // and the command is issued again
     if (active.transaction.unreadable) return active.transaction.last_error;
     if (!RegistersSteps(definition.type)) {
       return std::string("no branches are registered with a ") + Name(definition.type);
@@ -2786,7 +2788,8 @@ class Commands {
     return state_.Advance(active, {engine::EventKind::kBranchAdded, row, {}});
   }
 
-  /// What waits for a time, the earliest first. Stuck ones and prepared ones wait for somebody.
+  /// Transactions that wait for a time, the earliest first. Those that are stuck or prepared wait for somebody, and are
+  /// left out.
   void ListWaiting(Command& command) {
     std::vector<std::string>& gids = *command.listed;
     const Time last = kNever - Duration(1);
@@ -3364,7 +3367,7 @@ class CollectStage {
 
 // ---- dtm/coordinator/loop/conflicts.hpp --------------------------------------------------------
 
-/// What a commit left out, since the store holds something else: the stored record counts.
+/// What a commit left out, since the store holds another version: the stored record wins.
 /// Needs: std, engine, store. Threads: the thread that drives the loop.
 
 namespace dtm {
@@ -3374,7 +3377,7 @@ class Conflicts {
  public:
   explicit Conflicts(TurnState& state) : state_(state) {}
 
-  /// A submission of a gid that is stored but was not in memory: the same again, or another.
+  /// A new transaction whose gid is stored already: the same submission again, or other content.
   void OnGidExists(ActiveTransaction& active) {
     std::optional<Transaction> stored;
     try {
@@ -3399,7 +3402,7 @@ class Conflicts {
         return;
       }
       for (Waiter& waiter : waiters) waiter.Refuse(TurnState::Rejected(resubmission.refused));
-    } catch (const std::bad_alloc&) {  // who is not answered yet is told that it is in doubt
+    } catch (const std::bad_alloc&) {  // those without an answer are told that it is in doubt
       const ActiveTransaction* still = state_.table.Find(definition->gid);
       if (still == &active && active.Fresh()) state_.RemoveFresh(active);
     }
@@ -3430,13 +3433,13 @@ class Conflicts {
     state_.to_collect.resubmit.swap(returned);
   }
 
-  /// The stored record is not the one this change was made from: the stored one counts. What was
-  /// held back is dropped; calls that really are out stay out.
+  /// The stored record is not the one that this change was made from, so it takes the place of ours. Calls that were held
+  /// back are dropped; calls that have left stay in flight.
   void OnConflict(ActiveTransaction& active) {
     for (const std::size_t call : active.held_calls)
       active.transaction.branches[call].in_flight = false;
     active.held_calls.clear();
-    active.told_events = active.told_calls = 0;
+    active.journaled_events = active.journaled_calls = 0;
     std::optional<Transaction> stored = state_.store.Load(active.transaction.definition->gid);
     if (!stored) {
       state_.news.Vanished(active.transaction, state_.context.now);
@@ -3467,7 +3470,7 @@ class Conflicts {
     active.rolled_back = false;
     active.transaction = std::move(*stored);
     active.stored_due = active.transaction.due;
-    state_.Untouch(active);  // nothing of it leaves before it was stepped again
+    state_.Untouch(active);  // nothing of it is released before it was advanced again
   }
 
   /// Another coordinator has taken it over. Its change may have been made before that, in a commit that was in doubt.
@@ -3480,9 +3483,8 @@ class Conflicts {
     }
   }
 
-  /// What happened since the stored record was written happens again, on top of it: answers that
-  /// came (their calls count as out until then) and commands. A commit in doubt that did become
-  /// durable holds the first of them already.
+  /// The events since the stored record are applied again, on top of it: results (their calls count as in flight until
+  /// then) and commands. If a commit in doubt did become durable, the record has the first of them already.
   void KeepEvents(ActiveTransaction& active, Transaction& stored) {
     const bool ours =
         active.doubtful_events > 0 && stored.version == active.transaction.version + 1;
@@ -3498,8 +3500,9 @@ class Conflicts {
     active.events.erase(std::remove_if(active.events.begin(), active.events.end(), look),
                         active.events.end());
     for (const engine::Event& event : active.events) {
-      const bool answer = event.kind == EventKind::kResult && event.row < stored.branches.size();
-      if (answer) stored.branches[event.row].in_flight = true;
+      const bool has_result =
+          event.kind == EventKind::kResult && event.row < stored.branches.size();
+      if (has_result) stored.branches[event.row].in_flight = true;
     }
   }
 
@@ -3769,11 +3772,11 @@ class JournalEntries {
   JournalEntries(const ActiveTransaction& active, Time now, std::vector<JournalEntry>& entries)
       : transaction_(active.transaction), entries_(entries) {
     entries.clear();
-    for (std::size_t i = active.told_events; i < active.events.size(); ++i) {
+    for (std::size_t i = active.journaled_events; i < active.events.size(); ++i) {
       if (active.events[i].changed) AddEvent(active.events[i]);
     }
     if (!IsFinal(transaction_.status)) {
-      for (std::size_t i = active.told_calls; i < active.held_calls.size(); ++i) {
+      for (std::size_t i = active.journaled_calls; i < active.held_calls.size(); ++i) {
         Add(now, JournalKind::kStarted, active.held_calls[i]);
       }
     }
@@ -3966,7 +3969,7 @@ class CommitStage {
     return true;
   }
 
-  /// Drops the batch. What came with it is refused, all else stays and is tried again.
+  /// Drops the batch. Submissions in it are refused; everything else is kept, and tried again.
   void Failed(const std::string& problem, bool in_doubt) {
     state_.store.Rollback();
     const std::size_t ran = in_commit_work_.Ran();
@@ -3983,10 +3986,10 @@ class CommitStage {
         if (active->Fresh()) state_.to_commit.in_doubt.insert(active->transaction.definition->gid);
       }
     }
-    for (std::size_t i = 0;
-         i < state_.to_commit.dirty.size();) {  // nothing new goes on without its client
-      state_.to_commit.dirty[i]->Fresh() ? RefuseFresh(state_, *state_.to_commit.dirty[i], problem)
-                                         : (void)++i;
+    // No new transaction goes on when its submitter was refused.
+    for (std::size_t i = 0; i < state_.to_commit.dirty.size();) {
+      ActiveTransaction& active = *state_.to_commit.dirty[i];
+      active.Fresh() ? RefuseFresh(state_, active, problem) : (void)++i;
     }
     for (Submission& submission : std::exchange(state_.to_collect.resubmit, {})) {
       submission.waiter.Refuse(NotTaken(state_, submission.definition->gid, problem));
@@ -3994,8 +3997,9 @@ class CommitStage {
     for (ActiveTransaction* active : state_.to_release.touched) state_.ArmWaiters(*active);
   }
 
-  /// Others have taken over what was ours. What is new was not stored, and is refused; who waits is told what is stored.
-  /// Nothing that follows from a turn that others did not see may leave: all is dropped, and the store is joined anew.
+  /// Other coordinators have taken over what this one owned. New transactions were not stored, and are refused; those who
+  /// wait are told the stored status. Nothing that was decided since may leave, so memory is emptied and the store is
+  /// recovered.
   void LoseAll(const std::string& problem) {
     state_.store.Rollback();
     in_commit_work_.Failed(problem, false);
@@ -4011,7 +4015,7 @@ class CommitStage {
     retention_.Failed(state_.context.now);
   }
 
-  /// The turn was broken off: what ran in its batch is undone before the next one takes what has arrived since.
+  /// An exception ended the turn: undoes what ran in its batch, before the next turn takes what has arrived since.
   void BreakOff() noexcept {
     state_.store.Rollback();
     in_commit_work_.Undo();
@@ -4020,8 +4024,7 @@ class CommitStage {
   Time NextRetention() const { return retention_.NextTime(); }
 
  private:
-  /// A work that breaks the batch harms nobody but itself: all else is written without works, and then each
-  /// of them in a commit of its own.
+  /// If a work breaks the batch, everything else is written without works, and then each work gets a commit of its own.
   void WriteWithWorks(bool expire) {
     try {
       Write(expire, retry_alone_ > 0 ? 0 : InCommitWork::kPerTurn);
@@ -4066,7 +4069,7 @@ class CommitStage {
   void Write(bool expire, std::size_t works) {
     Store& store = state_.store;
     if (!state_.health.Good() || state_.health.WaitsForLock()) {
-      // What was decided before leaves late, and may run that much longer.
+      // Calls that were decided on before leave late, so their deadlines are later too.
       for (ActiveTransaction* active : state_.to_commit.dirty) {
         engine::MoveDeadlines(active->transaction, active->held_calls, state_.context);
       }
@@ -4101,7 +4104,7 @@ class CommitStage {
     store.Commit();
   }
 
-  /// What ran inside this batch belongs to the record it was run for.
+  /// What ran inside this batch was for these records: if one was changed meanwhile, the batch is lost.
   void CheckAllApplied() const {
     for (const Change& change : changes_) {
       if (!change.applied && change.transaction->version > 0) {
@@ -4110,7 +4113,8 @@ class CommitStage {
     }
   }
 
-  /// Returns why a stored record that counts could not be read, or nothing.
+  /// Marks as stored what the commit took, and settles the conflicts. Returns why a stored record could not be read, or
+  /// nothing.
   std::string Written() {
     std::string unread;
     if (journals_.size() > kJournalsKept) journals_ = {};
@@ -4127,8 +4131,8 @@ class CommitStage {
         active.redefined = false;
         active.new_steps = 0;
         active.doubtful_events = 0;
-        active.told_events = active.events.size();
-        active.told_calls = active.held_calls.size();
+        active.journaled_events = active.events.size();
+        active.journaled_calls = active.held_calls.size();
         for (Command& command : active.commands) {
           TurnState::Protected([&] { state_.AddWaiter(active, std::move(command.waiter)); });
         }
@@ -4149,8 +4153,9 @@ class CommitStage {
   Retention retention_;
   std::vector<Change> changes_;
   static constexpr std::size_t kJournalsKept = 1024;
-  std::vector<std::vector<JournalEntry>> journals_;  // of the changes; a member for its memory
-  std::vector<ActiveTransaction*> written_;          // a member for its memory
+  std::vector<std::vector<JournalEntry>>
+      journals_;  // one for each change; a member, so that its memory is used again
+  std::vector<ActiveTransaction*> written_;  // a member for its memory
   InCommitWork in_commit_work_;
   std::size_t retry_alone_ =
       0;  // works that get a commit of their own, since a batch with them was lost
@@ -4323,17 +4328,17 @@ class ReleaseStage {
       const bool grows =
           !active.events.empty() && active.events.back().kind == engine::EventKind::kBranchAdded;
       active.events.clear();
-      active.told_events = active.told_calls = 0;
+      active.journaled_events = active.journaled_calls = 0;
       AnswerWaiters(active);
       ArmTimerOrLeave(active, grows);
-      if (!active.held_calls.empty()) state_.Touch(active);  // until it is ours again
+      if (!active.held_calls.empty()) state_.Touch(active);  // until this coordinator owns it again
     });
     if (!state_.to_release.alerts.empty())
       alerts_.Tell(std::exchange(state_.to_release.alerts, {}));
   }
 
  private:
-  /// What is dirty again met a conflict that is not settled; it waits for the next commit.
+  /// A transaction that is dirty again has a conflict that is not settled yet; it waits for the next commit.
   void KeepUnsettled() {
     const auto settled =
         std::stable_partition(released_.begin(), released_.end(),
@@ -4353,7 +4358,7 @@ class ReleaseStage {
   void TakeCalls(ActiveTransaction& active) {
     const Transaction& transaction = active.transaction;
     if (!IsFinal(transaction.status)) {
-      // Or some would be taken and still be held when no memory is left for the others.
+      // First, or some calls would be both taken and held when there is no memory for the others.
       for (auto* calls : {&local_calls_, &url_calls_}) {
         const std::size_t needed = calls->size() + active.held_calls.size();
         if (needed > calls->capacity()) calls->reserve(2 * needed);
@@ -4378,7 +4383,8 @@ class ReleaseStage {
     urls_.Call(std::exchange(url_calls_, {}), results_);
   }
 
-  /// The deadlines that are stored hold also after a commit that took long; the next ones allow for another.
+  /// The stored deadlines hold even if the commit took long, so the calls are told how late they are. The next deadlines
+  /// allow for as long a commit.
   void TellLateness() {
     const Duration late = clock_.Now() - state_.context.now;
     const Duration beyond = (std::max)(late - state_.context.lateness, Duration(0));
@@ -4403,13 +4409,13 @@ class ReleaseStage {
                          active.waiters.end());
   }
 
-  /// It could go on but was not allowed to; a timer it may have is for its timeout.
+  /// It is due, but was not allowed to start calls; its timer, if it has one, is for its timeout.
   bool HeldBack(const ActiveTransaction& active) const {
     return active.transaction.due <= state_.context.now;
   }
 
-  /// `grows`: a step was just registered. More may follow soon, and to load all of them for each would take longer and
-  /// longer; so it stays for a moment.
+  /// `grows`: a step was just registered. More may follow soon, and to load all of them again for each would take longer
+  /// and longer; so it stays in memory for a moment.
   void ArmTimerOrLeave(ActiveTransaction& active, bool grows) {
     const Transaction& transaction = active.transaction;
     if (IsFinal(transaction.status)) return state_.Remove(active);
@@ -4839,7 +4845,7 @@ class UrlCallers final : public BranchCaller {
       lock.unlock();
       const Time next = drive();
       lock.lock();
-      if (!one.result) clock.Wait(one.answered, lock, (std::min)(next, clock.Now() + kLook));
+      if (!one.result) clock.Wait(one.arrived, lock, (std::min)(next, clock.Now() + kLook));
     }
     return one.result ? std::move(*one.result) : Result::Error("the coordinator was stopped");
   }
@@ -4865,13 +4871,13 @@ class UrlCallers final : public BranchCaller {
   static constexpr Duration kLook = std::chrono::milliseconds(20);
 
   struct One : BranchResults {
-    void Done(BranchCall, Result answer) override {
+    void Done(BranchCall, Result told) override {
       const std::lock_guard<std::mutex> lock(mutex);
-      result = std::move(answer);
-      answered.notify_all();
+      result = std::move(told);
+      arrived.notify_all();
     }
     std::mutex mutex;
-    std::condition_variable answered;
+    std::condition_variable arrived;
     std::optional<Result> result;
   };
 
@@ -4938,6 +4944,7 @@ class Driver {
     urls.Use(std::move(caller));
   }
 
+  /// See Coordinator::Start.
   void Start() {
     CheckNotLoop();
     const std::lock_guard<std::mutex> lock(drive_mutex_);
@@ -4989,7 +4996,7 @@ class Driver {
   /// @throws LogicError  called by the loop itself, which would wait for itself.
   TransResult WaitFor(callable::Ref<void(AnswerCallback)> ask) {
     CheckNotLoop();
-    // Not a condition variable: whoever wakes up with its mutex makes a system call to let it go.
+    // Not a condition variable: to wake up with its mutex costs a further system call, to unlock it.
     // Shared, so that the answer, which may be an exception, lives as long as the callback.
     const auto promise = std::make_shared<std::promise<Answer>>();
     const std::shared_future<Answer> answer = promise->get_future().share();
@@ -4998,7 +5005,7 @@ class Driver {
       Answers::Fulfil(*promise, reply);
       if (driving) inbox.Interrupt();
     });
-    inbox.EndBurst();  // or nobody would wake for it
+    inbox.EndBurst();  // or the loop would not be woken for it
     const auto answered = [&answer] {
       return answer.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
     };
@@ -5024,7 +5031,7 @@ class Driver {
     return result;
   }
 
-  /// See Coordinator::Stop. From here on no function begins; the loop refuses the calls that wait when it knows.
+  /// See Coordinator::Stop. From here on no function begins; the next turn refuses the calls that wait.
   bool Stop(Time until) {
     CheckNotLoop();
     const std::lock_guard<std::mutex> one_at_a_time(stop_mutex_);
@@ -5041,7 +5048,7 @@ class Driver {
     if (threaded_) {
       quit_ = true;
       inbox.Interrupt();
-      if (thread_.joinable()) thread_.join();  // an earlier Stop may have failed behind it
+      if (thread_.joinable()) thread_.join();  // an earlier Stop may have come this far and failed
       if (check_thread_.joinable()) check_thread_.join();
     }
     urls.Stop();
@@ -5049,7 +5056,7 @@ class Driver {
     workflows.Stop();
     const std::lock_guard<std::mutex> lock(drive_mutex_);  // others may wait, and drive
     loop_thread_ = std::this_thread::get_id();
-    TurnOnce();  // what was answered at the last moment
+    TurnOnce();  // results that came at the last moment
     loop_.AnswerAll();
     loop_thread_ = std::thread::id();
     stopped_ = true;
@@ -5143,7 +5150,7 @@ class Driver {
         workflows.RefuseWaiting();
       }
       loop_.Turn();
-    } catch (...) {  // out of memory, or a mistake of ours: go on
+    } catch (...) {  // out of memory, or a bug: go on
       LogFailure(options, "a turn of the coordinator failed: ");
     }
     if (stopping_) {
@@ -5189,11 +5196,10 @@ class Driver {
   std::atomic<bool> threaded_{false};
   std::atomic<bool> resumes_{false};  // a workflow is registered
   std::atomic<bool> stopping_{false}, stop_noticed_{false};
-  std::atomic<bool> quit_{false}, stopped_{false};
+  std::atomic<bool> quit_{false}, stopped_{false}, quiet_{false};
   std::mutex stop_mutex_;
   std::mutex quiet_mutex_;
   std::condition_variable quiet_changed_;
-  std::atomic<bool> quiet_{false};
 };
 
 }  // namespace v1
@@ -5778,6 +5784,7 @@ namespace api_function {
 
 inline constexpr const char kPath[] = "/api/dtmsvr/branch/";  ///< and the name of the function
 
+/// @throws BadInput, RejectedError  the call is incomplete, or there is no such function.
 inline Result Call(Coordinator& tm, const ApiRequest& request) {
   const std::string name = request.path.substr(sizeof kPath - 1);
   BranchInfo info;
@@ -5939,72 +5946,6 @@ inline Result ReadReply(int status, const std::string& body) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/api/json_rpc_api.hpp -------------------------------------------------------------
-
-/// The form of the API as JSON-RPC 2.0: a call, and its reply. What the methods do is in api.hpp.
-/// Needs: nlohmann/json. Threads: pure functions. Protocol: §7.
-
-namespace dtm {
-inline namespace v1 {
-namespace json_rpc_api {
-
-inline ApiReply Reply(int status, const std::string& id, nlohmann::ordered_json error,
-                      nlohmann::ordered_json result) {
-  return {status, wire::JsonText({{"error", std::move(error)},
-                                  {"id", id},
-                                  {"jsonrpc", "2.0"},
-                                  {"result", std::move(result)}})};
-}
-
-inline ApiReply Error(int status, const std::string& id, int code, const std::string& message,
-                      nlohmann::ordered_json result = nullptr) {
-  return Reply(status, id, {{"code", code}, {"message", message}}, std::move(result));
-}
-
-struct Call {  // NOLINT(bugprone-exception-escape): the move of a json does not throw
-  std::string id, method;
-  nlohmann::json params;  ///< null if there are none
-};
-
-/// The reply, if it is no call.
-inline std::optional<ApiReply> Read(const std::string& body, Call& call) {
-  try {
-    nlohmann::json json = wire::json_input::ParseObject(body, "the body");
-    const wire::json_input::Fields fields(json, "the request");
-    std::string id = fields.Text("id");
-    const std::string version = fields.Text("jsonrpc");
-    call.method = fields.Text("method");
-    call.id = std::move(id);
-    if (call.id.empty() || version != "2.0") {
-      return Error(200, call.id, -32600, "Bad json request: jsonrpc must be \"2.0\" and id a text");
-    }
-    const auto params = json.find("params");
-    if (params != json.end()) call.params = std::move(*params);
-    return std::nullopt;
-  } catch (const BadInput& error) {
-    return Error(400, "", -32700, std::string("Parse json error: ") + error.what());
-  }
-}
-
-inline ApiReply NotFound(const Call& call) {
-  return Error(200, call.id, -32601, "Method not found: " + Printable(call.method));
-}
-
-inline ApiReply OfGid(const std::string& id, const std::string& gid) {
-  return Reply(200, id, nullptr, {{wire::kGid, gid}});
-}
-inline ApiReply Of(const std::string& id, const ApiOutcome& outcome) {
-  if (outcome.status == 200) return Reply(200, id, nullptr, nullptr);
-  const int code = outcome.status == 409   ? wire::json_rpc::kFailureCode
-                   : outcome.status == 425 ? wire::json_rpc::kOngoingCode
-                                           : -32603;
-  return Error(200, id, code, outcome.message, nlohmann::ordered_json::object());
-}
-
-}  // namespace json_rpc_api
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/http/wire/write_transaction.hpp -------------------------------------------------------
 
 /// A transaction as dtm's clients send it: from the record to JSON. read_transaction.hpp does the opposite.
@@ -6089,6 +6030,443 @@ inline std::string EncodeTransaction(const Definition& definition,
 }
 
 }  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/read_transaction.hpp --------------------------------------------------------
+
+/// A transaction as clients send it: from JSON to the record. write_transaction.hpp does the opposite.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.1, §4.1 (custom_data), §11.1.
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+/// @throws BadInput
+inline std::string GidOf(const json_input::Fields& fields) {
+  std::string gid = CleanGid(fields.Text(kGid));
+  const std::string problem = GidProblem(gid);
+  if (!problem.empty()) throw BadInput(problem);
+  return gid;
+}
+
+/// Functions of the coordinator's program cannot be named from outside.
+/// @throws BadInput
+inline void CheckNotLocal(const std::string& url) {
+  if (!IsLocal(url)) return;
+  throw BadInput("'" + Printable(Truncated(url, 200)) +
+                 "' names a function of the coordinator's program; from outside a branch is a URL");
+}
+
+/// Refuses a payload that no JSON-RPC call could carry.
+inline void CheckParams(const Step& step) {
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    if (url->empty() || IsTopic(*url) || !UrlProblem(*url).empty()) continue;
+    if (json_rpc::MethodOf(ParseUrl(*url)).empty()) continue;
+    (void)json_rpc::Params(step.payload);
+  }
+}
+
+namespace decode {
+
+inline void Options(const json_input::Fields& fields, TransOptions& options) {
+  const auto seconds = [&fields](const char* key) {
+    return std::chrono::seconds(fields.Integer(key, 0, kMaxOptionSeconds.count()));
+  };
+  options.wait_result = fields.Bool(kWaitResult);
+  options.timeout_to_fail = seconds(kTimeoutToFail);
+  options.request_timeout = seconds(kRequestTimeout);
+  options.retry_interval = seconds(kRetryInterval);
+  options.retry_limit = static_cast<int>(fields.Integer(kRetryLimit, 0, kMaxRetryLimit));
+  options.branch_headers = fields.Texts(kBranchHeaders);
+}
+
+/// The payloads are those of `payloads`, then the non-empty old-style `data` of the steps.
+/// @throws BadInput  they are not what the protocol says.
+inline std::vector<Step> Steps(const json_input::Fields& fields) {
+  std::vector<Step> steps;
+  std::vector<std::string> payloads, data;
+  fields.Each(kPayloads, "an array of strings", [&payloads](const nlohmann::json& payload) {
+    if (!payload.is_string() && !payload.is_null()) return false;
+    payloads.push_back(payload.is_null() ? "" : payload.get<std::string>());
+    return true;
+  });
+  fields.Each(kSteps, "an array of objects of strings", [&](const nlohmann::json& element) {
+    if (!element.is_object() && !element.is_null()) return false;
+    for (const auto& item : element.items()) {
+      if (!item.value().is_string() && !item.value().is_null()) return false;
+    }
+    if (steps.size() >= kMaxSteps) {
+      throw BadInput("more than " + std::to_string(kMaxSteps) + " steps; split the transaction");
+    }
+    const json_input::Fields step(element, "a step");
+    steps.push_back({step.Text(kAction), step.Text(kCompensate), {}});
+    if (std::string old = step.Text(kData); !old.empty()) data.push_back(std::move(old));
+    return true;
+  });
+  payloads.insert(payloads.end(), data.begin(), data.end());
+  if (payloads.size() < steps.size()) {
+    throw BadInput("there are " + std::to_string(steps.size()) + " steps but only " +
+                   std::to_string(payloads.size()) + " payloads; give one for each step");
+  }
+  for (std::size_t i = 0; i < steps.size(); ++i) steps[i].payload = std::move(payloads[i]);
+  return steps;
+}
+
+/// `{"concurrent":true,"orders":{"2":[0,1]}}`, as text.
+inline void SagaCustomData(const std::string& text, Definition& saga) {
+  if (text.empty()) return;
+  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
+  const json_input::Fields fields(json, "custom_data");
+  saga.concurrent = fields.Bool(kConcurrent);
+  const nlohmann::json* orders = fields.Find(kOrders);
+  if (orders == nullptr) return;
+  const char* wanted = "an object such as {\"2\":[0,1]}: step 2 comes after steps 0 and 1";
+  if (!orders->is_object()) fields.Wrong(kOrders, wanted);
+  for (const auto& order : orders->items()) {
+    if (order.value().is_null()) continue;
+    const std::optional<unsigned> number = ParseNumber<unsigned>(order.key());
+    const bool fits = number && order.key().size() <= 4;
+    if (!fits || !order.value().is_array()) fields.Wrong(kOrders, wanted);
+    std::vector<int>& before = saga.orders[static_cast<int>(*number)];
+    for (const nlohmann::json& step : order.value()) {
+      const bool known = step.is_number_integer() && step >= 0 && step <= kMaxSteps;
+      if (!known) fields.Wrong(kOrders, wanted);
+      before.push_back(step.get<int>());
+    }
+  }
+}
+
+/// `{"delay":10}`, as text.
+inline void MsgCustomData(const std::string& text, Definition& msg) {
+  if (text.empty()) return;
+  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
+  msg.delay = std::chrono::seconds(
+      json_input::Fields(json, "custom_data").Integer(kDelay, 0, kMaxDelay.count()));
+}
+
+/// `{"name":"wf","data":"<base64>"}`, as text.
+inline void WorkflowCustomData(const std::string& text, Definition& workflow) {
+  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
+  const json_input::Fields fields(json, "custom_data");
+  workflow.workflow = fields.Text(kName);
+  const std::optional<std::string> data = base64::Decode(fields.Text(kData));
+  if (!data) fields.Wrong(kData, "base64 text");
+  workflow.data = *data;
+}
+
+}  // namespace decode
+
+/// @throws BadInput  it is malformed, or names a function of the coordinator's program.
+inline Definition DecodeTransaction(const json_input::Fields& fields) {
+  Definition definition;
+  definition.gid = GidOf(fields);
+  definition.type = TypeNamed(fields.Text(kTransType));
+  const std::string protocol = fields.Text(kProtocol);
+  if (!protocol.empty() && protocol != kHttp && protocol != kJsonRpc) {
+    throw BadInput("gid '" + definition.gid + "': protocol '" + Printable(protocol) +
+                   "' is not spoken here; leave it empty, or say http or json-rpc");
+  }
+  definition.json_rpc = protocol == kJsonRpc;
+  decode::Options(fields, definition.options);
+  const bool concurrent = fields.Bool(kConcurrent);
+  definition.query_prepared = fields.Text(kQueryPrepared);
+  const std::string custom_data = fields.Text(kCustomData);
+  (void)fields.Text(kRollbackReason);
+  (void)fields.Texts(kReqExtra);
+  std::vector<Step> steps = decode::Steps(fields);
+  switch (definition.type) {
+    case TransType::kSaga:  // only the `concurrent` of custom_data counts
+      definition.steps = std::move(steps);
+      decode::SagaCustomData(custom_data, definition);
+      break;
+    case TransType::kMsg:
+      definition.steps = std::move(steps);
+      for (Step& step : definition.steps) step.compensate.clear();
+      definition.concurrent = concurrent;
+      decode::MsgCustomData(custom_data, definition);
+      break;
+    case TransType::kWorkflow:
+      if (!custom_data.empty()) decode::WorkflowCustomData(custom_data, definition);
+      break;
+    case TransType::kTcc:
+    case TransType::kXa: break;
+  }
+  if (custom_data != CustomData(definition)) definition.custom_data = custom_data;
+  CheckNotLocal(definition.query_prepared);
+  for (const Step& step : definition.steps) {
+    CheckNotLocal(step.action);
+    CheckNotLocal(step.compensate);
+  }
+  if (definition.json_rpc) {
+    for (const Step& step : definition.steps) CheckParams(step);
+  }
+  return definition;
+}
+
+}  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/registration.hpp ------------------------------------------------------------
+
+/// A branch as clients register it with a prepared tcc, xa or workflow: from JSON to a step, and back.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.4 (registerBranch body).
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+struct Registration {
+  std::string gid;
+  TransType type = TransType::kTcc;
+  Step step;
+};
+
+/// A flat object of strings; keys that the type does not use are ignored.
+/// @throws BadInput
+inline Registration DecodeRegistration(const json_input::Fields& fields) {
+  Registration branch;
+  branch.gid = GidOf(fields);
+  branch.type = TypeNamed(fields.Text(kTransType));
+  Step& step = branch.step;
+  step.branch_id = fields.Text(kBranchId);
+  step.payload = fields.Text(kData);
+  switch (branch.type) {
+    case TransType::kTcc:
+      step.action = fields.Text(kConfirm);
+      step.compensate = fields.Text(kCancel);
+      break;
+    case TransType::kXa: step.action = step.compensate = fields.Text(kUrl); break;
+    case TransType::kWorkflow: {
+      step.op = OpNamed(fields.Text(kOp));
+      step.action = fields.Text(kUrl);  // what the step was; it is never called
+      step.topic = fields.Text(kName);
+      const std::string status = fields.Text(kStatus);
+      step.failed = status == Name(BranchStatus::kFailed);
+      if (!step.failed && status != Name(BranchStatus::kSucceed)) {
+        throw BadInput("gid '" + branch.gid +
+                       "': the status of a recorded step is succeed or failed");
+      }
+      break;
+    }
+    default: break;
+  }
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    if (branch.type != TransType::kWorkflow) CheckNotLocal(*url);
+  }
+  return branch;
+}
+
+/// Begins a recorded result of a workflow's step that JSON text would change or make much longer, or that begins like this
+/// itself. Servers keep it like any text; the client that recorded it decodes it.
+inline constexpr const char kAsBase64[] = "base64:";
+
+inline std::string EncodeRecorded(const std::string& answer) {
+  bool as_it_is = !HasPrefix(answer, kAsBase64) && IsUtf8(answer);
+  for (const char c : answer) {
+    const bool control = c >= 0 && c < ' ' && c != '\t' && c != '\n' && c != '\r';
+    as_it_is = as_it_is && !control;
+  }
+  return as_it_is ? answer : kAsBase64 + base64::Encode(answer);
+}
+inline std::string DecodeRecorded(std::string answer) {
+  if (!HasPrefix(answer, kAsBase64)) return answer;
+  std::optional<std::string> bytes = base64::Decode(answer.substr(sizeof(kAsBase64) - 1));
+  return bytes ? std::move(*bytes) : answer;
+}
+
+/// The body of registerBranch, as dtm's clients send it (§11.2, §11.4, §11.7).
+inline std::string EncodeRegistration(const Registration& branch) {
+  const Step& step = branch.step;
+  nlohmann::ordered_json json = {
+      {kGid, branch.gid},
+      {kTransType, Name(branch.type)},
+      {kBranchId, step.branch_id},
+      {kData, branch.type == TransType::kWorkflow ? EncodeRecorded(step.payload) : step.payload}};
+  switch (branch.type) {
+    case TransType::kTcc:
+      json[kConfirm] = step.action;
+      json[kCancel] = step.compensate;
+      break;
+    case TransType::kXa: json[kUrl] = step.action; break;
+    default:
+      if (!step.action.empty()) json[kUrl] = step.action;
+      if (!step.topic.empty()) json[kName] = step.topic;
+      json[kOp] = Name(step.op);
+      json[kStatus] = Name(step.failed ? BranchStatus::kFailed : BranchStatus::kSucceed);
+      json[kSync] =
+          "1";  // otherwise the Go server replies before it has stored the branch, and may lose it
+  }
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+/// How a workflow ended.
+struct WorkflowEnd {
+  Status status = Status::kSucceed;
+  std::string reason;
+  std::string result;
+};
+
+/// Reads it from the `req_extra` of the submit.
+/// @throws BadInput
+inline WorkflowEnd DecodeWorkflowEnd(std::map<std::string, std::string> extra) {
+  const std::string& status = extra[kStatus];
+  const bool succeed = status == Name(Status::kSucceed);
+  if (!succeed && status != Name(Status::kFailed)) {
+    throw BadInput("req_extra.status of a workflow is succeed or failed");
+  }
+  std::optional<std::string> result = base64::Decode(extra[kResult]);
+  if (!result) throw BadInput("req_extra.result of a workflow is base64 text");
+  return {succeed ? Status::kSucceed : Status::kFailed, extra[kRollbackReason], std::move(*result)};
+}
+
+inline nlohmann::ordered_json WorkflowEndJson(const WorkflowEnd& end) {
+  return {{kStatus, Name(end.status)},
+          {kRollbackReason, end.reason},
+          {kResult, base64::Encode(end.result)}};
+}
+
+/// The options in a transaction of a query; the Go server on SQL shows them only as text.
+inline nlohmann::json ToldOptions(const nlohmann::json& transaction) {
+  const auto text = transaction.find(kOptions);
+  nlohmann::json inner;
+  if (text != transaction.end() && text->is_string()) {
+    inner = json_input::Parse(text->get_ref<const std::string&>());
+  }
+  return inner.is_object() ? inner : transaction;
+}
+
+/// The options for calls, as far as a query shows them. Malformed ones are left out: a workflow can run without them.
+inline TransOptions CallOptions(const nlohmann::json& transaction) {
+  const nlohmann::json told = ToldOptions(transaction);
+  TransOptions options;
+  const auto timeout = told.find(kRequestTimeout);
+  if (timeout != told.end() && timeout->is_number_unsigned()) {
+    const std::uint64_t seconds = timeout->get<std::uint64_t>();
+    const auto longest = static_cast<std::uint64_t>(kMaxOptionSeconds.count());
+    if (seconds <= longest) options.request_timeout = std::chrono::seconds(seconds);
+  }
+  const auto headers = told.find(kBranchHeaders);
+  if (headers == told.end() || !headers->is_object()) return options;
+  for (const auto& header : headers->items()) {
+    if (!header.value().is_string() || header.value() == kNotShown) continue;
+    options.branch_headers[header.key()] = header.value().get<std::string>();
+  }
+  return options;
+}
+
+/// Reads the reply of prepareWorkflow; nothing if it is not one.
+/// @throws RejectedError  it is not a workflow: the Go server returns any transaction with the gid.
+inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
+  const nlohmann::json body = json_input::Parse(text);
+  if (!body.is_object() || !body.contains(kTransaction) || !body[kTransaction].is_object()) {
+    return std::nullopt;
+  }
+  try {
+    const nlohmann::json& transaction = body[kTransaction];
+    const std::string type = transaction.value(kTransType, "");
+    if (!type.empty() && type != Name(TransType::kWorkflow)) {
+      throw RejectedError("gid '" + transaction.value(kGid, "") + "' is a " + Printable(type) +
+                          ", not a workflow; nothing was run. Use a new gid");
+    }
+    WorkflowState state;
+    if (const std::string told = transaction.value(kCustomData, ""); !told.empty()) {
+      Definition stored;
+      decode::WorkflowCustomData(told, stored);
+      state.workflow = std::move(stored.workflow);
+      state.data = std::move(stored.data);
+    }
+    state.status = StatusNamed(transaction.value(kStatus, ""));
+    state.reason = transaction.value(kRollbackReason, "");
+    state.result = base64::Decode(transaction.value(kResult, "")).value_or("");
+    state.options = CallOptions(transaction);
+    const nlohmann::json progresses = body.value(kProgresses, nlohmann::json());
+    for (const nlohmann::json& progress : progresses) {
+      Step step;
+      step.branch_id = progress.value(kBranchId, "");
+      step.action = progress.value(kUrl, "");
+      step.topic = progress.value(kName, "");
+      step.op = OpNamed(progress.value(kOp, ""));
+      step.failed = progress.value(kStatus, "") == Name(BranchStatus::kFailed);
+      step.payload = DecodeRecorded(base64::Decode(progress.value(kBinData, "")).value_or(""));
+      state.recorded.push_back(std::move(step));
+    }
+    return state;
+  } catch (const nlohmann::json::exception&) {  // a value of another kind
+    return std::nullopt;
+  } catch (const BadInput&) {  // an operation that dtm does not know
+    return std::nullopt;
+  }
+}
+
+}  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/json_rpc_api.hpp -------------------------------------------------------------
+
+/// The form of the API as JSON-RPC 2.0: a call, and its reply. What the methods do is in api.hpp.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §7.
+
+namespace dtm {
+inline namespace v1 {
+namespace json_rpc_api {
+
+inline ApiReply Reply(int status, const std::string& id, nlohmann::ordered_json error,
+                      nlohmann::ordered_json result) {
+  return {status, wire::JsonText({{"error", std::move(error)},
+                                  {"id", id},
+                                  {"jsonrpc", "2.0"},
+                                  {"result", std::move(result)}})};
+}
+
+inline ApiReply Error(int status, const std::string& id, int code, const std::string& message,
+                      nlohmann::ordered_json result = nullptr) {
+  return Reply(status, id, {{"code", code}, {"message", message}}, std::move(result));
+}
+
+struct Call {  // NOLINT(bugprone-exception-escape): the move of a json does not throw
+  std::string id, method;
+  nlohmann::json params;  ///< null if there are none
+};
+
+/// The reply, if it is no call.
+inline std::optional<ApiReply> Read(const std::string& body, Call& call) {
+  try {
+    nlohmann::json json = wire::json_input::ParseObject(body, "the body");
+    const wire::json_input::Fields fields(json, "the request");
+    std::string id = fields.Text("id");
+    const std::string version = fields.Text("jsonrpc");
+    call.method = fields.Text("method");
+    call.id = std::move(id);
+    if (call.id.empty() || version != "2.0") {
+      return Error(200, call.id, -32600, "Bad json request: jsonrpc must be \"2.0\" and id a text");
+    }
+    const auto params = json.find("params");
+    if (params != json.end()) call.params = std::move(*params);
+    return std::nullopt;
+  } catch (const BadInput& error) {
+    return Error(400, "", -32700, std::string("Parse json error: ") + error.what());
+  }
+}
+
+inline ApiReply NotFound(const Call& call) {
+  return Error(200, call.id, -32601, "Method not found: " + Printable(call.method));
+}
+
+inline ApiReply OfGid(const std::string& id, const std::string& gid) {
+  return Reply(200, id, nullptr, {{wire::kGid, gid}});
+}
+inline ApiReply Of(const std::string& id, const ApiOutcome& outcome) {
+  if (outcome.status == 200) return Reply(200, id, nullptr, nullptr);
+  const int code = outcome.status == 409   ? wire::json_rpc::kFailureCode
+                   : outcome.status == 425 ? wire::json_rpc::kOngoingCode
+                                           : -32603;
+  return Error(200, id, code, outcome.message, nlohmann::ordered_json::object());
+}
+
+}  // namespace json_rpc_api
 }  // namespace v1
 }  // namespace dtm
 
@@ -6381,375 +6759,6 @@ inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
 }
 
 }  // namespace metrics_text
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/wire/read_transaction.hpp --------------------------------------------------------
-
-/// A transaction as clients send it: from JSON to the record. write_transaction.hpp does the opposite.
-/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.1, §4.1 (custom_data), §11.1.
-
-namespace dtm {
-inline namespace v1 {
-namespace wire {
-
-/// @throws BadInput
-inline std::string GidOf(const json_input::Fields& fields) {
-  std::string gid = CleanGid(fields.Text(kGid));
-  const std::string problem = GidProblem(gid);
-  if (!problem.empty()) throw BadInput(problem);
-  return gid;
-}
-
-/// Functions of the coordinator's program cannot be named from outside.
-inline void CheckNotLocal(const std::string& url) {
-  if (!IsLocal(url)) return;
-  throw BadInput("'" + Printable(Truncated(url, 200)) +
-                 "' names a function of the coordinator's program; from outside a branch is a URL");
-}
-
-/// Refuses a payload that no JSON-RPC call could carry.
-inline void CheckParams(const Step& step) {
-  for (const std::string* url : {&step.action, &step.compensate}) {
-    if (url->empty() || IsTopic(*url) || !UrlProblem(*url).empty()) continue;
-    if (json_rpc::MethodOf(ParseUrl(*url)).empty()) continue;
-    (void)json_rpc::Params(step.payload);
-  }
-}
-
-namespace decode {
-
-inline void Options(const json_input::Fields& fields, TransOptions& options) {
-  const auto seconds = [&fields](const char* key) {
-    return std::chrono::seconds(fields.Integer(key, 0, kMaxOptionSeconds.count()));
-  };
-  options.wait_result = fields.Bool(kWaitResult);
-  options.timeout_to_fail = seconds(kTimeoutToFail);
-  options.request_timeout = seconds(kRequestTimeout);
-  options.retry_interval = seconds(kRetryInterval);
-  options.retry_limit = static_cast<int>(fields.Integer(kRetryLimit, 0, kMaxRetryLimit));
-  options.branch_headers = fields.Texts(kBranchHeaders);
-}
-
-/// The payloads are those of `payloads`, then the non-empty old-style `data` of the steps.
-inline std::vector<Step> Steps(const json_input::Fields& fields) {
-  std::vector<Step> steps;
-  std::vector<std::string> payloads, data;
-  fields.Each(kPayloads, "an array of strings", [&payloads](const nlohmann::json& payload) {
-    if (!payload.is_string() && !payload.is_null()) return false;
-    payloads.push_back(payload.is_null() ? "" : payload.get<std::string>());
-    return true;
-  });
-  fields.Each(kSteps, "an array of objects of strings", [&](const nlohmann::json& element) {
-    if (!element.is_object() && !element.is_null()) return false;
-    for (const auto& item : element.items()) {
-      if (!item.value().is_string() && !item.value().is_null()) return false;
-    }
-    if (steps.size() >= kMaxSteps) {
-      throw BadInput("more than " + std::to_string(kMaxSteps) + " steps; split the transaction");
-    }
-    const json_input::Fields step(element, "a step");
-    steps.push_back({step.Text(kAction), step.Text(kCompensate), {}});
-    if (std::string old = step.Text(kData); !old.empty()) data.push_back(std::move(old));
-    return true;
-  });
-  payloads.insert(payloads.end(), data.begin(), data.end());
-  if (payloads.size() < steps.size()) {
-    throw BadInput("there are " + std::to_string(steps.size()) + " steps but only " +
-                   std::to_string(payloads.size()) + " payloads; give one for each step");
-  }
-  for (std::size_t i = 0; i < steps.size(); ++i) steps[i].payload = std::move(payloads[i]);
-  return steps;
-}
-
-/// `{"concurrent":true,"orders":{"2":[0,1]}}`, as text.
-inline void SagaCustomData(const std::string& text, Definition& saga) {
-  if (text.empty()) return;
-  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
-  const json_input::Fields fields(json, "custom_data");
-  saga.concurrent = fields.Bool(kConcurrent);
-  const nlohmann::json* orders = fields.Find(kOrders);
-  if (orders == nullptr) return;
-  const char* wanted = "an object such as {\"2\":[0,1]}: step 2 comes after steps 0 and 1";
-  if (!orders->is_object()) fields.Wrong(kOrders, wanted);
-  for (const auto& order : orders->items()) {
-    if (order.value().is_null()) continue;
-    const std::optional<unsigned> number = ParseNumber<unsigned>(order.key());
-    const bool fits = number && order.key().size() <= 4;
-    if (!fits || !order.value().is_array()) fields.Wrong(kOrders, wanted);
-    std::vector<int>& before = saga.orders[static_cast<int>(*number)];
-    for (const nlohmann::json& step : order.value()) {
-      const bool known = step.is_number_integer() && step >= 0 && step <= kMaxSteps;
-      if (!known) fields.Wrong(kOrders, wanted);
-      before.push_back(step.get<int>());
-    }
-  }
-}
-
-/// `{"delay":10}`, as text.
-inline void MsgCustomData(const std::string& text, Definition& msg) {
-  if (text.empty()) return;
-  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
-  msg.delay = std::chrono::seconds(
-      json_input::Fields(json, "custom_data").Integer(kDelay, 0, kMaxDelay.count()));
-}
-
-/// `{"name":"wf","data":"<base64>"}`, as text.
-inline void WorkflowCustomData(const std::string& text, Definition& workflow) {
-  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
-  const json_input::Fields fields(json, "custom_data");
-  workflow.workflow = fields.Text(kName);
-  const std::optional<std::string> data = base64::Decode(fields.Text(kData));
-  if (!data) fields.Wrong(kData, "base64 text");
-  workflow.data = *data;
-}
-
-}  // namespace decode
-
-/// @throws BadInput  it is malformed, or names a function of the coordinator's program.
-inline Definition DecodeTransaction(const json_input::Fields& fields) {
-  Definition definition;
-  definition.gid = GidOf(fields);
-  definition.type = TypeNamed(fields.Text(kTransType));
-  const std::string protocol = fields.Text(kProtocol);
-  if (!protocol.empty() && protocol != kHttp && protocol != kJsonRpc) {
-    throw BadInput("gid '" + definition.gid + "': protocol '" + Printable(protocol) +
-                   "' is not spoken here; leave it empty, or say http or json-rpc");
-  }
-  definition.json_rpc = protocol == kJsonRpc;
-  decode::Options(fields, definition.options);
-  const bool concurrent = fields.Bool(kConcurrent);
-  definition.query_prepared = fields.Text(kQueryPrepared);
-  const std::string custom_data = fields.Text(kCustomData);
-  (void)fields.Text(kRollbackReason);
-  (void)fields.Texts(kReqExtra);
-  std::vector<Step> steps = decode::Steps(fields);
-  switch (definition.type) {
-    case TransType::kSaga:  // only the `concurrent` of custom_data counts
-      definition.steps = std::move(steps);
-      decode::SagaCustomData(custom_data, definition);
-      break;
-    case TransType::kMsg:
-      definition.steps = std::move(steps);
-      for (Step& step : definition.steps) step.compensate.clear();
-      definition.concurrent = concurrent;
-      decode::MsgCustomData(custom_data, definition);
-      break;
-    case TransType::kWorkflow:
-      if (!custom_data.empty()) decode::WorkflowCustomData(custom_data, definition);
-      break;
-    case TransType::kTcc:
-    case TransType::kXa: break;
-  }
-  if (custom_data != CustomData(definition)) definition.custom_data = custom_data;
-  CheckNotLocal(definition.query_prepared);
-  for (const Step& step : definition.steps) {
-    CheckNotLocal(step.action);
-    CheckNotLocal(step.compensate);
-  }
-  if (definition.json_rpc) {
-    for (const Step& step : definition.steps) CheckParams(step);
-  }
-  return definition;
-}
-
-}  // namespace wire
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/wire/registration.hpp ------------------------------------------------------------
-
-/// A branch as clients register it with a prepared tcc, xa or workflow: from JSON to a step, and back.
-/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.4 (registerBranch body).
-
-namespace dtm {
-inline namespace v1 {
-namespace wire {
-
-struct Registration {
-  std::string gid;
-  TransType type = TransType::kTcc;
-  Step step;
-};
-
-/// A flat object of strings; keys that the type does not use are ignored.
-/// @throws BadInput
-inline Registration DecodeRegistration(const json_input::Fields& fields) {
-  Registration branch;
-  branch.gid = GidOf(fields);
-  branch.type = TypeNamed(fields.Text(kTransType));
-  Step& step = branch.step;
-  step.branch_id = fields.Text(kBranchId);
-  step.payload = fields.Text(kData);
-  switch (branch.type) {
-    case TransType::kTcc:
-      step.action = fields.Text(kConfirm);
-      step.compensate = fields.Text(kCancel);
-      break;
-    case TransType::kXa: step.action = step.compensate = fields.Text(kUrl); break;
-    case TransType::kWorkflow: {
-      step.op = OpNamed(fields.Text(kOp));
-      step.action = fields.Text(kUrl);  // what the step was; it is never called
-      step.topic = fields.Text(kName);
-      const std::string status = fields.Text(kStatus);
-      step.failed = status == Name(BranchStatus::kFailed);
-      if (!step.failed && status != Name(BranchStatus::kSucceed)) {
-        throw BadInput("gid '" + branch.gid +
-                       "': the status of a recorded step is succeed or failed");
-      }
-      break;
-    }
-    default: break;
-  }
-  for (const std::string* url : {&step.action, &step.compensate}) {
-    if (branch.type != TransType::kWorkflow) CheckNotLocal(*url);
-  }
-  return branch;
-}
-
-/// Begins a recorded result of a workflow's step that JSON text would change or make much longer, or that begins like this
-/// itself. Servers keep it like any text; the client that recorded it decodes it.
-inline constexpr const char kAsBase64[] = "base64:";
-
-inline std::string EncodeAnswer(const std::string& answer) {
-  bool as_it_is = !HasPrefix(answer, kAsBase64) && IsUtf8(answer);
-  for (const char c : answer) {
-    const bool control = c >= 0 && c < ' ' && c != '\t' && c != '\n' && c != '\r';
-    as_it_is = as_it_is && !control;
-  }
-  return as_it_is ? answer : kAsBase64 + base64::Encode(answer);
-}
-inline std::string DecodeAnswer(std::string answer) {
-  if (!HasPrefix(answer, kAsBase64)) return answer;
-  std::optional<std::string> bytes = base64::Decode(answer.substr(sizeof(kAsBase64) - 1));
-  return bytes ? std::move(*bytes) : answer;
-}
-
-/// The body of registerBranch, as dtm's clients send it (§11.2, §11.4, §11.7).
-inline std::string EncodeRegistration(const Registration& branch) {
-  const Step& step = branch.step;
-  nlohmann::ordered_json json = {
-      {kGid, branch.gid},
-      {kTransType, Name(branch.type)},
-      {kBranchId, step.branch_id},
-      {kData, branch.type == TransType::kWorkflow ? EncodeAnswer(step.payload) : step.payload}};
-  switch (branch.type) {
-    case TransType::kTcc:
-      json[kConfirm] = step.action;
-      json[kCancel] = step.compensate;
-      break;
-    case TransType::kXa: json[kUrl] = step.action; break;
-    default:
-      if (!step.action.empty()) json[kUrl] = step.action;
-      if (!step.topic.empty()) json[kName] = step.topic;
-      json[kOp] = Name(step.op);
-      json[kStatus] = Name(step.failed ? BranchStatus::kFailed : BranchStatus::kSucceed);
-      json[kSync] =
-          "1";  // otherwise the Go server replies before it has stored the branch, and may lose it
-  }
-  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
-/// How a workflow ended.
-struct Outcome {
-  Status status = Status::kSucceed;
-  std::string reason;
-  std::string result;
-};
-
-/// Reads it from the `req_extra` of the submit.
-/// @throws BadInput
-inline Outcome DecodeOutcome(std::map<std::string, std::string> extra) {
-  const std::string& status = extra[kStatus];
-  const bool succeed = status == Name(Status::kSucceed);
-  if (!succeed && status != Name(Status::kFailed)) {
-    throw BadInput("req_extra.status of a workflow is succeed or failed");
-  }
-  std::optional<std::string> result = base64::Decode(extra[kResult]);
-  if (!result) throw BadInput("req_extra.result of a workflow is base64 text");
-  return {succeed ? Status::kSucceed : Status::kFailed, extra[kRollbackReason], std::move(*result)};
-}
-
-inline nlohmann::ordered_json OutcomeJson(const Outcome& outcome) {
-  return {{kStatus, Name(outcome.status)},
-          {kRollbackReason, outcome.reason},
-          {kResult, base64::Encode(outcome.result)}};
-}
-
-/// The options in a transaction of a query; the Go server on SQL shows them only as text.
-inline nlohmann::json ToldOptions(const nlohmann::json& transaction) {
-  const auto text = transaction.find(kOptions);
-  nlohmann::json inner;
-  if (text != transaction.end() && text->is_string()) {
-    inner = json_input::Parse(text->get_ref<const std::string&>());
-  }
-  return inner.is_object() ? inner : transaction;
-}
-
-/// The options for calls, as far as a query shows them. Malformed ones are left out: a workflow can run without them.
-inline TransOptions CallOptions(const nlohmann::json& transaction) {
-  const nlohmann::json told = ToldOptions(transaction);
-  TransOptions options;
-  const auto timeout = told.find(kRequestTimeout);
-  if (timeout != told.end() && timeout->is_number_unsigned()) {
-    const std::uint64_t seconds = timeout->get<std::uint64_t>();
-    const auto longest = static_cast<std::uint64_t>(kMaxOptionSeconds.count());
-    if (seconds <= longest) options.request_timeout = std::chrono::seconds(seconds);
-  }
-  const auto headers = told.find(kBranchHeaders);
-  if (headers == told.end() || !headers->is_object()) return options;
-  for (const auto& header : headers->items()) {
-    if (!header.value().is_string() || header.value() == kNotShown) continue;
-    options.branch_headers[header.key()] = header.value().get<std::string>();
-  }
-  return options;
-}
-
-/// Reads the reply of prepareWorkflow; nothing if it is not one.
-/// @throws RejectedError  it is not a workflow: the Go server returns any transaction with the gid.
-inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
-  const nlohmann::json body = json_input::Parse(text);
-  if (!body.is_object() || !body.contains(kTransaction) || !body[kTransaction].is_object()) {
-    return std::nullopt;
-  }
-  try {
-    const nlohmann::json& transaction = body[kTransaction];
-    const std::string type = transaction.value(kTransType, "");
-    if (!type.empty() && type != Name(TransType::kWorkflow)) {
-      throw RejectedError("gid '" + transaction.value(kGid, "") + "' is a " + Printable(type) +
-                          ", not a workflow; nothing was run. Use a new gid");
-    }
-    WorkflowState state;
-    if (const std::string told = transaction.value(kCustomData, ""); !told.empty()) {
-      Definition stored;
-      decode::WorkflowCustomData(told, stored);
-      state.workflow = std::move(stored.workflow);
-      state.data = std::move(stored.data);
-    }
-    state.status = StatusNamed(transaction.value(kStatus, ""));
-    state.reason = transaction.value(kRollbackReason, "");
-    state.result = base64::Decode(transaction.value(kResult, "")).value_or("");
-    state.options = CallOptions(transaction);
-    const nlohmann::json progresses = body.value(kProgresses, nlohmann::json());
-    for (const nlohmann::json& progress : progresses) {
-      Step step;
-      step.branch_id = progress.value(kBranchId, "");
-      step.action = progress.value(kUrl, "");
-      step.topic = progress.value(kName, "");
-      step.op = OpNamed(progress.value(kOp, ""));
-      step.failed = progress.value(kStatus, "") == Name(BranchStatus::kFailed);
-      step.payload = DecodeAnswer(base64::Decode(progress.value(kBinData, "")).value_or(""));
-      state.recorded.push_back(std::move(step));
-    }
-    return state;
-  } catch (const nlohmann::json::exception&) {  // a value of another kind
-    return std::nullopt;
-  } catch (const BadInput&) {  // an operation that dtm does not know
-    return std::nullopt;
-  }
-}
-
-}  // namespace wire
 }  // namespace v1
 }  // namespace dtm
 
@@ -8907,6 +8916,60 @@ auto Check(const ApiRequest& request, const std::string& token) -> std::optional
 }}}
 
 
+// ---- dtm/http/api/json_operations.hpp ----------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace json_operations {
+auto TransactionOf(const nlohmann::json& body) -> Definition {
+  return wire::DecodeTransaction(wire::json_input::Fields(body, "the transaction"));
+}
+void FinishWorkflow(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  const wire::json_input::Fields fields(body, "the transaction");
+  const wire::WorkflowEnd end = wire::DecodeWorkflowEnd(fields.Texts(wire::kReqExtra));
+  tm.FinishWorkflowAsync(wire::GidOf(fields), end.status, end.reason, end.result, done);
+}
+void Submit(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  Definition definition = TransactionOf(body);
+  if (definition.type == TransType::kWorkflow) return FinishWorkflow(tm, body, done);
+  if (!definition.options.wait_result) return tm.SubmitAsync(std::move(definition), done);
+  tm.SubmitAsync(std::move(definition), [done](const Answer& answer) {
+    if (answer.error || answer.result.Succeeded()) return done(answer);
+    done({{}, GoesOn(answer.result)});
+  });
+}
+void Prepare(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  tm.PrepareAsync(TransactionOf(body), done);
+}
+void RegisterBranch(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  wire::Registration branch =
+      wire::DecodeRegistration(wire::json_input::Fields(body, "the branch"));
+  tm.RegisterBranchAsync(branch.gid, branch.type, std::move(branch.step), done);
+}
+void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  const wire::json_input::Fields fields(body, "the transaction");
+  tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)),
+                fields.Text(wire::kRollbackReason), done, true);
+}
+std::string GidIn(const nlohmann::json& body) {
+  return wire::GidOf(wire::json_input::Fields(body, "the body"));
+}
+void ForceStop(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  tm.ForceStopAsync(GidIn(body), done);
+}
+void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
+                              const AnswerCallback& done) {
+  tm.RetryNowAsync(GidIn(body), [done](const Answer& answer) {
+    try {
+      (void)answer.Get();
+    } catch (const EndedError&) {
+      return done({});
+    } catch (...) {  // NOLINT(bugprone-empty-catch): `done` is told
+    }
+    done(answer);
+  });
+}
+}}}
+
+
 // ---- dtm/http/api/lists.hpp --------------------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
@@ -9031,60 +9094,6 @@ auto ApiLists::StatusOf(const std::string& name) -> Status {
 }}
 
 
-// ---- dtm/http/api/orders.hpp -------------------------------------------------------------------
-
-namespace dtm { inline namespace v1 { namespace api_orders {
-auto TransactionOf(const nlohmann::json& body) -> Definition {
-  return wire::DecodeTransaction(wire::json_input::Fields(body, "the transaction"));
-}
-void FinishWorkflow(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  const wire::json_input::Fields fields(body, "the transaction");
-  const wire::Outcome outcome = wire::DecodeOutcome(fields.Texts(wire::kReqExtra));
-  tm.FinishWorkflowAsync(wire::GidOf(fields), outcome.status, outcome.reason, outcome.result, done);
-}
-void Submit(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  Definition definition = TransactionOf(body);
-  if (definition.type == TransType::kWorkflow) return FinishWorkflow(tm, body, done);
-  if (!definition.options.wait_result) return tm.SubmitAsync(std::move(definition), done);
-  tm.SubmitAsync(std::move(definition), [done](const Answer& answer) {
-    if (answer.error || answer.result.Succeeded()) return done(answer);
-    done({{}, GoesOn(answer.result)});
-  });
-}
-void Prepare(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  tm.PrepareAsync(TransactionOf(body), done);
-}
-void RegisterBranch(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  wire::Registration branch =
-      wire::DecodeRegistration(wire::json_input::Fields(body, "the branch"));
-  tm.RegisterBranchAsync(branch.gid, branch.type, std::move(branch.step), done);
-}
-void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  const wire::json_input::Fields fields(body, "the transaction");
-  tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)),
-                fields.Text(wire::kRollbackReason), done, true);
-}
-std::string GidIn(const nlohmann::json& body) {
-  return wire::GidOf(wire::json_input::Fields(body, "the body"));
-}
-void ForceStop(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  tm.ForceStopAsync(GidIn(body), done);
-}
-void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
-                              const AnswerCallback& done) {
-  tm.RetryNowAsync(GidIn(body), [done](const Answer& answer) {
-    try {
-      (void)answer.Get();
-    } catch (const EndedError&) {
-      return done({});
-    } catch (...) {  // NOLINT(bugprone-empty-catch): `done` is told
-    }
-    done(answer);
-  });
-}
-}}}
-
-
 // ---- dtm/http/api/api.hpp ----------------------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
@@ -9128,24 +9137,24 @@ auto Api::Handle(const ApiRequest& request) -> ApiReply {
   }
 auto Api::Find(const ApiRequest& request) -> const Route* {
     static constexpr Route kRoutes[] = {
-        {"submit", "/api/dtmsvr/submit", "POST", &Api::Asked<&api_orders::Submit>},
+        {"submit", "/api/dtmsvr/submit", "POST", &Api::Asked<&json_operations::Submit>},
         {"newgid", "/api/dtmsvr/newGid", "GET", &Api::Now<&Api::NewGid>},
         {"query", "/api/dtmsvr/query", "GET", &Api::Listed<&ApiLists::Query>, true},
-        {"prepare", "/api/dtmsvr/prepare", "POST", &Api::Asked<&api_orders::Prepare>},
-        {"abort", "/api/dtmsvr/abort", "POST", &Api::Asked<&api_orders::Abort>},
+        {"prepare", "/api/dtmsvr/prepare", "POST", &Api::Asked<&json_operations::Prepare>},
+        {"abort", "/api/dtmsvr/abort", "POST", &Api::Asked<&json_operations::Abort>},
         {"all", "/api/dtmsvr/all", "GET", &Api::Listed<&ApiLists::All>, true},
-        {"forcestop", "/api/dtmsvr/forceStop", "POST", &Api::Asked<&api_orders::ForceStop>},
+        {"forcestop", "/api/dtmsvr/forceStop", "POST", &Api::Asked<&json_operations::ForceStop>},
         {"resetnextcrontime", "/api/dtmsvr/resetNextCronTime", "POST",
-         &Api::Asked<&api_orders::ResetNextCronTime>},
+         &Api::Asked<&json_operations::ResetNextCronTime>},
         {"resetcrontime", "/api/dtmsvr/resetCronTime", "GET POST", &Api::Now<&Api::ResetCronTime>,
          true},
         {"version", "/api/dtmsvr/version", "GET", &Api::Now<&Api::Version>},
         {"registerbranch", "/api/dtmsvr/registerBranch", "POST",
-         &Api::Asked<&api_orders::RegisterBranch>},
+         &Api::Asked<&json_operations::RegisterBranch>},
         {"registerbranch", "/api/dtmsvr/registerTccBranch", "POST",
-         &Api::Asked<&api_orders::RegisterBranch>},
+         &Api::Asked<&json_operations::RegisterBranch>},
         {"registerbranch", "/api/dtmsvr/registerXaBranch", "POST",
-         &Api::Asked<&api_orders::RegisterBranch>},
+         &Api::Asked<&json_operations::RegisterBranch>},
         {"prepareworkflow", "/api/dtmsvr/prepareWorkflow", "POST", &Api::Now<&Api::PrepareWorkflow>,
          true},
         {"subscribe", "/api/dtmsvr/subscribe", "GET POST", &Api::Subscribe},
@@ -9182,11 +9191,11 @@ void Api::JsonRpc(const ApiRequest& request, const ApiDone& done) {
     static constexpr struct {
       const char* name;
       const char* counted;
-      api_orders::Order order;
-    } kMethods[] = {{"submit", "submit", &api_orders::Submit},
-                    {"prepare", "prepare", &api_orders::Prepare},
-                    {"abort", "abort", &api_orders::Abort},
-                    {"registerBranch", "registerbranch", &api_orders::RegisterBranch}};
+      json_operations::Operation operation;
+    } kMethods[] = {{"submit", "submit", &json_operations::Submit},
+                    {"prepare", "prepare", &json_operations::Prepare},
+                    {"abort", "abort", &json_operations::Abort},
+                    {"registerBranch", "registerbranch", &json_operations::RegisterBranch}};
     json_rpc_api::Call call;
     if (std::optional<ApiReply> wrong = json_rpc_api::Read(request.body, call)) {
       return done(std::move(*wrong));
@@ -9207,7 +9216,7 @@ void Api::JsonRpc(const ApiRequest& request, const ApiDone& done) {
       };
       try {
         wire::json_input::CheckObject(call.params, "params");
-        return method.order(tm_, call.params, told);
+        return method.operation(tm_, call.params, told);
       } catch (...) {
         return told({{}, std::current_exception()});
       }
@@ -9230,7 +9239,7 @@ void Api::DeleteTopic(const ApiRequest& request, const ApiDone& done) {
   }
 auto Api::PrepareWorkflow(const ApiRequest& request) -> ApiReply {
     Definition definition =
-        api_orders::TransactionOf(wire::json_input::ParseObject(request.body, "the body"));
+        json_operations::TransactionOf(wire::json_input::ParseObject(request.body, "the body"));
     if (definition.type != TransType::kWorkflow) {
       throw BadInput("prepareWorkflow is for workflows; a " + std::string(Name(definition.type)) +
                      " is prepared with prepare");
@@ -9903,7 +9912,7 @@ void RemoteCoordinator::SubmitAsync(Definition definition, AnswerCallback callba
   }
 auto RemoteCoordinator::Prepare(Definition definition) -> TransResult {
     Check(definition, PrepareProblem(definition));
-    Order("/prepare", definition.gid, wire::EncodeTransaction(definition));
+    DoneOrRefused("/prepare", definition.gid, wire::EncodeTransaction(definition));
     return {definition.gid, Status::kPrepared, {}};
   }
 void RemoteCoordinator::Abort(const std::string& gid, TransType type, const std::string& reason) {
@@ -9912,12 +9921,12 @@ void RemoteCoordinator::Abort(const std::string& gid, TransType type, const std:
     definition.type = type;
     const nlohmann::ordered_json why = {
         {wire::kRollbackReason, Truncated(reason, kMaxReasonBytes)}};
-    Order("/abort", gid, wire::EncodeTransaction(definition, why));
+    DoneOrRefused("/abort", gid, wire::EncodeTransaction(definition, why));
   }
 void RemoteCoordinator::RegisterBranch(const std::string& gid, TransType type, Step step) {
     const std::string problem = RegistrationProblem(gid, type, step);
     if (!problem.empty()) throw BadInput(problem);
-    Order("/registerBranch", gid, wire::EncodeRegistration({gid, type, std::move(step)}));
+    DoneOrRefused("/registerBranch", gid, wire::EncodeRegistration({gid, type, std::move(step)}));
   }
 auto RemoteCoordinator::PrepareWorkflow(Definition definition) -> WorkflowState {
     Check(definition);
@@ -9939,8 +9948,8 @@ void RemoteCoordinator::FinishWorkflow(const std::string& gid, Status status, co
     definition.gid = gid;
     definition.type = TransType::kWorkflow;
     const nlohmann::ordered_json extra =
-        wire::OutcomeJson({status, Truncated(reason, kMaxReasonBytes), result});
-    Order("/submit", gid, wire::EncodeTransaction(definition, {{wire::kReqExtra, extra}}));
+        wire::WorkflowEndJson({status, Truncated(reason, kMaxReasonBytes), result});
+    DoneOrRefused("/submit", gid, wire::EncodeTransaction(definition, {{wire::kReqExtra, extra}}));
   }
 auto RemoteCoordinator::CallBranch(const InitiatorCall& call) -> Result {
     const std::string where = Requests().Where();
@@ -9970,7 +9979,7 @@ void RemoteCoordinator::Check(const Definition& definition, const std::string& b
     const std::string problem = Problem(definition);
     if (!problem.empty()) throw BadInput(problem);
   }
-void RemoteCoordinator::Order(const char* path, const std::string& gid, std::string body) {
+void RemoteCoordinator::DoneOrRefused(const char* path, const std::string& gid, std::string body) {
     const Exchanged reply = Requests().Post(path, gid, std::move(body));
     if (Requests().SaysYes(gid, reply) || reply.status == 425)
       return;  // 425: of an abort that waits
@@ -10741,5 +10750,5 @@ auto Server::Limits() const -> serving::ServingLimits {
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_243f45399cfb(Here) {}
+void http_cpp_of_version_0_1_0_e4dda7d37f64(Here) {}
 }}}

@@ -3133,6 +3133,7 @@ inline nlohmann::json ParseObject(const std::string& text, const std::string& wh
 class Fields {
  public:
   /// `what` names the object in error messages.
+  /// @throws BadInput  a key is there twice.
   Fields(const nlohmann::json& object, std::string what) : what_(std::move(what)) {
     fields_.reserve(object.size());
     for (const auto& item : object.items()) {
@@ -3416,6 +3417,7 @@ namespace api_function {
 
 inline constexpr const char kPath[] = "/api/dtmsvr/branch/";  ///< and the name of the function
 
+/// @throws BadInput, RejectedError  the call is incomplete, or there is no such function.
 inline Result Call(Coordinator& tm, const ApiRequest& request) {
   const std::string name = request.path.substr(sizeof kPath - 1);
   BranchInfo info;
@@ -3683,72 +3685,6 @@ inline Result ReadReply(int status, const std::string& body) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/api/json_rpc_api.hpp -------------------------------------------------------------
-
-/// The form of the API as JSON-RPC 2.0: a call, and its reply. What the methods do is in api.hpp.
-/// Needs: nlohmann/json. Threads: pure functions. Protocol: §7.
-
-namespace dtm {
-inline namespace v1 {
-namespace json_rpc_api {
-
-inline ApiReply Reply(int status, const std::string& id, nlohmann::ordered_json error,
-                      nlohmann::ordered_json result) {
-  return {status, wire::JsonText({{"error", std::move(error)},
-                                  {"id", id},
-                                  {"jsonrpc", "2.0"},
-                                  {"result", std::move(result)}})};
-}
-
-inline ApiReply Error(int status, const std::string& id, int code, const std::string& message,
-                      nlohmann::ordered_json result = nullptr) {
-  return Reply(status, id, {{"code", code}, {"message", message}}, std::move(result));
-}
-
-struct Call {  // NOLINT(bugprone-exception-escape): the move of a json does not throw
-  std::string id, method;
-  nlohmann::json params;  ///< null if there are none
-};
-
-/// The reply, if it is no call.
-inline std::optional<ApiReply> Read(const std::string& body, Call& call) {
-  try {
-    nlohmann::json json = wire::json_input::ParseObject(body, "the body");
-    const wire::json_input::Fields fields(json, "the request");
-    std::string id = fields.Text("id");
-    const std::string version = fields.Text("jsonrpc");
-    call.method = fields.Text("method");
-    call.id = std::move(id);
-    if (call.id.empty() || version != "2.0") {
-      return Error(200, call.id, -32600, "Bad json request: jsonrpc must be \"2.0\" and id a text");
-    }
-    const auto params = json.find("params");
-    if (params != json.end()) call.params = std::move(*params);
-    return std::nullopt;
-  } catch (const BadInput& error) {
-    return Error(400, "", -32700, std::string("Parse json error: ") + error.what());
-  }
-}
-
-inline ApiReply NotFound(const Call& call) {
-  return Error(200, call.id, -32601, "Method not found: " + Printable(call.method));
-}
-
-inline ApiReply OfGid(const std::string& id, const std::string& gid) {
-  return Reply(200, id, nullptr, {{wire::kGid, gid}});
-}
-inline ApiReply Of(const std::string& id, const ApiOutcome& outcome) {
-  if (outcome.status == 200) return Reply(200, id, nullptr, nullptr);
-  const int code = outcome.status == 409   ? wire::json_rpc::kFailureCode
-                   : outcome.status == 425 ? wire::json_rpc::kOngoingCode
-                                           : -32603;
-  return Error(200, id, code, outcome.message, nlohmann::ordered_json::object());
-}
-
-}  // namespace json_rpc_api
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/http/wire/write_transaction.hpp -------------------------------------------------------
 
 /// A transaction as dtm's clients send it: from the record to JSON. read_transaction.hpp does the opposite.
@@ -3833,6 +3769,518 @@ inline std::string EncodeTransaction(const Definition& definition,
 }
 
 }  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/read_transaction.hpp --------------------------------------------------------
+
+/// A transaction as clients send it: from JSON to the record. write_transaction.hpp does the opposite.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.1, §4.1 (custom_data), §11.1.
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+/// @throws BadInput
+inline std::string GidOf(const json_input::Fields& fields) {
+  std::string gid = CleanGid(fields.Text(kGid));
+  const std::string problem = GidProblem(gid);
+  if (!problem.empty()) throw BadInput(problem);
+  return gid;
+}
+
+/// Functions of the coordinator's program cannot be named from outside.
+/// @throws BadInput
+inline void CheckNotLocal(const std::string& url) {
+  if (!IsLocal(url)) return;
+  throw BadInput("'" + Printable(Truncated(url, 200)) +
+                 "' names a function of the coordinator's program; from outside a branch is a URL");
+}
+
+/// Refuses a payload that no JSON-RPC call could carry.
+inline void CheckParams(const Step& step) {
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    if (url->empty() || IsTopic(*url) || !UrlProblem(*url).empty()) continue;
+    if (json_rpc::MethodOf(ParseUrl(*url)).empty()) continue;
+    (void)json_rpc::Params(step.payload);
+  }
+}
+
+namespace decode {
+
+inline void Options(const json_input::Fields& fields, TransOptions& options) {
+  const auto seconds = [&fields](const char* key) {
+    return std::chrono::seconds(fields.Integer(key, 0, kMaxOptionSeconds.count()));
+  };
+  options.wait_result = fields.Bool(kWaitResult);
+  options.timeout_to_fail = seconds(kTimeoutToFail);
+  options.request_timeout = seconds(kRequestTimeout);
+  options.retry_interval = seconds(kRetryInterval);
+  options.retry_limit = static_cast<int>(fields.Integer(kRetryLimit, 0, kMaxRetryLimit));
+  options.branch_headers = fields.Texts(kBranchHeaders);
+}
+
+/// The payloads are those of `payloads`, then the non-empty old-style `data` of the steps.
+/// @throws BadInput  they are not what the protocol says.
+inline std::vector<Step> Steps(const json_input::Fields& fields) {
+  std::vector<Step> steps;
+  std::vector<std::string> payloads, data;
+  fields.Each(kPayloads, "an array of strings", [&payloads](const nlohmann::json& payload) {
+    if (!payload.is_string() && !payload.is_null()) return false;
+    payloads.push_back(payload.is_null() ? "" : payload.get<std::string>());
+    return true;
+  });
+  fields.Each(kSteps, "an array of objects of strings", [&](const nlohmann::json& element) {
+    if (!element.is_object() && !element.is_null()) return false;
+    for (const auto& item : element.items()) {
+      if (!item.value().is_string() && !item.value().is_null()) return false;
+    }
+    if (steps.size() >= kMaxSteps) {
+      throw BadInput("more than " + std::to_string(kMaxSteps) + " steps; split the transaction");
+    }
+    const json_input::Fields step(element, "a step");
+    steps.push_back({step.Text(kAction), step.Text(kCompensate), {}});
+    if (std::string old = step.Text(kData); !old.empty()) data.push_back(std::move(old));
+    return true;
+  });
+  payloads.insert(payloads.end(), data.begin(), data.end());
+  if (payloads.size() < steps.size()) {
+    throw BadInput("there are " + std::to_string(steps.size()) + " steps but only " +
+                   std::to_string(payloads.size()) + " payloads; give one for each step");
+  }
+  for (std::size_t i = 0; i < steps.size(); ++i) steps[i].payload = std::move(payloads[i]);
+  return steps;
+}
+
+/// `{"concurrent":true,"orders":{"2":[0,1]}}`, as text.
+inline void SagaCustomData(const std::string& text, Definition& saga) {
+  if (text.empty()) return;
+  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
+  const json_input::Fields fields(json, "custom_data");
+  saga.concurrent = fields.Bool(kConcurrent);
+  const nlohmann::json* orders = fields.Find(kOrders);
+  if (orders == nullptr) return;
+  const char* wanted = "an object such as {\"2\":[0,1]}: step 2 comes after steps 0 and 1";
+  if (!orders->is_object()) fields.Wrong(kOrders, wanted);
+  for (const auto& order : orders->items()) {
+    if (order.value().is_null()) continue;
+    const std::optional<unsigned> number = ParseNumber<unsigned>(order.key());
+    const bool fits = number && order.key().size() <= 4;
+    if (!fits || !order.value().is_array()) fields.Wrong(kOrders, wanted);
+    std::vector<int>& before = saga.orders[static_cast<int>(*number)];
+    for (const nlohmann::json& step : order.value()) {
+      const bool known = step.is_number_integer() && step >= 0 && step <= kMaxSteps;
+      if (!known) fields.Wrong(kOrders, wanted);
+      before.push_back(step.get<int>());
+    }
+  }
+}
+
+/// `{"delay":10}`, as text.
+inline void MsgCustomData(const std::string& text, Definition& msg) {
+  if (text.empty()) return;
+  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
+  msg.delay = std::chrono::seconds(
+      json_input::Fields(json, "custom_data").Integer(kDelay, 0, kMaxDelay.count()));
+}
+
+/// `{"name":"wf","data":"<base64>"}`, as text.
+inline void WorkflowCustomData(const std::string& text, Definition& workflow) {
+  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
+  const json_input::Fields fields(json, "custom_data");
+  workflow.workflow = fields.Text(kName);
+  const std::optional<std::string> data = base64::Decode(fields.Text(kData));
+  if (!data) fields.Wrong(kData, "base64 text");
+  workflow.data = *data;
+}
+
+}  // namespace decode
+
+/// @throws BadInput  it is malformed, or names a function of the coordinator's program.
+inline Definition DecodeTransaction(const json_input::Fields& fields) {
+  Definition definition;
+  definition.gid = GidOf(fields);
+  definition.type = TypeNamed(fields.Text(kTransType));
+  const std::string protocol = fields.Text(kProtocol);
+  if (!protocol.empty() && protocol != kHttp && protocol != kJsonRpc) {
+    throw BadInput("gid '" + definition.gid + "': protocol '" + Printable(protocol) +
+                   "' is not spoken here; leave it empty, or say http or json-rpc");
+  }
+  definition.json_rpc = protocol == kJsonRpc;
+  decode::Options(fields, definition.options);
+  const bool concurrent = fields.Bool(kConcurrent);
+  definition.query_prepared = fields.Text(kQueryPrepared);
+  const std::string custom_data = fields.Text(kCustomData);
+  (void)fields.Text(kRollbackReason);
+  (void)fields.Texts(kReqExtra);
+  std::vector<Step> steps = decode::Steps(fields);
+  switch (definition.type) {
+    case TransType::kSaga:  // only the `concurrent` of custom_data counts
+      definition.steps = std::move(steps);
+      decode::SagaCustomData(custom_data, definition);
+      break;
+    case TransType::kMsg:
+      definition.steps = std::move(steps);
+      for (Step& step : definition.steps) step.compensate.clear();
+      definition.concurrent = concurrent;
+      decode::MsgCustomData(custom_data, definition);
+      break;
+    case TransType::kWorkflow:
+      if (!custom_data.empty()) decode::WorkflowCustomData(custom_data, definition);
+      break;
+    case TransType::kTcc:
+    case TransType::kXa: break;
+  }
+  if (custom_data != CustomData(definition)) definition.custom_data = custom_data;
+  CheckNotLocal(definition.query_prepared);
+  for (const Step& step : definition.steps) {
+    CheckNotLocal(step.action);
+    CheckNotLocal(step.compensate);
+  }
+  if (definition.json_rpc) {
+    for (const Step& step : definition.steps) CheckParams(step);
+  }
+  return definition;
+}
+
+}  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/registration.hpp ------------------------------------------------------------
+
+/// A branch as clients register it with a prepared tcc, xa or workflow: from JSON to a step, and back.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.4 (registerBranch body).
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+struct Registration {
+  std::string gid;
+  TransType type = TransType::kTcc;
+  Step step;
+};
+
+/// A flat object of strings; keys that the type does not use are ignored.
+/// @throws BadInput
+inline Registration DecodeRegistration(const json_input::Fields& fields) {
+  Registration branch;
+  branch.gid = GidOf(fields);
+  branch.type = TypeNamed(fields.Text(kTransType));
+  Step& step = branch.step;
+  step.branch_id = fields.Text(kBranchId);
+  step.payload = fields.Text(kData);
+  switch (branch.type) {
+    case TransType::kTcc:
+      step.action = fields.Text(kConfirm);
+      step.compensate = fields.Text(kCancel);
+      break;
+    case TransType::kXa: step.action = step.compensate = fields.Text(kUrl); break;
+    case TransType::kWorkflow: {
+      step.op = OpNamed(fields.Text(kOp));
+      step.action = fields.Text(kUrl);  // what the step was; it is never called
+      step.topic = fields.Text(kName);
+      const std::string status = fields.Text(kStatus);
+      step.failed = status == Name(BranchStatus::kFailed);
+      if (!step.failed && status != Name(BranchStatus::kSucceed)) {
+        throw BadInput("gid '" + branch.gid +
+                       "': the status of a recorded step is succeed or failed");
+      }
+      break;
+    }
+    default: break;
+  }
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    if (branch.type != TransType::kWorkflow) CheckNotLocal(*url);
+  }
+  return branch;
+}
+
+/// Begins a recorded result of a workflow's step that JSON text would change or make much longer, or that begins like this
+/// itself. Servers keep it like any text; the client that recorded it decodes it.
+inline constexpr const char kAsBase64[] = "base64:";
+
+inline std::string EncodeRecorded(const std::string& answer) {
+  bool as_it_is = !HasPrefix(answer, kAsBase64) && IsUtf8(answer);
+  for (const char c : answer) {
+    const bool control = c >= 0 && c < ' ' && c != '\t' && c != '\n' && c != '\r';
+    as_it_is = as_it_is && !control;
+  }
+  return as_it_is ? answer : kAsBase64 + base64::Encode(answer);
+}
+inline std::string DecodeRecorded(std::string answer) {
+  if (!HasPrefix(answer, kAsBase64)) return answer;
+  std::optional<std::string> bytes = base64::Decode(answer.substr(sizeof(kAsBase64) - 1));
+  return bytes ? std::move(*bytes) : answer;
+}
+
+/// The body of registerBranch, as dtm's clients send it (§11.2, §11.4, §11.7).
+inline std::string EncodeRegistration(const Registration& branch) {
+  const Step& step = branch.step;
+  nlohmann::ordered_json json = {
+      {kGid, branch.gid},
+      {kTransType, Name(branch.type)},
+      {kBranchId, step.branch_id},
+      {kData, branch.type == TransType::kWorkflow ? EncodeRecorded(step.payload) : step.payload}};
+  switch (branch.type) {
+    case TransType::kTcc:
+      json[kConfirm] = step.action;
+      json[kCancel] = step.compensate;
+      break;
+    case TransType::kXa: json[kUrl] = step.action; break;
+    default:
+      if (!step.action.empty()) json[kUrl] = step.action;
+      if (!step.topic.empty()) json[kName] = step.topic;
+      json[kOp] = Name(step.op);
+      json[kStatus] = Name(step.failed ? BranchStatus::kFailed : BranchStatus::kSucceed);
+      json[kSync] =
+          "1";  // otherwise the Go server replies before it has stored the branch, and may lose it
+  }
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+/// How a workflow ended.
+struct WorkflowEnd {
+  Status status = Status::kSucceed;
+  std::string reason;
+  std::string result;
+};
+
+/// Reads it from the `req_extra` of the submit.
+/// @throws BadInput
+inline WorkflowEnd DecodeWorkflowEnd(std::map<std::string, std::string> extra) {
+  const std::string& status = extra[kStatus];
+  const bool succeed = status == Name(Status::kSucceed);
+  if (!succeed && status != Name(Status::kFailed)) {
+    throw BadInput("req_extra.status of a workflow is succeed or failed");
+  }
+  std::optional<std::string> result = base64::Decode(extra[kResult]);
+  if (!result) throw BadInput("req_extra.result of a workflow is base64 text");
+  return {succeed ? Status::kSucceed : Status::kFailed, extra[kRollbackReason], std::move(*result)};
+}
+
+inline nlohmann::ordered_json WorkflowEndJson(const WorkflowEnd& end) {
+  return {{kStatus, Name(end.status)},
+          {kRollbackReason, end.reason},
+          {kResult, base64::Encode(end.result)}};
+}
+
+/// The options in a transaction of a query; the Go server on SQL shows them only as text.
+inline nlohmann::json ToldOptions(const nlohmann::json& transaction) {
+  const auto text = transaction.find(kOptions);
+  nlohmann::json inner;
+  if (text != transaction.end() && text->is_string()) {
+    inner = json_input::Parse(text->get_ref<const std::string&>());
+  }
+  return inner.is_object() ? inner : transaction;
+}
+
+/// The options for calls, as far as a query shows them. Malformed ones are left out: a workflow can run without them.
+inline TransOptions CallOptions(const nlohmann::json& transaction) {
+  const nlohmann::json told = ToldOptions(transaction);
+  TransOptions options;
+  const auto timeout = told.find(kRequestTimeout);
+  if (timeout != told.end() && timeout->is_number_unsigned()) {
+    const std::uint64_t seconds = timeout->get<std::uint64_t>();
+    const auto longest = static_cast<std::uint64_t>(kMaxOptionSeconds.count());
+    if (seconds <= longest) options.request_timeout = std::chrono::seconds(seconds);
+  }
+  const auto headers = told.find(kBranchHeaders);
+  if (headers == told.end() || !headers->is_object()) return options;
+  for (const auto& header : headers->items()) {
+    if (!header.value().is_string() || header.value() == kNotShown) continue;
+    options.branch_headers[header.key()] = header.value().get<std::string>();
+  }
+  return options;
+}
+
+/// Reads the reply of prepareWorkflow; nothing if it is not one.
+/// @throws RejectedError  it is not a workflow: the Go server returns any transaction with the gid.
+inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
+  const nlohmann::json body = json_input::Parse(text);
+  if (!body.is_object() || !body.contains(kTransaction) || !body[kTransaction].is_object()) {
+    return std::nullopt;
+  }
+  try {
+    const nlohmann::json& transaction = body[kTransaction];
+    const std::string type = transaction.value(kTransType, "");
+    if (!type.empty() && type != Name(TransType::kWorkflow)) {
+      throw RejectedError("gid '" + transaction.value(kGid, "") + "' is a " + Printable(type) +
+                          ", not a workflow; nothing was run. Use a new gid");
+    }
+    WorkflowState state;
+    if (const std::string told = transaction.value(kCustomData, ""); !told.empty()) {
+      Definition stored;
+      decode::WorkflowCustomData(told, stored);
+      state.workflow = std::move(stored.workflow);
+      state.data = std::move(stored.data);
+    }
+    state.status = StatusNamed(transaction.value(kStatus, ""));
+    state.reason = transaction.value(kRollbackReason, "");
+    state.result = base64::Decode(transaction.value(kResult, "")).value_or("");
+    state.options = CallOptions(transaction);
+    const nlohmann::json progresses = body.value(kProgresses, nlohmann::json());
+    for (const nlohmann::json& progress : progresses) {
+      Step step;
+      step.branch_id = progress.value(kBranchId, "");
+      step.action = progress.value(kUrl, "");
+      step.topic = progress.value(kName, "");
+      step.op = OpNamed(progress.value(kOp, ""));
+      step.failed = progress.value(kStatus, "") == Name(BranchStatus::kFailed);
+      step.payload = DecodeRecorded(base64::Decode(progress.value(kBinData, "")).value_or(""));
+      state.recorded.push_back(std::move(step));
+    }
+    return state;
+  } catch (const nlohmann::json::exception&) {  // a value of another kind
+    return std::nullopt;
+  } catch (const BadInput&) {  // an operation that dtm does not know
+    return std::nullopt;
+  }
+}
+
+}  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/json_operations.hpp ----------------------------------------------------------
+
+/// The operations of a coordinator as JSON asks for them: the body of an HTTP request, or the params of a JSON-RPC call.
+/// Needs: nlohmann/json. Threads: any. Protocol: §2.1, §2.2, §7.
+
+namespace dtm {
+inline namespace v1 {
+namespace json_operations {
+
+/// @throws BadInput, RejectedError  `body` is malformed, or the operation is refused at once; then `done` is not called.
+using Operation = void (*)(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
+
+inline Definition TransactionOf(const nlohmann::json& body) {
+  return wire::DecodeTransaction(wire::json_input::Fields(body, "the transaction"));
+}
+
+/// `req_extra` says how the workflow ended.
+inline void FinishWorkflow(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  const wire::json_input::Fields fields(body, "the transaction");
+  const wire::WorkflowEnd end = wire::DecodeWorkflowEnd(fields.Texts(wire::kReqExtra));
+  tm.FinishWorkflowAsync(wire::GidOf(fields), end.status, end.reason, end.result, done);
+}
+
+inline void Submit(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  Definition definition = TransactionOf(body);
+  if (definition.type == TransType::kWorkflow) return FinishWorkflow(tm, body, done);
+  if (!definition.options.wait_result) return tm.SubmitAsync(std::move(definition), done);
+  tm.SubmitAsync(std::move(definition), [done](const Answer& answer) {
+    if (answer.error || answer.result.Succeeded()) return done(answer);
+    done({{}, GoesOn(answer.result)});
+  });
+}
+
+inline void Prepare(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  tm.PrepareAsync(TransactionOf(body), done);
+}
+
+inline void RegisterBranch(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  wire::Registration branch =
+      wire::DecodeRegistration(wire::json_input::Fields(body, "the branch"));
+  tm.RegisterBranchAsync(branch.gid, branch.type, std::move(branch.step), done);
+}
+
+inline void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  const wire::json_input::Fields fields(body, "the transaction");
+  tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)),
+                fields.Text(wire::kRollbackReason), done, true);
+}
+
+inline std::string GidIn(const nlohmann::json& body) {
+  return wire::GidOf(wire::json_input::Fields(body, "the body"));
+}
+
+inline void ForceStop(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  tm.ForceStopAsync(GidIn(body), done);
+}
+
+/// A transaction that has ended needs no try; here that is not an error.
+inline void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
+                              const AnswerCallback& done) {
+  tm.RetryNowAsync(GidIn(body), [done](const Answer& answer) {
+    try {
+      (void)answer.Get();
+    } catch (const EndedError&) {
+      return done({});
+    } catch (...) {  // NOLINT(bugprone-empty-catch): `done` is told
+    }
+    done(answer);
+  });
+}
+
+}  // namespace json_operations
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/json_rpc_api.hpp -------------------------------------------------------------
+
+/// The form of the API as JSON-RPC 2.0: a call, and its reply. What the methods do is in api.hpp.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §7.
+
+namespace dtm {
+inline namespace v1 {
+namespace json_rpc_api {
+
+inline ApiReply Reply(int status, const std::string& id, nlohmann::ordered_json error,
+                      nlohmann::ordered_json result) {
+  return {status, wire::JsonText({{"error", std::move(error)},
+                                  {"id", id},
+                                  {"jsonrpc", "2.0"},
+                                  {"result", std::move(result)}})};
+}
+
+inline ApiReply Error(int status, const std::string& id, int code, const std::string& message,
+                      nlohmann::ordered_json result = nullptr) {
+  return Reply(status, id, {{"code", code}, {"message", message}}, std::move(result));
+}
+
+struct Call {  // NOLINT(bugprone-exception-escape): the move of a json does not throw
+  std::string id, method;
+  nlohmann::json params;  ///< null if there are none
+};
+
+/// The reply, if it is no call.
+inline std::optional<ApiReply> Read(const std::string& body, Call& call) {
+  try {
+    nlohmann::json json = wire::json_input::ParseObject(body, "the body");
+    const wire::json_input::Fields fields(json, "the request");
+    std::string id = fields.Text("id");
+    const std::string version = fields.Text("jsonrpc");
+    call.method = fields.Text("method");
+    call.id = std::move(id);
+    if (call.id.empty() || version != "2.0") {
+      return Error(200, call.id, -32600, "Bad json request: jsonrpc must be \"2.0\" and id a text");
+    }
+    const auto params = json.find("params");
+    if (params != json.end()) call.params = std::move(*params);
+    return std::nullopt;
+  } catch (const BadInput& error) {
+    return Error(400, "", -32700, std::string("Parse json error: ") + error.what());
+  }
+}
+
+inline ApiReply NotFound(const Call& call) {
+  return Error(200, call.id, -32601, "Method not found: " + Printable(call.method));
+}
+
+inline ApiReply OfGid(const std::string& id, const std::string& gid) {
+  return Reply(200, id, nullptr, {{wire::kGid, gid}});
+}
+inline ApiReply Of(const std::string& id, const ApiOutcome& outcome) {
+  if (outcome.status == 200) return Reply(200, id, nullptr, nullptr);
+  const int code = outcome.status == 409   ? wire::json_rpc::kFailureCode
+                   : outcome.status == 425 ? wire::json_rpc::kOngoingCode
+                                           : -32603;
+  return Error(200, id, code, outcome.message, nlohmann::ordered_json::object());
+}
+
+}  // namespace json_rpc_api
 }  // namespace v1
 }  // namespace dtm
 
@@ -3972,6 +4420,8 @@ class ApiLists {
 
   explicit ApiLists(Coordinator& tm) : tm_(tm) {}
 
+  /// @throws BadInput    it names no gid.
+  /// @throws StoreError  the store cannot be read.
   ApiReply Query(const ApiRequest& request) {
     const std::string gid = request.Query(wire::kGid);
     if (gid.empty()) throw BadInput("no gid specified");
@@ -4281,450 +4731,6 @@ inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/wire/read_transaction.hpp --------------------------------------------------------
-
-/// A transaction as clients send it: from JSON to the record. write_transaction.hpp does the opposite.
-/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.1, §4.1 (custom_data), §11.1.
-
-namespace dtm {
-inline namespace v1 {
-namespace wire {
-
-/// @throws BadInput
-inline std::string GidOf(const json_input::Fields& fields) {
-  std::string gid = CleanGid(fields.Text(kGid));
-  const std::string problem = GidProblem(gid);
-  if (!problem.empty()) throw BadInput(problem);
-  return gid;
-}
-
-/// Functions of the coordinator's program cannot be named from outside.
-inline void CheckNotLocal(const std::string& url) {
-  if (!IsLocal(url)) return;
-  throw BadInput("'" + Printable(Truncated(url, 200)) +
-                 "' names a function of the coordinator's program; from outside a branch is a URL");
-}
-
-/// Refuses a payload that no JSON-RPC call could carry.
-inline void CheckParams(const Step& step) {
-  for (const std::string* url : {&step.action, &step.compensate}) {
-    if (url->empty() || IsTopic(*url) || !UrlProblem(*url).empty()) continue;
-    if (json_rpc::MethodOf(ParseUrl(*url)).empty()) continue;
-    (void)json_rpc::Params(step.payload);
-  }
-}
-
-namespace decode {
-
-inline void Options(const json_input::Fields& fields, TransOptions& options) {
-  const auto seconds = [&fields](const char* key) {
-    return std::chrono::seconds(fields.Integer(key, 0, kMaxOptionSeconds.count()));
-  };
-  options.wait_result = fields.Bool(kWaitResult);
-  options.timeout_to_fail = seconds(kTimeoutToFail);
-  options.request_timeout = seconds(kRequestTimeout);
-  options.retry_interval = seconds(kRetryInterval);
-  options.retry_limit = static_cast<int>(fields.Integer(kRetryLimit, 0, kMaxRetryLimit));
-  options.branch_headers = fields.Texts(kBranchHeaders);
-}
-
-/// The payloads are those of `payloads`, then the non-empty old-style `data` of the steps.
-inline std::vector<Step> Steps(const json_input::Fields& fields) {
-  std::vector<Step> steps;
-  std::vector<std::string> payloads, data;
-  fields.Each(kPayloads, "an array of strings", [&payloads](const nlohmann::json& payload) {
-    if (!payload.is_string() && !payload.is_null()) return false;
-    payloads.push_back(payload.is_null() ? "" : payload.get<std::string>());
-    return true;
-  });
-  fields.Each(kSteps, "an array of objects of strings", [&](const nlohmann::json& element) {
-    if (!element.is_object() && !element.is_null()) return false;
-    for (const auto& item : element.items()) {
-      if (!item.value().is_string() && !item.value().is_null()) return false;
-    }
-    if (steps.size() >= kMaxSteps) {
-      throw BadInput("more than " + std::to_string(kMaxSteps) + " steps; split the transaction");
-    }
-    const json_input::Fields step(element, "a step");
-    steps.push_back({step.Text(kAction), step.Text(kCompensate), {}});
-    if (std::string old = step.Text(kData); !old.empty()) data.push_back(std::move(old));
-    return true;
-  });
-  payloads.insert(payloads.end(), data.begin(), data.end());
-  if (payloads.size() < steps.size()) {
-    throw BadInput("there are " + std::to_string(steps.size()) + " steps but only " +
-                   std::to_string(payloads.size()) + " payloads; give one for each step");
-  }
-  for (std::size_t i = 0; i < steps.size(); ++i) steps[i].payload = std::move(payloads[i]);
-  return steps;
-}
-
-/// `{"concurrent":true,"orders":{"2":[0,1]}}`, as text.
-inline void SagaCustomData(const std::string& text, Definition& saga) {
-  if (text.empty()) return;
-  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
-  const json_input::Fields fields(json, "custom_data");
-  saga.concurrent = fields.Bool(kConcurrent);
-  const nlohmann::json* orders = fields.Find(kOrders);
-  if (orders == nullptr) return;
-  const char* wanted = "an object such as {\"2\":[0,1]}: step 2 comes after steps 0 and 1";
-  if (!orders->is_object()) fields.Wrong(kOrders, wanted);
-  for (const auto& order : orders->items()) {
-    if (order.value().is_null()) continue;
-    const std::optional<unsigned> number = ParseNumber<unsigned>(order.key());
-    const bool fits = number && order.key().size() <= 4;
-    if (!fits || !order.value().is_array()) fields.Wrong(kOrders, wanted);
-    std::vector<int>& before = saga.orders[static_cast<int>(*number)];
-    for (const nlohmann::json& step : order.value()) {
-      const bool known = step.is_number_integer() && step >= 0 && step <= kMaxSteps;
-      if (!known) fields.Wrong(kOrders, wanted);
-      before.push_back(step.get<int>());
-    }
-  }
-}
-
-/// `{"delay":10}`, as text.
-inline void MsgCustomData(const std::string& text, Definition& msg) {
-  if (text.empty()) return;
-  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
-  msg.delay = std::chrono::seconds(
-      json_input::Fields(json, "custom_data").Integer(kDelay, 0, kMaxDelay.count()));
-}
-
-/// `{"name":"wf","data":"<base64>"}`, as text.
-inline void WorkflowCustomData(const std::string& text, Definition& workflow) {
-  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
-  const json_input::Fields fields(json, "custom_data");
-  workflow.workflow = fields.Text(kName);
-  const std::optional<std::string> data = base64::Decode(fields.Text(kData));
-  if (!data) fields.Wrong(kData, "base64 text");
-  workflow.data = *data;
-}
-
-}  // namespace decode
-
-/// @throws BadInput  it is malformed, or names a function of the coordinator's program.
-inline Definition DecodeTransaction(const json_input::Fields& fields) {
-  Definition definition;
-  definition.gid = GidOf(fields);
-  definition.type = TypeNamed(fields.Text(kTransType));
-  const std::string protocol = fields.Text(kProtocol);
-  if (!protocol.empty() && protocol != kHttp && protocol != kJsonRpc) {
-    throw BadInput("gid '" + definition.gid + "': protocol '" + Printable(protocol) +
-                   "' is not spoken here; leave it empty, or say http or json-rpc");
-  }
-  definition.json_rpc = protocol == kJsonRpc;
-  decode::Options(fields, definition.options);
-  const bool concurrent = fields.Bool(kConcurrent);
-  definition.query_prepared = fields.Text(kQueryPrepared);
-  const std::string custom_data = fields.Text(kCustomData);
-  (void)fields.Text(kRollbackReason);
-  (void)fields.Texts(kReqExtra);
-  std::vector<Step> steps = decode::Steps(fields);
-  switch (definition.type) {
-    case TransType::kSaga:  // only the `concurrent` of custom_data counts
-      definition.steps = std::move(steps);
-      decode::SagaCustomData(custom_data, definition);
-      break;
-    case TransType::kMsg:
-      definition.steps = std::move(steps);
-      for (Step& step : definition.steps) step.compensate.clear();
-      definition.concurrent = concurrent;
-      decode::MsgCustomData(custom_data, definition);
-      break;
-    case TransType::kWorkflow:
-      if (!custom_data.empty()) decode::WorkflowCustomData(custom_data, definition);
-      break;
-    case TransType::kTcc:
-    case TransType::kXa: break;
-  }
-  if (custom_data != CustomData(definition)) definition.custom_data = custom_data;
-  CheckNotLocal(definition.query_prepared);
-  for (const Step& step : definition.steps) {
-    CheckNotLocal(step.action);
-    CheckNotLocal(step.compensate);
-  }
-  if (definition.json_rpc) {
-    for (const Step& step : definition.steps) CheckParams(step);
-  }
-  return definition;
-}
-
-}  // namespace wire
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/wire/registration.hpp ------------------------------------------------------------
-
-/// A branch as clients register it with a prepared tcc, xa or workflow: from JSON to a step, and back.
-/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.4 (registerBranch body).
-
-namespace dtm {
-inline namespace v1 {
-namespace wire {
-
-struct Registration {
-  std::string gid;
-  TransType type = TransType::kTcc;
-  Step step;
-};
-
-/// A flat object of strings; keys that the type does not use are ignored.
-/// @throws BadInput
-inline Registration DecodeRegistration(const json_input::Fields& fields) {
-  Registration branch;
-  branch.gid = GidOf(fields);
-  branch.type = TypeNamed(fields.Text(kTransType));
-  Step& step = branch.step;
-  step.branch_id = fields.Text(kBranchId);
-  step.payload = fields.Text(kData);
-  switch (branch.type) {
-    case TransType::kTcc:
-      step.action = fields.Text(kConfirm);
-      step.compensate = fields.Text(kCancel);
-      break;
-    case TransType::kXa: step.action = step.compensate = fields.Text(kUrl); break;
-    case TransType::kWorkflow: {
-      step.op = OpNamed(fields.Text(kOp));
-      step.action = fields.Text(kUrl);  // what the step was; it is never called
-      step.topic = fields.Text(kName);
-      const std::string status = fields.Text(kStatus);
-      step.failed = status == Name(BranchStatus::kFailed);
-      if (!step.failed && status != Name(BranchStatus::kSucceed)) {
-        throw BadInput("gid '" + branch.gid +
-                       "': the status of a recorded step is succeed or failed");
-      }
-      break;
-    }
-    default: break;
-  }
-  for (const std::string* url : {&step.action, &step.compensate}) {
-    if (branch.type != TransType::kWorkflow) CheckNotLocal(*url);
-  }
-  return branch;
-}
-
-/// Begins a recorded result of a workflow's step that JSON text would change or make much longer, or that begins like this
-/// itself. Servers keep it like any text; the client that recorded it decodes it.
-inline constexpr const char kAsBase64[] = "base64:";
-
-inline std::string EncodeAnswer(const std::string& answer) {
-  bool as_it_is = !HasPrefix(answer, kAsBase64) && IsUtf8(answer);
-  for (const char c : answer) {
-    const bool control = c >= 0 && c < ' ' && c != '\t' && c != '\n' && c != '\r';
-    as_it_is = as_it_is && !control;
-  }
-  return as_it_is ? answer : kAsBase64 + base64::Encode(answer);
-}
-inline std::string DecodeAnswer(std::string answer) {
-  if (!HasPrefix(answer, kAsBase64)) return answer;
-  std::optional<std::string> bytes = base64::Decode(answer.substr(sizeof(kAsBase64) - 1));
-  return bytes ? std::move(*bytes) : answer;
-}
-
-/// The body of registerBranch, as dtm's clients send it (§11.2, §11.4, §11.7).
-inline std::string EncodeRegistration(const Registration& branch) {
-  const Step& step = branch.step;
-  nlohmann::ordered_json json = {
-      {kGid, branch.gid},
-      {kTransType, Name(branch.type)},
-      {kBranchId, step.branch_id},
-      {kData, branch.type == TransType::kWorkflow ? EncodeAnswer(step.payload) : step.payload}};
-  switch (branch.type) {
-    case TransType::kTcc:
-      json[kConfirm] = step.action;
-      json[kCancel] = step.compensate;
-      break;
-    case TransType::kXa: json[kUrl] = step.action; break;
-    default:
-      if (!step.action.empty()) json[kUrl] = step.action;
-      if (!step.topic.empty()) json[kName] = step.topic;
-      json[kOp] = Name(step.op);
-      json[kStatus] = Name(step.failed ? BranchStatus::kFailed : BranchStatus::kSucceed);
-      json[kSync] =
-          "1";  // otherwise the Go server replies before it has stored the branch, and may lose it
-  }
-  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
-/// How a workflow ended.
-struct Outcome {
-  Status status = Status::kSucceed;
-  std::string reason;
-  std::string result;
-};
-
-/// Reads it from the `req_extra` of the submit.
-/// @throws BadInput
-inline Outcome DecodeOutcome(std::map<std::string, std::string> extra) {
-  const std::string& status = extra[kStatus];
-  const bool succeed = status == Name(Status::kSucceed);
-  if (!succeed && status != Name(Status::kFailed)) {
-    throw BadInput("req_extra.status of a workflow is succeed or failed");
-  }
-  std::optional<std::string> result = base64::Decode(extra[kResult]);
-  if (!result) throw BadInput("req_extra.result of a workflow is base64 text");
-  return {succeed ? Status::kSucceed : Status::kFailed, extra[kRollbackReason], std::move(*result)};
-}
-
-inline nlohmann::ordered_json OutcomeJson(const Outcome& outcome) {
-  return {{kStatus, Name(outcome.status)},
-          {kRollbackReason, outcome.reason},
-          {kResult, base64::Encode(outcome.result)}};
-}
-
-/// The options in a transaction of a query; the Go server on SQL shows them only as text.
-inline nlohmann::json ToldOptions(const nlohmann::json& transaction) {
-  const auto text = transaction.find(kOptions);
-  nlohmann::json inner;
-  if (text != transaction.end() && text->is_string()) {
-    inner = json_input::Parse(text->get_ref<const std::string&>());
-  }
-  return inner.is_object() ? inner : transaction;
-}
-
-/// The options for calls, as far as a query shows them. Malformed ones are left out: a workflow can run without them.
-inline TransOptions CallOptions(const nlohmann::json& transaction) {
-  const nlohmann::json told = ToldOptions(transaction);
-  TransOptions options;
-  const auto timeout = told.find(kRequestTimeout);
-  if (timeout != told.end() && timeout->is_number_unsigned()) {
-    const std::uint64_t seconds = timeout->get<std::uint64_t>();
-    const auto longest = static_cast<std::uint64_t>(kMaxOptionSeconds.count());
-    if (seconds <= longest) options.request_timeout = std::chrono::seconds(seconds);
-  }
-  const auto headers = told.find(kBranchHeaders);
-  if (headers == told.end() || !headers->is_object()) return options;
-  for (const auto& header : headers->items()) {
-    if (!header.value().is_string() || header.value() == kNotShown) continue;
-    options.branch_headers[header.key()] = header.value().get<std::string>();
-  }
-  return options;
-}
-
-/// Reads the reply of prepareWorkflow; nothing if it is not one.
-/// @throws RejectedError  it is not a workflow: the Go server returns any transaction with the gid.
-inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
-  const nlohmann::json body = json_input::Parse(text);
-  if (!body.is_object() || !body.contains(kTransaction) || !body[kTransaction].is_object()) {
-    return std::nullopt;
-  }
-  try {
-    const nlohmann::json& transaction = body[kTransaction];
-    const std::string type = transaction.value(kTransType, "");
-    if (!type.empty() && type != Name(TransType::kWorkflow)) {
-      throw RejectedError("gid '" + transaction.value(kGid, "") + "' is a " + Printable(type) +
-                          ", not a workflow; nothing was run. Use a new gid");
-    }
-    WorkflowState state;
-    if (const std::string told = transaction.value(kCustomData, ""); !told.empty()) {
-      Definition stored;
-      decode::WorkflowCustomData(told, stored);
-      state.workflow = std::move(stored.workflow);
-      state.data = std::move(stored.data);
-    }
-    state.status = StatusNamed(transaction.value(kStatus, ""));
-    state.reason = transaction.value(kRollbackReason, "");
-    state.result = base64::Decode(transaction.value(kResult, "")).value_or("");
-    state.options = CallOptions(transaction);
-    const nlohmann::json progresses = body.value(kProgresses, nlohmann::json());
-    for (const nlohmann::json& progress : progresses) {
-      Step step;
-      step.branch_id = progress.value(kBranchId, "");
-      step.action = progress.value(kUrl, "");
-      step.topic = progress.value(kName, "");
-      step.op = OpNamed(progress.value(kOp, ""));
-      step.failed = progress.value(kStatus, "") == Name(BranchStatus::kFailed);
-      step.payload = DecodeAnswer(base64::Decode(progress.value(kBinData, "")).value_or(""));
-      state.recorded.push_back(std::move(step));
-    }
-    return state;
-  } catch (const nlohmann::json::exception&) {  // a value of another kind
-    return std::nullopt;
-  } catch (const BadInput&) {  // an operation that dtm does not know
-    return std::nullopt;
-  }
-}
-
-}  // namespace wire
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/api/orders.hpp -------------------------------------------------------------------
-
-/// Orders to a coordinator, read from JSON: the body of an HTTP request, or the params of a JSON-RPC call.
-/// Needs: nlohmann/json. Threads: any. Protocol: §2.1, §2.2, §7.
-
-namespace dtm {
-inline namespace v1 {
-namespace api_orders {
-
-/// @throws BadInput, RejectedError  `body` is malformed, or the order is refused at once; then `done` is not called.
-using Order = void (*)(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
-
-inline Definition TransactionOf(const nlohmann::json& body) {
-  return wire::DecodeTransaction(wire::json_input::Fields(body, "the transaction"));
-}
-
-/// `req_extra` says how the workflow ended.
-inline void FinishWorkflow(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  const wire::json_input::Fields fields(body, "the transaction");
-  const wire::Outcome outcome = wire::DecodeOutcome(fields.Texts(wire::kReqExtra));
-  tm.FinishWorkflowAsync(wire::GidOf(fields), outcome.status, outcome.reason, outcome.result, done);
-}
-
-inline void Submit(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  Definition definition = TransactionOf(body);
-  if (definition.type == TransType::kWorkflow) return FinishWorkflow(tm, body, done);
-  if (!definition.options.wait_result) return tm.SubmitAsync(std::move(definition), done);
-  tm.SubmitAsync(std::move(definition), [done](const Answer& answer) {
-    if (answer.error || answer.result.Succeeded()) return done(answer);
-    done({{}, GoesOn(answer.result)});
-  });
-}
-
-inline void Prepare(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  tm.PrepareAsync(TransactionOf(body), done);
-}
-
-inline void RegisterBranch(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  wire::Registration branch =
-      wire::DecodeRegistration(wire::json_input::Fields(body, "the branch"));
-  tm.RegisterBranchAsync(branch.gid, branch.type, std::move(branch.step), done);
-}
-
-inline void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  const wire::json_input::Fields fields(body, "the transaction");
-  tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)),
-                fields.Text(wire::kRollbackReason), done, true);
-}
-
-inline std::string GidIn(const nlohmann::json& body) {
-  return wire::GidOf(wire::json_input::Fields(body, "the body"));
-}
-
-inline void ForceStop(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  tm.ForceStopAsync(GidIn(body), done);
-}
-
-/// A transaction that has ended needs no try; here that is not an error.
-inline void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
-                              const AnswerCallback& done) {
-  tm.RetryNowAsync(GidIn(body), [done](const Answer& answer) {
-    try {
-      (void)answer.Get();
-    } catch (const EndedError&) {
-      return done({});
-    } catch (...) {  // NOLINT(bugprone-empty-catch): `done` is told
-    }
-    done(answer);
-  });
-}
-
-}  // namespace api_orders
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/http/api/api.hpp ----------------------------------------------------------------------
 
 /// The HTTP API as a function from a request to a reply, without sockets: servers call it.
@@ -4804,24 +4810,24 @@ class Api {
 
   static const Route* Find(const ApiRequest& request) {
     static constexpr Route kRoutes[] = {
-        {"submit", "/api/dtmsvr/submit", "POST", &Api::Asked<&api_orders::Submit>},
+        {"submit", "/api/dtmsvr/submit", "POST", &Api::Asked<&json_operations::Submit>},
         {"newgid", "/api/dtmsvr/newGid", "GET", &Api::Now<&Api::NewGid>},
         {"query", "/api/dtmsvr/query", "GET", &Api::Listed<&ApiLists::Query>, true},
-        {"prepare", "/api/dtmsvr/prepare", "POST", &Api::Asked<&api_orders::Prepare>},
-        {"abort", "/api/dtmsvr/abort", "POST", &Api::Asked<&api_orders::Abort>},
+        {"prepare", "/api/dtmsvr/prepare", "POST", &Api::Asked<&json_operations::Prepare>},
+        {"abort", "/api/dtmsvr/abort", "POST", &Api::Asked<&json_operations::Abort>},
         {"all", "/api/dtmsvr/all", "GET", &Api::Listed<&ApiLists::All>, true},
-        {"forcestop", "/api/dtmsvr/forceStop", "POST", &Api::Asked<&api_orders::ForceStop>},
+        {"forcestop", "/api/dtmsvr/forceStop", "POST", &Api::Asked<&json_operations::ForceStop>},
         {"resetnextcrontime", "/api/dtmsvr/resetNextCronTime", "POST",
-         &Api::Asked<&api_orders::ResetNextCronTime>},
+         &Api::Asked<&json_operations::ResetNextCronTime>},
         {"resetcrontime", "/api/dtmsvr/resetCronTime", "GET POST", &Api::Now<&Api::ResetCronTime>,
          true},
         {"version", "/api/dtmsvr/version", "GET", &Api::Now<&Api::Version>},
         {"registerbranch", "/api/dtmsvr/registerBranch", "POST",
-         &Api::Asked<&api_orders::RegisterBranch>},
+         &Api::Asked<&json_operations::RegisterBranch>},
         {"registerbranch", "/api/dtmsvr/registerTccBranch", "POST",
-         &Api::Asked<&api_orders::RegisterBranch>},
+         &Api::Asked<&json_operations::RegisterBranch>},
         {"registerbranch", "/api/dtmsvr/registerXaBranch", "POST",
-         &Api::Asked<&api_orders::RegisterBranch>},
+         &Api::Asked<&json_operations::RegisterBranch>},
         {"prepareworkflow", "/api/dtmsvr/prepareWorkflow", "POST", &Api::Now<&Api::PrepareWorkflow>,
          true},
         {"subscribe", "/api/dtmsvr/subscribe", "GET POST", &Api::Subscribe},
@@ -4874,20 +4880,20 @@ class Api {
   void Now(const ApiRequest& request, const ApiDone& done) {
     done((this->*kRead)(request));
   }
-  template <api_orders::Order kOrder>
+  template <json_operations::Operation kOperation>
   void Asked(const ApiRequest& request, const ApiDone& done) {
-    kOrder(tm_, wire::json_input::ParseObject(request.body, "the body"), AnswerTo(done));
+    kOperation(tm_, wire::json_input::ParseObject(request.body, "the body"), AnswerTo(done));
   }
 
   void JsonRpc(const ApiRequest& request, const ApiDone& done) {
     static constexpr struct {
       const char* name;
       const char* counted;
-      api_orders::Order order;
-    } kMethods[] = {{"submit", "submit", &api_orders::Submit},
-                    {"prepare", "prepare", &api_orders::Prepare},
-                    {"abort", "abort", &api_orders::Abort},
-                    {"registerBranch", "registerbranch", &api_orders::RegisterBranch}};
+      json_operations::Operation operation;
+    } kMethods[] = {{"submit", "submit", &json_operations::Submit},
+                    {"prepare", "prepare", &json_operations::Prepare},
+                    {"abort", "abort", &json_operations::Abort},
+                    {"registerBranch", "registerbranch", &json_operations::RegisterBranch}};
     json_rpc_api::Call call;
     if (std::optional<ApiReply> wrong = json_rpc_api::Read(request.body, call)) {
       return done(std::move(*wrong));
@@ -4908,7 +4914,7 @@ class Api {
       };
       try {
         wire::json_input::CheckObject(call.params, "params");
-        return method.order(tm_, call.params, told);
+        return method.operation(tm_, call.params, told);
       } catch (...) {
         return told({{}, std::current_exception()});
       }
@@ -4933,7 +4939,7 @@ class Api {
 
   ApiReply PrepareWorkflow(const ApiRequest& request) {
     Definition definition =
-        api_orders::TransactionOf(wire::json_input::ParseObject(request.body, "the body"));
+        json_operations::TransactionOf(wire::json_input::ParseObject(request.body, "the body"));
     if (definition.type != TransType::kWorkflow) {
       throw BadInput("prepareWorkflow is for workflows; a " + std::string(Name(definition.type)) +
                      " is prepared with prepare");
@@ -5174,7 +5180,7 @@ class CallQueue {
   /// A call that leaves the queue.
   struct Taken {
     Job job;
-    std::optional<Result> too_late;  ///< not to be sent, this is its answer
+    std::optional<Result> too_late;  ///< not to be sent, this is its result
   };
 
   /// `held`: what the calls in flight hold; it outlives the queue.
@@ -5182,7 +5188,7 @@ class CallQueue {
   CallQueue(const HttpBranchOptions& options, const transport::HeldBytes& held)
       : options_(CheckedOptions(options)), limits_(options.limits), held_(held) {}
 
-  /// Returns the answer if the call cannot wait here; it is moved from if it can.
+  /// Returns the result if the call cannot wait here; else `job` is moved from.
   /// @throws std::bad_alloc  nothing was changed.
   std::optional<Result> Push(Job&& job, SteadyTime now) {
     try {
@@ -5209,7 +5215,7 @@ class CallQueue {
     }
   }
 
-  /// A host with a call that may start now, or null. Of the thread that changes what is held.
+  /// A host with a call that may start now, or null. On the thread that changes `held`.
   Host* Next() {
     if (limits_.InFlight() >= options_.limits.total) return nullptr;
     for (std::size_t left = ring_.size(); left > 0; --left) {
@@ -6246,7 +6252,7 @@ class RemoteCoordinator : public Endpoint {
 
   TransResult Prepare(Definition definition) override {
     Check(definition, PrepareProblem(definition));
-    Order("/prepare", definition.gid, wire::EncodeTransaction(definition));
+    DoneOrRefused("/prepare", definition.gid, wire::EncodeTransaction(definition));
     return {definition.gid, Status::kPrepared, {}};
   }
 
@@ -6256,13 +6262,13 @@ class RemoteCoordinator : public Endpoint {
     definition.type = type;
     const nlohmann::ordered_json why = {
         {wire::kRollbackReason, Truncated(reason, kMaxReasonBytes)}};
-    Order("/abort", gid, wire::EncodeTransaction(definition, why));
+    DoneOrRefused("/abort", gid, wire::EncodeTransaction(definition, why));
   }
 
   void RegisterBranch(const std::string& gid, TransType type, Step step) override {
     const std::string problem = RegistrationProblem(gid, type, step);
     if (!problem.empty()) throw BadInput(problem);
-    Order("/registerBranch", gid, wire::EncodeRegistration({gid, type, std::move(step)}));
+    DoneOrRefused("/registerBranch", gid, wire::EncodeRegistration({gid, type, std::move(step)}));
   }
 
   WorkflowState PrepareWorkflow(Definition definition) override {
@@ -6287,8 +6293,8 @@ class RemoteCoordinator : public Endpoint {
     definition.gid = gid;
     definition.type = TransType::kWorkflow;
     const nlohmann::ordered_json extra =
-        wire::OutcomeJson({status, Truncated(reason, kMaxReasonBytes), result});
-    Order("/submit", gid, wire::EncodeTransaction(definition, {{wire::kReqExtra, extra}}));
+        wire::WorkflowEndJson({status, Truncated(reason, kMaxReasonBytes), result});
+    DoneOrRefused("/submit", gid, wire::EncodeTransaction(definition, {{wire::kReqExtra, extra}}));
   }
 
   /// On a connection of its own, with the request timeout of the call (3 s).
@@ -6330,7 +6336,7 @@ class RemoteCoordinator : public Endpoint {
   }
 
   /// A request that is either done or refused.
-  void Order(const char* path, const std::string& gid, std::string body) {
+  void DoneOrRefused(const char* path, const std::string& gid, std::string body) {
     const Exchanged reply = Requests().Post(path, gid, std::move(body));
     if (Requests().SaysYes(gid, reply) || reply.status == 425)
       return;  // 425: of an abort that waits
@@ -7424,7 +7430,7 @@ struct ServerOptions {
   /// is served.
   std::string token;
   /// Each takes a file descriptor, of which a quarter is left to the rest of the program: `ulimit -n` should be above.
-  /// More are answered 503. 1 to 1,000,000.
+  /// Further ones are answered with 503. 1 to 1,000,000.
   int max_connections = 10000;
   /// Whose thread has the connections; null: one of its own. With IoThread::OfHost() a coordinator that was not started has
   /// to be polled too.
@@ -7473,8 +7479,8 @@ class Server {
     while (own.serving) own.stopped.wait(lock);
   }
 
-  /// Lets the requests at hand end (at most 6 s, if one waits for a result; none, if the coordinator was stopped
-  /// before; a function of the program as long as it takes); no new ones come. Then the server can be started again.
+  /// Takes no new requests, and lets the present ones end: at most 6 s if one waits for a result (at once if the
+  /// coordinator was stopped before), and as long as a function of the program takes. Then the server can be started again.
   void Stop() { End(own_.Get()); }
 
  private:

@@ -196,7 +196,7 @@ struct Branch {
   BranchStatus status = BranchStatus::kPrepared;
   bool in_flight = false;    ///< a call of this run is out, without a result yet; not stored
   bool unsent = false;       ///< it waits because its last call was not sent; not stored
-  bool asked_when = false;    ///< it waits because the branch asked for that time (Retry-After)
+  bool asked_when = false;   ///< it waits because the branch asked for that time (Retry-After)
   std::uint32_t tries = 0;   ///< calls that may have had an effect; > 0 = it may have run
   std::uint32_t errors = 0;  ///< consecutive errors, drives the waits
   Time next_try{};           ///< not called again before this

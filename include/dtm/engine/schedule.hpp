@@ -127,9 +127,10 @@ inline void ForgetPreviousRun(Transaction& transaction, const Context& context) 
     Branch& branch = transaction.branches[i];
     branch.in_flight = false;
     const Duration longest = new_code ? interval : RetryWait(transaction, i, interval);
-    branch.next_try = (std::min)(
-        branch.next_try,
-        context.now + (branch.asked_when ? (std::max)(longest, Duration(kMaxRetryAfter)) : longest));
+    branch.next_try =
+        (std::min)(branch.next_try,
+                   context.now + (branch.asked_when ? (std::max)(longest, Duration(kMaxRetryAfter))
+                                                    : longest));
     branch.deadline = (std::max)(branch.deadline - ahead, Time{});
     branch.previous_deadline = branch.deadline;
   }

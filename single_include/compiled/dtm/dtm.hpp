@@ -456,6 +456,7 @@ class SqliteError : public StoreError {
 /// A connection, opened without a mutex: its owner makes sure that one thread at a time uses it.
 class Database {
  public:
+  /// @throws SqliteError  it cannot be opened.
   Database(const std::string& path, int flags);
   /// Borrows a connection of the program: it is neither configured nor closed here.
   explicit Database(sqlite3* borrowed);
@@ -624,8 +625,10 @@ inline namespace v1 {
 namespace barrier {
 
 /// The name of the table in SQL. It is in the main file: only one file commits as one.
+/// @throws LogicError  it is no such name.
 std::string Quoted(const std::string& table);
 
+/// @throws LogicError  it is null.
 sqlite3* NotNull(sqlite3* db);
 
 }  // namespace barrier
@@ -1144,7 +1147,7 @@ struct Branch {
   BranchStatus status = BranchStatus::kPrepared;
   bool in_flight = false;    ///< a call of this run is out, without a result yet; not stored
   bool unsent = false;       ///< it waits because its last call was not sent; not stored
-  bool told_when = false;    ///< it waits because the branch asked for that time (Retry-After)
+  bool asked_when = false;   ///< it waits because the branch asked for that time (Retry-After)
   std::uint32_t tries = 0;   ///< calls that may have had an effect; > 0 = it may have run
   std::uint32_t errors = 0;  ///< consecutive errors, drives the waits
   Time next_try{};           ///< not called again before this
@@ -1486,6 +1489,7 @@ std::string Url(const Endpoint& endpoint, const std::string&, const LocalBranch<
 /// @throws RejectedError  it is not a URL that can be called.
 std::string Url(const Endpoint&, const std::string& gid, const std::string& url);
 
+/// @throws LogicError, RejectedError  as above, or it is null.
 std::string Url(const Endpoint& endpoint, const std::string& gid, const char* url);
 
 /// The JSON text of a payload; `where` names its branch in errors.
@@ -2671,6 +2675,7 @@ Duration SinceBoot();
 bool WaitFor(int descriptor, bool writing, Duration time);
 
 /// Fills `size` bytes (at most 256) with unpredictable random ones.
+/// @throws Error  the system gives none.
 void FillRandom(void* bytes, std::size_t size);
 
 /// How many descriptors this process may have open.
@@ -3119,15 +3124,16 @@ enum class JournalKind : std::uint8_t {
   kPrepared = 1,   ///< it was stored, to run when it is submitted
   kSubmitted = 2,  ///< it was submitted
   kRegistered =
-      3,  ///< a branch was registered, or a step of a workflow recorded; `row` is what does it
-  kStarted = 4,    ///< the call of `row` is about to start
-  kSuccess = 5,    ///< `row` was done
-  kFailure = 6,    ///< `row` refused, `text` says why
-  kOngoing = 7,    ///< `row` is not finished yet
-  kError = 8,      ///< the call of `row` had no definite answer, `text` says why
-  kNotSent = 9,    ///< the call of `row` did not start, `text` says why
-  kRollback = 10,  ///< it is rolled back from now on; `text` is the reason, `row` whose words it is
-  kStuck = 11,     ///< nothing goes on with it until somebody retries or stops it; `text` says why
+      3,         ///< a branch was registered, or a step of a workflow recorded; `row` is its call
+  kStarted = 4,  ///< the call of `row` is about to start
+  kSuccess = 5,  ///< `row` was done
+  kFailure = 6,  ///< `row` refused, `text` says why
+  kOngoing = 7,  ///< `row` is not finished yet
+  kError = 8,    ///< the call of `row` had no definite answer, `text` says why
+  kNotSent = 9,  ///< the call of `row` did not start, `text` says why
+  kRollback =
+      10,  ///< it is rolled back from now on; `text` is the reason, `row` the call that gave it
+  kStuck = 11,      ///< nothing goes on with it until somebody retries or stops it; `text` says why
   kSucceeded = 12,  ///< it ended
   kFailed = 13,     ///< it ended, rolled back or stopped
   kCancel = 14,     ///< somebody asked to roll it back; `text` says why
@@ -3162,7 +3168,7 @@ inline constexpr std::size_t kFirstEntries = 48;
 inline constexpr std::size_t kLastEntries = 128;
 inline constexpr std::size_t kDecisionsBetween = 16;
 
-/// Of these there may be any number while nothing is decided.
+/// There may be any number of these between two decisions.
 bool IsAttempt(JournalKind kind);
 
 /// Leaves the first kFirstEntries, the last kLastEntries and the first kDecisionsBetween decisions between
@@ -3711,7 +3717,7 @@ class Metrics {
 
   void Ended(const Transaction& transaction);
 
-  void Answered(const Definition& definition, std::size_t row, const Result& result);
+  void GotResult(const Definition& definition, std::size_t row, const Result& result);
 
   Snapshot Get() const;
 
@@ -4166,6 +4172,7 @@ class EmbeddedEndpoint : public Operations {
 namespace dtm {
 inline namespace v1 {
 
+/// @throws Error  it is no JSON, nested too deep, or no T.
 template <typename T>
 T ParsePayload(const std::string& text) {
   if (JsonDepth(text) > kMaxJsonDepth) {
@@ -4978,7 +4985,7 @@ struct Writer {
 
   /// A definition above this moves to a table of its own: every step rewrites the row it is in.
   static constexpr std::size_t kInlineBytes = 2048;
-  /// So many changes of a record leave what is told of them in its row.
+  /// So many changes of a record leave the entries about them in its row.
   static constexpr std::uint64_t kChangesInRow = 8;
 
   static constexpr char kAppend[] = ", journal = CAST(coalesce(journal, x'') || ?8 AS BLOB)";
@@ -4987,14 +4994,14 @@ struct Writer {
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
   sql::Statement begin, commit, insert, insert_big, redefine, add_step, remove_steps, steps, update,
-      update_due, update_told, update_due_told, journal, clear_told, put_journal, remove_journal,
-      due, next_due, newest, look, remove, remove_big, has, find_row, kept, keep, look_kept, forget,
-      get_value, put_value, remove_value, savepoint, roll_back, release;
+      update_due, update_with_entries, update_due_with_entries, journal, clear_entries, put_journal,
+      remove_journal, due, next_due, newest, look, remove, remove_big, has, find_row, kept, keep,
+      look_kept, forget, get_value, put_value, remove_value, savepoint, roll_back, release;
   sql::UserSqlRules user_sql;
   sql::LogIndex log;
-  std::string told;       ///< reused, the encoded entries of the change at hand
-  std::string last_kept;  ///< no later gid is kept
-  int log_pages = 0;      ///< of the log after the last commit
+  std::string entries_bytes;  ///< reused, the encoded entries of the change at hand
+  std::string last_kept;      ///< no later gid is kept
+  int log_pages = 0;          ///< of the log after the last commit
 };
 
 }  // namespace sqlite_store
@@ -5046,6 +5053,7 @@ class Connections {
   void Rollback() noexcept;
 
   /// Reading goes on meanwhile, but where the log has gone.
+  /// @throws StoreError  the files are lost or damaged, or still fail.
   void Recover();
 
   void ConfigureReader(sql::Database& db) const;
@@ -5481,8 +5489,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_9ed0e791aecf(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_9ed0e791aecf;
+void dtm_cpp_of_version_0_1_0_c509bee1535a(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_c509bee1535a;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -1579,6 +1579,7 @@ nlohmann::json ParseObject(const std::string& text, const std::string& what);
 class Fields {
  public:
   /// `what` names the object in error messages.
+  /// @throws BadInput  a key is there twice.
   Fields(const nlohmann::json& object, std::string what);
 
   const nlohmann::json* Find(const char* key) const;
@@ -1718,6 +1719,43 @@ std::optional<ApiReply> Check(const ApiRequest& request, const std::string& toke
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/api/json_operations.hpp ----------------------------------------------------------
+
+/// The operations of a coordinator as JSON asks for them: the body of an HTTP request, or the params of a JSON-RPC call.
+/// Needs: nlohmann/json. Threads: any. Protocol: §2.1, §2.2, §7.
+
+namespace dtm {
+inline namespace v1 {
+namespace json_operations {
+
+/// @throws BadInput, RejectedError  `body` is malformed, or the operation is refused at once; then `done` is not called.
+using Operation = void (*)(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
+
+Definition TransactionOf(const nlohmann::json& body);
+
+/// `req_extra` says how the workflow ended.
+void FinishWorkflow(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
+
+void Submit(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
+
+void Prepare(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
+
+void RegisterBranch(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
+
+void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
+
+std::string GidIn(const nlohmann::json& body);
+
+void ForceStop(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
+
+/// A transaction that has ended needs no try; here that is not an error.
+void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
+                              const AnswerCallback& done);
+
+}  // namespace json_operations
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/api/lists.hpp --------------------------------------------------------------------
 
 /// The part of the HTTP API that only reads: query, all, scanKV and queryKV.
@@ -1732,6 +1770,8 @@ class ApiLists {
 
   explicit ApiLists(Coordinator& tm);
 
+  /// @throws BadInput    it names no gid.
+  /// @throws StoreError  the store cannot be read.
   ApiReply Query(const ApiRequest& request);
 
   ApiReply All(const ApiRequest& request);
@@ -1762,43 +1802,6 @@ class ApiLists {
   Coordinator& tm_;
 };
 
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/api/orders.hpp -------------------------------------------------------------------
-
-/// Orders to a coordinator, read from JSON: the body of an HTTP request, or the params of a JSON-RPC call.
-/// Needs: nlohmann/json. Threads: any. Protocol: §2.1, §2.2, §7.
-
-namespace dtm {
-inline namespace v1 {
-namespace api_orders {
-
-/// @throws BadInput, RejectedError  `body` is malformed, or the order is refused at once; then `done` is not called.
-using Order = void (*)(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
-
-Definition TransactionOf(const nlohmann::json& body);
-
-/// `req_extra` says how the workflow ended.
-void FinishWorkflow(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
-
-void Submit(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
-
-void Prepare(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
-
-void RegisterBranch(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
-
-void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
-
-std::string GidIn(const nlohmann::json& body);
-
-void ForceStop(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
-
-/// A transaction that has ended needs no try; here that is not an error.
-void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
-                              const AnswerCallback& done);
-
-}  // namespace api_orders
 }  // namespace v1
 }  // namespace dtm
 
@@ -1868,9 +1871,9 @@ class Api {
   void Now(const ApiRequest& request, const ApiDone& done) {
     done((this->*kRead)(request));
   }
-  template <api_orders::Order kOrder>
+  template <json_operations::Operation kOperation>
   void Asked(const ApiRequest& request, const ApiDone& done) {
-    kOrder(tm_, wire::json_input::ParseObject(request.body, "the body"), AnswerTo(done));
+    kOperation(tm_, wire::json_input::ParseObject(request.body, "the body"), AnswerTo(done));
   }
 
   void JsonRpc(const ApiRequest& request, const ApiDone& done);
@@ -2051,18 +2054,18 @@ class CallQueue {
   /// A call that leaves the queue.
   struct Taken {
     Job job;
-    std::optional<Result> too_late;  ///< not to be sent, this is its answer
+    std::optional<Result> too_late;  ///< not to be sent, this is its result
   };
 
   /// `held`: what the calls in flight hold; it outlives the queue.
   /// @throws LogicError  an option is out of its range.
   CallQueue(const HttpBranchOptions& options, const transport::HeldBytes& held);
 
-  /// Returns the answer if the call cannot wait here; it is moved from if it can.
+  /// Returns the result if the call cannot wait here; else `job` is moved from.
   /// @throws std::bad_alloc  nothing was changed.
   std::optional<Result> Push(Job&& job, SteadyTime now);
 
-  /// A host with a call that may start now, or null. Of the thread that changes what is held.
+  /// A host with a call that may start now, or null. On the thread that changes `held`.
   Host* Next();
 
   /// Right after Next returned `host`; the next turn is another host's. Unless it is too late for
@@ -2423,7 +2426,7 @@ class RemoteCoordinator : public Endpoint {
   static void Check(const Definition& definition, const std::string& besides = {});
 
   /// A request that is either done or refused.
-  void Order(const char* path, const std::string& gid, std::string body);
+  void DoneOrRefused(const char* path, const std::string& gid, std::string body);
 
   static constexpr std::size_t kAsyncThreads = 32;
   static constexpr std::size_t kMaxWaiting = 20000;
@@ -2939,7 +2942,7 @@ struct ServerOptions {
   /// is served.
   std::string token;
   /// Each takes a file descriptor, of which a quarter is left to the rest of the program: `ulimit -n` should be above.
-  /// More are answered 503. 1 to 1,000,000.
+  /// Further ones are answered with 503. 1 to 1,000,000.
   int max_connections = 10000;
   /// Whose thread has the connections; null: one of its own. With IoThread::OfHost() a coordinator that was not started has
   /// to be polled too.
@@ -2966,8 +2969,8 @@ class Server {
   /// @throws LogicError  `io` has no thread: use Start.
   void Listen(const std::string& host, int port);
 
-  /// Lets the requests at hand end (at most 6 s, if one waits for a result; none, if the coordinator was stopped
-  /// before; a function of the program as long as it takes); no new ones come. Then the server can be started again.
+  /// Takes no new requests, and lets the present ones end: at most 6 s if one waits for a result (at once if the
+  /// coordinator was stopped before), and as long as a function of the program takes. Then the server can be started again.
   void Stop();
 
  private:
@@ -3003,8 +3006,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_243f45399cfb(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_243f45399cfb;
+void http_cpp_of_version_0_1_0_e4dda7d37f64(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_e4dda7d37f64;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

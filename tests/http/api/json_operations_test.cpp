@@ -48,7 +48,8 @@ TEST_CASE("json_operations: every operation is answered once, when it is durable
         Row{json_operations::ResetNextCronTime, kGid, 200},
         Row{json_operations::Abort, R"({"gid":"g","trans_type":"tcc"})", 409},
         Row{json_operations::Abort, kGid, 200}, Row{json_operations::Submit, saga, 409},
-        Row{json_operations::ForceStop, kGid, 409}, Row{json_operations::ResetNextCronTime, kGid, 200},
+        Row{json_operations::ForceStop, kGid, 409},
+        Row{json_operations::ResetNextCronTime, kGid, 200},
         Row{json_operations::ResetNextCronTime, R"({"gid":"none"})", 400},
         Row{json_operations::ForceStop, R"({"gid":"none"})", 400}}) {
     CAPTURE(row.body, row.status);
@@ -86,8 +87,9 @@ TEST_CASE("json_operations: with wait_result the answer comes when it has ended,
 TEST_CASE("json_operations: what is wrong with it is thrown, and nobody is called back") {
   ApiKit kit;
   for (const auto operation :
-       {json_operations::Prepare, json_operations::Submit, json_operations::Abort, json_operations::ForceStop,
-        json_operations::RegisterBranch, json_operations::ResetNextCronTime}) {
+       {json_operations::Prepare, json_operations::Submit, json_operations::Abort,
+        json_operations::ForceStop, json_operations::RegisterBranch,
+        json_operations::ResetNextCronTime}) {
     for (const char* body : {"{}", R"({"gid":7})", R"({"gid":""})"}) {
       Told told;
       CHECK_THROWS_AS(operation(*kit.kit, Json::parse(body), told.Callback()), dtm::BadInput);

@@ -123,7 +123,8 @@ TEST_CASE("wire_registration: how a workflow ended") {
   CHECK(good.status == Status::kSucceed);
   CHECK(good.result == "hi");
   CHECK(good.reason.empty());
-  const wire::WorkflowEnd bad = wire::DecodeWorkflowEnd({{"status", "failed"}, {"rollback_reason", "no"}});
+  const wire::WorkflowEnd bad =
+      wire::DecodeWorkflowEnd({{"status", "failed"}, {"rollback_reason", "no"}});
   CHECK(bad.status == Status::kFailed);
   CHECK(bad.reason == "no");
   CHECK(bad.result.empty());

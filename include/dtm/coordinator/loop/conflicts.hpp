@@ -151,7 +151,8 @@ class Conflicts {
     active.events.erase(std::remove_if(active.events.begin(), active.events.end(), look),
                         active.events.end());
     for (const engine::Event& event : active.events) {
-      const bool has_result = event.kind == EventKind::kResult && event.row < stored.branches.size();
+      const bool has_result =
+          event.kind == EventKind::kResult && event.row < stored.branches.size();
       if (has_result) stored.branches[event.row].in_flight = true;
     }
   }

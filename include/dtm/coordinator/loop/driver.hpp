@@ -310,11 +310,10 @@ class Driver {
   std::atomic<bool> threaded_{false};
   std::atomic<bool> resumes_{false};  // a workflow is registered
   std::atomic<bool> stopping_{false}, stop_noticed_{false};
-  std::atomic<bool> quit_{false}, stopped_{false};
+  std::atomic<bool> quit_{false}, stopped_{false}, quiet_{false};
   std::mutex stop_mutex_;
   std::mutex quiet_mutex_;
   std::condition_variable quiet_changed_;
-  std::atomic<bool> quiet_{false};
 };
 
 }  // namespace v1

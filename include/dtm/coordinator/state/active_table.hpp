@@ -39,25 +39,26 @@ struct AppliedEvent : engine::Event {
 };
 
 struct ActiveTransaction {
-  Transaction transaction;       ///< as advanced; durable unless `dirty`
-  std::size_t slot = 0;          ///< see ActiveTable
-  std::uint64_t generation = 0;  ///< a new one whenever it comes into memory; 0: it has left
-  bool dirty = false;            ///< changed since the last commit
-  bool redefined = false;        ///< its definition too
-  std::size_t new_steps = 0;     ///< or only these last steps of it
-  bool surely_new = false;       ///< not stored yet, and its gid was found to be free
-  bool touched = false;          ///< something of it waits for release
-  bool rolled_back = false;      ///< that was decided; to be told once it is durable
-  Time stored_due{};             ///< the due time in the store's record
-  Time timer = kNever;           ///< when the machine wants to look again
-  Time armed = kNever;           ///< its time in Timers
+  Transaction transaction;              ///< as advanced; durable unless `dirty`
+  std::size_t slot = 0;                 ///< see ActiveTable
+  std::uint64_t generation = 0;         ///< a new one whenever it comes into memory; 0: it has left
+  bool dirty = false;                   ///< changed since the last commit
+  bool redefined = false;               ///< its definition too
+  std::size_t new_steps = 0;            ///< or only these last steps of it
+  bool surely_new = false;              ///< not stored yet, and its gid was found to be free
+  bool touched = false;                 ///< something of it waits for release
+  bool rolled_back = false;             ///< that was decided; to be told once it is durable
+  Time stored_due{};                    ///< the due time in the store's record
+  Time timer = kNever;                  ///< when the machine wants to look again
+  Time armed = kNever;                  ///< its time in Timers
   std::vector<std::size_t> held_calls;  ///< to be started once the record is durable
   std::vector<Waiter> waiters;
-  std::vector<Command> commands;     ///< carried out before it was stored; repeated if a stored record takes its place
+  std::vector<Command>
+      commands;  ///< carried out before it was stored; repeated if a stored record takes its place
   std::vector<AppliedEvent> events;  ///< applied since the last commit
   std::size_t doubtful_events = 0;   ///< of them, those in a commit that may have become durable
-  std::size_t journaled_events = 0;       ///< of them, those whose commit has told the journal of them
-  std::size_t journaled_calls = 0;        ///< the same of `held_calls`
+  std::size_t journaled_events = 0;  ///< of them, those whose commit has told the journal of them
+  std::size_t journaled_calls = 0;   ///< the same of `held_calls`
   std::size_t bytes = 0;             ///< of the definition, for the memory limit
 
   /// Empty again, but for its slot and the memory of vectors of ordinary size.

@@ -25,10 +25,10 @@
 #include <dtm/http/api/api_counters.hpp>
 #include <dtm/http/api/function_call.hpp>
 #include <dtm/http/api/head.hpp>
+#include <dtm/http/api/json_operations.hpp>
 #include <dtm/http/api/json_rpc_api.hpp>
 #include <dtm/http/api/lists.hpp>
 #include <dtm/http/api/metrics_text.hpp>
-#include <dtm/http/api/json_operations.hpp>
 #include <dtm/http/api/replies.hpp>
 #include <dtm/http/wire/json_input.hpp>
 #include <dtm/http/wire/json_text.hpp>

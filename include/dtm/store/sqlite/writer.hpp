@@ -174,9 +174,9 @@ struct Writer {
     const bool due_changed = change.due_changed || IsFinal(transaction.status);
     entries_bytes.clear();
     if (change.journal != nullptr) codec::EncodeJournal(*change.journal, entries_bytes);
-    sql::Statement& write = entries_bytes.empty()  ? (due_changed ? update_due : update)
-                            : due_changed ? update_due_with_entries
-                                          : update_with_entries;
+    sql::Statement& write = entries_bytes.empty() ? (due_changed ? update_due : update)
+                            : due_changed         ? update_due_with_entries
+                                                  : update_with_entries;
     if (!entries_bytes.empty()) write.BindBlob(8, entries_bytes);
     write.Bind(1, transaction.id);
     write.Bind(2, static_cast<std::int64_t>(transaction.version));
@@ -256,14 +256,14 @@ struct Writer {
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
   sql::Statement begin, commit, insert, insert_big, redefine, add_step, remove_steps, steps, update,
-      update_due, update_with_entries, update_due_with_entries, journal, clear_entries, put_journal, remove_journal,
-      due, next_due, newest, look, remove, remove_big, has, find_row, kept, keep, look_kept, forget,
-      get_value, put_value, remove_value, savepoint, roll_back, release;
+      update_due, update_with_entries, update_due_with_entries, journal, clear_entries, put_journal,
+      remove_journal, due, next_due, newest, look, remove, remove_big, has, find_row, kept, keep,
+      look_kept, forget, get_value, put_value, remove_value, savepoint, roll_back, release;
   sql::UserSqlRules user_sql;
   sql::LogIndex log;
-  std::string entries_bytes;       ///< reused, the encoded entries of the change at hand
-  std::string last_kept;  ///< no later gid is kept
-  int log_pages = 0;      ///< of the log after the last commit
+  std::string entries_bytes;  ///< reused, the encoded entries of the change at hand
+  std::string last_kept;      ///< no later gid is kept
+  int log_pages = 0;          ///< of the log after the last commit
 };
 
 }  // namespace sqlite_store

@@ -48,6 +48,7 @@ inline std::string OpenSslProblem() {
 /// The socket as OpenSSL reads and writes it; its own would raise SIGPIPE.
 class SocketBio {
  public:
+  /// @throws Error  OpenSSL fails.
   SocketBio() : method_(BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "dtm socket")) {
     if (method_ == nullptr) throw Error("OpenSSL gives no BIO: " + OpenSslProblem());
     BIO_meth_set_write(method_, [](BIO* bio, const char* from, int size) {
@@ -140,6 +141,7 @@ class OpenSslSession final : public TlsSession {
 
 class OpenSslClient final : public TlsClient {
  public:
+  /// @throws Error  OpenSSL fails, or a file that the options name cannot be used.
   explicit OpenSslClient(const TlsOptions& options) : context_(SSL_CTX_new(TLS_client_method())) {
     if (context_ == nullptr) throw Error("OpenSSL cannot be used: " + OpenSslProblem());
     try {

@@ -68,6 +68,7 @@ INSERT INTO dtm_meta (key, value) VALUES ('schema_version', '1');
 )sql";
 
 /// 0 = there are no tables of ours in the current schema.
+/// @throws StoreError  it is of a newer version, or none that dtm has written.
 inline int StoredVersion(PgClient& client) {
   // Not to_regclass: behind a lock it does not look again.
   const PgRows table = client.Simple(
