@@ -109,7 +109,7 @@ void Run(const std::string& script) {
     throw std::runtime_error("the program in Python has failed");
   }
   const std::string state =
-      Sql(Bank::Open(), "SELECT group_concat(name || ' has ' || balance, ', ') FROM account");
+      Sql(Bank().db.get(), "SELECT group_concat(name || ' has ' || balance, ', ') FROM account");
   std::printf("%s\n", state.c_str());
   if (!script.empty() && state != "alice has 70, bob has 130") {
     throw std::runtime_error("this is not what should have come of it");
