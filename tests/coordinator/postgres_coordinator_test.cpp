@@ -3,7 +3,6 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
-#include <optional>
 #include <string>
 #include <thread>
 
@@ -140,7 +139,7 @@ TEST_CASE(
 TEST_CASE("a coordinator on PostgreSQL that is killed: another one finishes what it drove") {
   const std::string gid = NewGid();
   (void)PostgresServer::Shared();  // not the child's
-  std::optional<dtm_test::LivingChild> child(std::in_place, [gid] {
+  auto child = std::make_unique<dtm_test::LivingChild>([gid] {
     Node* const node = new Node;  // nothing of it ends
     node->hangs = true;
     node->tm.Start();

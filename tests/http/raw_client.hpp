@@ -22,6 +22,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include <dtm/coordinator/coordinator.hpp>
 #include <dtm/coordinator/parts/branch_caller.hpp>
 #include <dtm/http/server.hpp>
@@ -267,12 +268,6 @@ class TalkingBranches : public dtm::BranchCaller {
   }
   void Stop() override {}
 };
-
-inline dtm::Options Quiet() {
-  dtm::Options options;
-  options.log = [](dtm::LogLevel, const std::string&) {};
-  return options;
-}
 
 /// A coordinator in memory, and its server.
 struct Api {
