@@ -8,6 +8,7 @@
 #include "database.hpp"
 #include "membership.hpp"
 #include "pending_values.hpp"
+#include "reader.hpp"
 #include "records.hpp"
 #include "retention.hpp"
 
@@ -25,7 +26,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -41,6 +41,7 @@ class SharedStore : public Store {
   SharedStore(std::unique_ptr<shared_store::Database> database, Duration lease)
       : database_(std::move(database)),
         membership_(*database_, lease),
+        reader_(*database_),
         writer_(database_->Connect()) {
     Join();
   }
@@ -153,57 +154,18 @@ class SharedStore : public Store {
   /// What is stored is the server's to check.
   std::string Check(const std::atomic<bool>&) override { return {}; }
 
-  std::optional<Transaction> Load(const std::string& gid) override {
-    if (!shared_store::IsStorable(gid)) return std::nullopt;
-    const auto rows = Read(Query::kFind, {std::string_view(gid)});
-    if (rows->Count() == 0) return std::nullopt;
-    return shared_store::ReadTransaction(*rows, 0);
-  }
-
+  std::optional<Transaction> Load(const std::string& gid) override { return reader_.Load(gid); }
   std::vector<JournalEntry> ReadJournal(const std::string& gid) override {
-    if (!shared_store::IsStorable(gid)) return {};
-    const auto rows = Read(Query::kJournal, {std::string_view(gid)});
-    if (rows->Count() == 0) return {};
-    return shared_store::ReadJournal(*rows, 0, 0);
+    return reader_.ReadJournal(gid);
   }
-
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
-    const auto rows = Read(
-        Query::kScan,
-        {position > 0 ? position : INT64_MAX,
-         filter.type ? static_cast<std::int64_t>(*filter.type) : std::int64_t{0},
-         filter.status ? static_cast<std::int64_t>(*filter.status) : std::int64_t{0},
-         Stored(filter.created_from), Stored(filter.created_to), static_cast<std::int64_t>(limit)});
-    ScanPage page;
-    for (std::size_t row = 0; row < rows->Count(); ++row) {
-      page.transactions.push_back(shared_store::ReadTransaction(*rows, row));
-    }
-    if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().id;
-    return page;
+    return reader_.Scan(filter, position, limit);
   }
-
   KeyValuePage ScanValues(const std::string& category, const std::string& key,
                           std::int64_t position, std::size_t limit) override {
-    KeyValuePage page;
-    if (!shared_store::IsStorable(category) || !shared_store::IsStorable(key)) return page;
-    const auto rows =
-        Read(Query::kValues, {position, std::string_view(category), std::string_view(key),
-                              static_cast<std::int64_t>(limit)});
-    for (std::size_t row = 0; row < rows->Count(); ++row) {
-      page.values.push_back(shared_store::ReadValue(*rows, row));
-    }
-    if (limit > 0 && page.values.size() == limit) page.next = page.values.back().id;
-    return page;
+    return reader_.ScanValues(category, key, position, limit);
   }
-
-  Backlog CountUnfinished(Time now) override {
-    const auto rows = Read(Query::kCount, {Stored(now)});
-    const auto number = [&rows](std::size_t column) {
-      return static_cast<std::uint64_t>(rows->Number(0, column));
-    };
-    return {number(0), number(1), number(2),
-            rows->IsNull(0, 3) ? kNever : shared_store::FromStored(rows->Number(0, 3))};
-  }
+  Backlog CountUnfinished(Time now) override { return reader_.CountUnfinished(now); }
 
   void Due(Time now, DuePosition after, const DueVisitor& visit) override {
     if (membership_.IsFenced()) ThrowFenced();
@@ -270,29 +232,9 @@ class SharedStore : public Store {
     return *writer_;
   }
 
-  /// On the connection of those who read.
-  std::unique_ptr<SqlRows> Read(Query query, const std::vector<SqlValue>& values) {
-    const std::lock_guard<std::mutex> lock(reader_mutex_);
-    return ReadOn(reader_, query, values);
-  }
   std::unique_ptr<SqlRows> ReadMine(Query query, const std::vector<SqlValue>& values) {
     (void)Writing();
-    return ReadOn(writer_, query, values);
-  }
-
-  /// On another connection if this one has been lost meanwhile.
-  std::unique_ptr<SqlRows> ReadOn(std::unique_ptr<shared_store::Connection>& connection,
-                                  Query query, const std::vector<SqlValue>& values) {
-    if (connection != nullptr && connection->Works()) {
-      try {
-        return connection->Run(query, values);
-      } catch (const SqlError&) {
-        if (connection->Works()) throw;
-      }
-    }
-    connection.reset();
-    connection = database_->Connect();
-    return connection->Run(query, values);
+    return shared_store::ReadOn(*database_, writer_, query, values);
   }
 
   /// Now and then what is told leaves the row, which every step rewrites, and is folded.
@@ -322,8 +264,7 @@ class SharedStore : public Store {
 
   const std::unique_ptr<shared_store::Database> database_;
   shared_store::Membership membership_;
-  std::mutex reader_mutex_;
-  std::unique_ptr<shared_store::Connection> reader_;  // guarded by it
+  shared_store::Reader reader_;
   // The owner's alone.
   std::unique_ptr<shared_store::Connection> writer_;
   std::int64_t epoch_ = 0;
