@@ -122,7 +122,7 @@ void Run() {
     std::printf("transfer %d: %s%s%s; %s\n", amount, dtm::Name(saga.status),
                 saga.Failed() ? " because " : "", saga.reason.c_str(), Balances().c_str());
   }
-  std::printf("  of the first TransIn was called twice, since its reply was lost\n");
+  std::printf("  in the first, TransIn was called twice, since its reply was lost\n");
   if (calls_of_in != 2 || Balances() != "alice has 70, bob has 130") {
     throw std::runtime_error("this is not what should have come of it");
   }

@@ -117,7 +117,7 @@ void Run() {
     std::printf("saga, transfer %d: %s%s%s; %s\n", amount, dtm::Name(saga.status),
                 saga.Failed() ? " because " : "", saga.reason.c_str(), Balances().c_str());
   }
-  std::printf("  of the first TransIn was called twice, since its reply was lost\n");
+  std::printf("  in the first, TransIn was called twice, since its reply was lost\n");
 
   for (const int amount : {30, 1000}) {
     dtm::Msg message = dtm::NewMsg(tm, dtm::MustGenGid(tm)).Add(in, Transfer{amount});

@@ -59,10 +59,11 @@ dtm::Result TakeSeat(const dtm::BranchInfo& who, const std::string& seat) {
 }
 
 std::string Redis(const char* command) {
-  const std::unique_ptr<void, decltype(&freeReplyObject)> reply(
-      redisCommand(ThisThreads(), command), freeReplyObject);
+  redisContext* const connection = ThisThreads();
+  const std::unique_ptr<void, decltype(&freeReplyObject)> reply(redisCommand(connection, command),
+                                                                freeReplyObject);
   const auto* const text = static_cast<const redisReply*>(reply.get());
-  if (text == nullptr) throw std::runtime_error(ThisThreads()->errstr);
+  if (text == nullptr) throw std::runtime_error(std::string("Redis: ") + connection->errstr);
   if (text->type == REDIS_REPLY_ERROR) throw std::runtime_error(text->str);
   return text->str != nullptr ? text->str : std::to_string(text->integer);
 }
@@ -103,7 +104,7 @@ void Run() {
     std::printf("seat 12A for %d: %s%s%s; %s\n", amount, dtm::Name(saga.status),
                 saga.Failed() ? " because " : "", saga.reason.c_str(), State().c_str());
   }
-  std::printf("  of the first Pay was called twice, since its reply was lost\n");
+  std::printf("  for the first seat, Pay was called twice, since its reply was lost\n");
   if (calls_of_pay != 4 || State() != "alice has 70, taken seats: 1") {
     throw std::runtime_error("this is not what should have come of it");
   }

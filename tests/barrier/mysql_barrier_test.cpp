@@ -397,6 +397,26 @@ TEST_CASE("MariaDB: a session of three methods, as programs write it for other l
   CHECK(Contract::Balance(connection) == "70");
 }
 
+TEST_CASE("a user of MariaDB who may create nothing needs a table that is there, and is told") {
+  Kit::Fresh();
+  Kit::Connection admin;
+  admin.Exec("CREATE OR REPLACE USER dtm_clerk@'%'");
+  dtm::MysqlAddress address = dtm_test::MysqlServer::Shared().Address();
+  address.user = "dtm_clerk";
+  address.database = "";
+  Kit::Connection clerk(address);
+  const auto create = [&] { dtm::CreateBarrierTable(clerk.Handle()); };
+  CHECK_THAT(Contract::TextOf<dtm::SqlError>(create), ContainsSubstring("grant this user"));
+  admin.Exec("GRANT SELECT, INSERT, DELETE ON dtm_barrier.barrier TO dtm_clerk@'%'");
+  create();
+  dtm::MysqlBarrierTable table(clerk.Handle());
+  dtm::Barrier barrier = Contract::Saga("action");
+  CHECK(table.Call(barrier, [](MYSQL*) {}).kind == Kind::kSuccess);
+  CHECK(dtm::DeleteOldBarriers(clerk.Handle(), std::chrono::hours(24)) == 0);
+  CHECK_THROWS_AS(dtm::CreateBarrierTable(clerk.Handle(), "dtm_barrier.other"), dtm::SqlError);
+  admin.Exec("DROP USER dtm_clerk@'%'");
+}
+
 TEST_CASE("sql/dtmcli.barrier.mysql.sql makes what CreateBarrierTable makes") {
   Kit::Connection connection;
   const std::string shape = dtm_test::ShapeInMysql("dtm_barrier", "barrier");

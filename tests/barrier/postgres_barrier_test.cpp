@@ -317,6 +317,33 @@ TEST_CASE("PostgreSQL: a session of three methods, as programs write it for othe
   CHECK(Contract::Balance(connection) == "70");
 }
 
+TEST_CASE("a user of PostgreSQL who may create nothing needs a table that is there, and is told") {
+  Kit::Fresh();
+  Kit::Connection admin;
+  admin.Exec("CREATE USER dtm_clerk");
+  Kit::Connection clerk(dtm_test::PostgresServer::Shared().Conninfo() + " user=dtm_clerk");
+  const auto create = [&] { dtm::CreateBarrierTable(clerk.Handle()); };
+  CHECK_THAT(Contract::TextOf<dtm::SqlError>(create), ContainsSubstring("USAGE on its schema"));
+  admin.Exec("GRANT USAGE ON SCHEMA dtm_barrier TO dtm_clerk");
+  admin.Exec("GRANT SELECT, INSERT, DELETE ON dtm_barrier.barrier TO dtm_clerk");
+  create();
+  dtm::PgBarrierTable table(clerk.Handle());
+  dtm::Barrier barrier = Contract::Saga("action");
+  CHECK(table.Call(barrier, [](PGconn*) {}).kind == Kind::kSuccess);
+  CHECK(dtm::DeleteOldBarriers(clerk.Handle(), std::chrono::hours(24)) == 0);
+  CHECK_THROWS_AS(dtm::CreateBarrierTable(clerk.Handle(), "dtm_barrier.other"), dtm::SqlError);
+  admin.Exec("DROP OWNED BY dtm_clerk; DROP USER dtm_clerk");
+}
+
+TEST_CASE("what PostgreSQL cannot read as a conninfo is not repeated, it may have a password") {
+  for (const char* conninfo : {"postgre://me:secret@host/x", "postgresql://me:secret@[host/x",
+                               "host=h password=my secret"}) {
+    const std::string text =
+        Contract::TextOf<dtm::SqlError>([&] { dtm::PgConnection connection(conninfo); });
+    CHECK_THAT(text, ContainsSubstring("'postgresql://...'") && !ContainsSubstring("secret"));
+  }
+}
+
 TEST_CASE("sql/dtmcli.barrier.postgres.sql makes what CreateBarrierTable makes") {
   Kit::Connection connection;
   const std::string shape = dtm_test::ShapeInPostgres("dtm_barrier.barrier");

@@ -65,6 +65,18 @@ TEST_CASE("a submission in a failed transaction says that nothing was submitted"
   connection.Exec("ROLLBACK");
 }
 
+TEST_CASE("CreateOutboxTable needs no right to create a table that is there") {
+  Kit::Fresh();
+  Kit::Connection admin;
+  admin.Exec("CREATE USER dtm_clerk");
+  {
+    dtm::PgConnection clerk(Kit::Server().Conninfo() + " user=dtm_clerk");
+    CHECK_THROWS_AS(dtm::CreateOutboxTable(clerk.Handle(), "other_outbox"), dtm::SqlError);
+    dtm::CreateOutboxTable(clerk.Handle());
+  }
+  admin.Exec("DROP USER dtm_clerk");
+}
+
 TEST_CASE("sql/dtm.outbox.postgres.sql makes what CreateOutboxTable makes") {
   Kit::Connection connection;
   const std::string shape = dtm_test::ShapeInPostgres("dtm_outbox");

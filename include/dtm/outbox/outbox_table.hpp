@@ -88,6 +88,28 @@ inline const char* Columns(SqlDialect dialect) {
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4)sql";
 }
 
+/// The table is there, and has the column that older ones have not.
+inline bool HasOwner(SqlSession& session, const std::string& table) {
+  if (session.Dialect() == SqlDialect::kPostgres) {
+    return !session
+                .Run(
+                    "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = "
+                    "'owner' AND NOT attisdropped",
+                    {Quoted(session.Dialect(), table)})
+                .first_column.empty();
+  }
+  const std::size_t dot = table.find('.');
+  const std::string schema =
+      dot == std::string::npos ? "DATABASE()" : "'" + table.substr(0, dot) + "'";
+  return !session
+              .Run(
+                  "SELECT 1 FROM information_schema.COLUMNS WHERE TABLE_NAME = ? AND COLUMN_NAME "
+                  "= 'owner' AND TABLE_SCHEMA = " +
+                      schema,
+                  {std::string_view(table).substr(dot == std::string::npos ? 0 : dot + 1)})
+              .first_column.empty();
+}
+
 /// Creates the table unless it is there; one that was made before rows had an owner gets that column.
 /// @throws SqlError    the user may not create it.
 /// @throws LogicError  the connection is in a transaction, or this is no name of a table.
@@ -100,6 +122,7 @@ inline void Create(SqlSession& session, const std::string& table) {
   }
   const std::string create = "CREATE TABLE IF NOT EXISTS " + quoted + Columns(session.Dialect());
   try {
+    if (HasOwner(session, table)) return;  // IF NOT EXISTS asks for the right to create, too
     if (postgres) {
       session.Simple(
           ("BEGIN; SET LOCAL client_min_messages = warning; "
@@ -110,14 +133,7 @@ inline void Create(SqlSession& session, const std::string& table) {
       return;
     }
     session.Simple(create.c_str());
-    const std::size_t dot = table.find('.');
-    const SqlAnswer owner = session.Run(
-        "SELECT 1 FROM information_schema.COLUMNS WHERE TABLE_NAME = ? AND COLUMN_NAME = 'owner' "
-        "AND "
-        "TABLE_SCHEMA = " +
-            (dot == std::string::npos ? "DATABASE()" : "'" + table.substr(0, dot) + "'"),
-        {std::string_view(table).substr(dot == std::string::npos ? 0 : dot + 1)});
-    if (owner.first_column.empty()) {
+    if (!HasOwner(session, table)) {
       session.Simple(("ALTER TABLE " + quoted +
                       " ADD COLUMN owner varchar(64) CHARACTER SET ascii COLLATE ascii_bin "
                       "AFTER created")

@@ -35,6 +35,18 @@ inline std::string PgMessage(const PGconn* connection) {
   return text;
 }
 
+inline constexpr const char kNoConninfo[] =
+    "this is no conninfo of libpq; write it as 'host=... dbname=...' or 'postgresql://...'";
+
+/// libpq can read it. What it says of one that it cannot read repeats parts, which may be the password: use kNoConninfo.
+inline bool IsConninfo(const std::string& text) {
+  char* problem = nullptr;
+  PQconninfoOption* const options = PQconninfoParse(text.c_str(), &problem);
+  PQconninfoFree(options);
+  PQfreemem(problem);
+  return options != nullptr;
+}
+
 /// What a failed result says; without a code if the connection broke before the server replied.
 inline SqlError PgErrorOf(const PGconn* connection, const PGresult* result) {
   const char* const code = PQresultErrorField(result, PG_DIAG_SQLSTATE);
@@ -193,14 +205,14 @@ class PgConnection {
   /// `conninfo`: as libpq takes it ("host=... dbname=..." or "postgresql://..."). Waits as long as its connect_timeout says.
   /// @throws SqlError  there is no connection.
   explicit PgConnection(const std::string& conninfo) : connection_(PQconnectdb(conninfo.c_str())) {
-    CheckConnected();
+    CheckConnected(conninfo);
   }
   /// Waits `limit` (seconds, at least 2) for each address of the server, unless `conninfo` has a connect_timeout; looking up
   /// a name may take longer. A peer that is gone is noticed within about as long.
   /// @throws SqlError  there is no connection.
   PgConnection(const std::string& conninfo, std::chrono::seconds limit)
       : connection_(Connect(conninfo, limit)) {
-    CheckConnected();
+    CheckConnected(conninfo);
   }
 
   PGconn* Handle() const { return connection_.get(); }
@@ -210,9 +222,12 @@ class PgConnection {
     void operator()(PGconn* connection) const { PQfinish(connection); }
   };
 
-  void CheckConnected() const {
+  void CheckConnected(const std::string& conninfo) const {
     if (PQstatus(connection_.get()) == CONNECTION_OK) return;
-    throw SqlError("no connection to PostgreSQL: " + sql::PgMessage(connection_.get()), "08001");
+    throw SqlError(
+        "no connection to PostgreSQL: " +
+            (sql::IsConninfo(conninfo) ? sql::PgMessage(connection_.get()) : sql::kNoConninfo),
+        "08001");
   }
 
   static PGconn* Connect(const std::string& conninfo, std::chrono::seconds limit) {

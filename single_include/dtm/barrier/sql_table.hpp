@@ -80,7 +80,10 @@ inline void CreatePostgresTable(SqlSession& session, const std::string& quoted) 
   update_time timestamp(0) with time zone DEFAULT NULL,
   CONSTRAINT uniq_barrier UNIQUE (gid, branch_id, op, barrier_id)
 ))sql";
-  session.Simple((sql + "; COMMIT").c_str());
+  // IF NOT EXISTS asks for the right to create, too.
+  if (session.Run("SELECT 1 WHERE to_regclass($1) IS NOT NULL", {quoted}).first_column.empty()) {
+    session.Simple((sql + "; COMMIT").c_str());
+  }
   const SqlAnswer without_age = session.Run(
       "SELECT 1 FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum "
       "WHERE attrelid = to_regclass($1) AND attname = 'create_time' AND "
@@ -92,8 +95,15 @@ inline void CreatePostgresTable(SqlSession& session, const std::string& quoted) 
 }
 
 /// MariaDB and MySQL.
-inline void CreateMysqlTable(SqlSession& session, const std::string& quoted) {
+inline void CreateMysqlTable(SqlSession& session, const std::string& quoted,
+                             const std::string& table) {
   const std::size_t dot = quoted.find('.');
+  const std::size_t plain_dot = table.find('.');
+  const SqlAnswer found = session.Run(
+      "SELECT 1 FROM information_schema.TABLES WHERE TABLE_NAME = ? AND TABLE_SCHEMA = " +
+          (plain_dot == std::string::npos ? "DATABASE()" : "'" + table.substr(0, plain_dot) + "'"),
+      {std::string_view(table).substr(plain_dot == std::string::npos ? 0 : plain_dot + 1)});
+  if (!found.first_column.empty()) return;  // IF NOT EXISTS asks for the right to create, too
   if (dot != std::string::npos) {
     session.Simple(("CREATE DATABASE IF NOT EXISTS " + quoted.substr(0, dot)).c_str());
   }
@@ -131,7 +141,7 @@ inline void CreateBarrierTable(SqlSession& session, const std::string& table = b
     if (session.Dialect() == SqlDialect::kPostgres) {
       barrier::CreatePostgresTable(session, quoted);
     } else {
-      barrier::CreateMysqlTable(session, quoted);
+      barrier::CreateMysqlTable(session, quoted, table);
     }
   } catch (const SqlError& error) {
     try {
@@ -139,11 +149,11 @@ inline void CreateBarrierTable(SqlSession& session, const std::string& table = b
     } catch (const SqlError&) {  // the server does it when it finds the connection broken
     }
     static constexpr std::string_view kDenied[] = {"42501", "1044", "1142"};
-    const char* const advice =
-        sql::IsOneOf(error.Code(), kDenied)
-            ? "; let somebody who may run the script of sql/ for it, and grant "
-              "this user SELECT, INSERT and DELETE on the table"
-            : "";
+    const char* const advice = sql::IsOneOf(error.Code(), kDenied)
+                                   ? "; have it made by a user who may (sql/ has the script), and "
+                                     "grant this user SELECT, INSERT "
+                                     "and DELETE on it, in PostgreSQL also USAGE on its schema"
+                                   : "";
     throw SqlError("the barrier table '" + table + "' cannot be created: " + error.what() + advice,
                    error.Code());
   }

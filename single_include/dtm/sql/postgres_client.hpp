@@ -138,13 +138,7 @@ class PgClient {
   /// A conninfo that libpq cannot read is not in the error, since there may be a password in it.
   /// @throws LogicError  libpq cannot read it.
   static void CheckConninfo(const std::string& conninfo) {
-    char* problem = nullptr;
-    PQconninfoOption* const options = PQconninfoParse(conninfo.c_str(), &problem);
-    PQconninfoFree(options);
-    PQfreemem(problem);
-    if (options != nullptr) return;
-    throw LogicError(
-        "this is no conninfo of libpq; write it as 'host=... dbname=...' or 'postgresql://...'");
+    if (!sql::IsConninfo(conninfo)) throw LogicError(sql::kNoConninfo);
   }
 
   /// `limit`: for each statement; the connection is given up if the server does not answer within it.
