@@ -2263,6 +2263,9 @@ inline Effects Advance(Transaction& transaction, const Event& event, const Conte
 namespace dtm {
 inline namespace v1 {
 
+/// With this bit a version is one that no record has.
+inline constexpr std::uint64_t kNoVersion = std::uint64_t{1} << 63;
+
 /// The transactions in memory, how the store does, what is counted and logged; and, for each stage, what the others
 /// leave to it.
 class TurnState : public Answers {
@@ -2298,8 +2301,8 @@ class TurnState : public Answers {
         transaction.branches[i].in_flight = out_[i] != 0;
       }
       active.events.push_back({std::move(event), nullptr, context.now});
-      // A version that no record has: the next commit finds a conflict, and the stored record takes the place of this one.
-      transaction.version |= std::uint64_t{1} << 63;
+      // The next commit finds a conflict, and the stored record takes the place of this one.
+      transaction.version |= kNoVersion;
       if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
     }
     return std::move(effects.refused);
@@ -3449,7 +3452,9 @@ class Conflicts {
       for (Waiter& waiter : active.waiters) waiter.Refuse(gone);
       return state_.RemoveFresh(active);
     }
-    if (stored->owner != state_.store.Owner()) return Leave(active);
+    if (stored->owner != state_.store.Owner() || !IsOurs(active, *stored)) {
+      return Leave(active, *stored);
+    }
     state_.to_collect.readvance.emplace_back(active.transaction.definition->gid,
                                              engine::EventKind::kTimer);
     // Rows that were registered since are added; rows that are lost are not, and it gets stuck.
@@ -3473,13 +3478,22 @@ class Conflicts {
     state_.Untouch(active);  // nothing of it is released before it was advanced again
   }
 
+  /// Nobody else has written it since. What another one has written cannot be joined with our definition, and may be
+  /// here again: its author died.
+  bool IsOurs(const ActiveTransaction& active, const Transaction& stored) const {
+    if (state_.store.Owner() == 0) return true;
+    const std::uint64_t known = active.transaction.version & ~kNoVersion;
+    return stored.version == known || (active.doubtful_events > 0 && stored.version == known + 1);
+  }
+
   /// Another coordinator has taken it over. Its change may have been made before that, in a commit that was in doubt.
-  void Leave(ActiveTransaction& active) {
+  void Leave(ActiveTransaction& active, const Transaction& stored) {
     const std::string gid = active.transaction.definition->gid;
     std::vector<Waiter> waiters = std::move(active.waiters);
     state_.RemoveFresh(active);
+    if (stored.owner == state_.store.Owner()) state_.loader.LeaveBehind(state_.context.now);
     for (Waiter& waiter : waiters) {
-      AnswerAsStored(state_, waiter, gid, "another coordinator drives it now");
+      AnswerAsStored(state_, waiter, gid, "another coordinator has changed it");
     }
   }
 
@@ -4594,11 +4608,21 @@ class Recovery {
   static constexpr std::size_t kDamagedNamed = 100;
 
   void Load(Transaction&& stored) {
-    if (state_.table.Find(stored.definition->gid) != nullptr) return;
+    if (ActiveTransaction* known = state_.table.Find(stored.definition->gid)) {
+      return CheckVersion(*known, stored);
+    }
     if (stored.unreadable) LogDamaged(stored);
     if (stored.unreadable || stored.stuck) return;  // it waits for people, and takes no room
     state_.Bring(std::move(stored));
     ++recovered_;
+  }
+
+  /// If another coordinator has written it since, and has died: the next commit finds the conflict.
+  void CheckVersion(ActiveTransaction& known, const Transaction& stored) {
+    if (known.transaction.version == stored.version || known.dirty) return;
+    MakeRoom(state_.to_commit.dirty);
+    state_.to_commit.dirty.push_back(&known);
+    known.dirty = true;
   }
 
   /// Logs each once, and only the first of many.

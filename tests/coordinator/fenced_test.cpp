@@ -270,3 +270,85 @@ TEST_CASE("without a lease that holds, nothing is called; what is stored and ans
   node.Pass(milliseconds(50));
   CHECK(node.turns.Status("g") == "succeed");
 }
+
+TEST_CASE("what another one registered meanwhile stays, also when its transaction comes back") {
+  const auto table = std::make_shared<SharedTable>();
+  Node node(table);
+  Node other(table);
+  dtm::Definition tcc;
+  tcc.gid = "t";
+  tcc.type = dtm::TransType::kTcc;
+  (void)node.turns.Prepare(tcc);
+  node.turns.Settle();
+  REQUIRE(node.turns.loop.Measured().in_memory == 1);
+  const std::size_t theirs = other.turns.Register("t", "01");
+  other.turns.Settle();
+  REQUIRE(other.turns.answers[theirs] == "prepared");
+  table->Inherit(other.store->Owner(), node.store->Owner());
+  SECTION("and is submitted") { (void)node.turns.Submit(tcc); }
+  SECTION("and gets another branch") { (void)node.turns.Register("t", "02"); }
+  node.turns.Settle();  // the change is refused or in doubt; so it is made again
+  const std::size_t mine = node.turns.Register("t", "02");
+  node.turns.Settle();
+  CHECK(node.turns.answers[mine] == "prepared");
+  CHECK(node.store->Load("t")->definition->steps.size() == 2);
+  const std::size_t submitted = node.turns.Submit(tcc);
+  node.turns.Settle();
+  CHECK(node.turns.answers[submitted] == "submitted");
+  CHECK(node.turns.Status("t") == "succeed");
+  CHECK(node.turns.branches.Urls() ==
+        std::vector<std::string>{"http://02/confirm", "http://01/confirm"});
+}
+
+TEST_CASE("fenced while its commit is in doubt: nothing leaves that was decided before") {
+  const auto table = std::make_shared<SharedTable>();
+  Node node(table);
+  Node heir(table);
+  node.store->until = node.turns.time->Now();
+  (void)node.turns.Submit(Saga("g"));
+  node.turns.Settle();
+  REQUIRE(node.Calls() == 0);  // it is stored, and its call is held back
+  bool once = true;
+  node.store->before_commit = [&] {
+    if (!std::exchange(once, false)) return;
+    table->Inherit(node.store->Owner(), heir.store->Owner());
+    node.store->until = dtm::kNever;
+    throw dtm::CommitInDoubt("no answer");
+  };
+  (void)node.turns.Submit(Saga("another"));
+  node.Pass(minutes(1));
+  CHECK_FALSE(once);
+  CHECK(node.Calls() == 0);
+  const std::size_t again = node.turns.Submit(Saga("new"));
+  node.turns.Settle();
+  CHECK(node.turns.answers[again] == "submitted");
+  CHECK(node.turns.Status("new") == "succeed");
+  CHECK(node.turns.Status("g") == "submitted");
+  heir.Pass(minutes(1));
+  CHECK(node.turns.Status("g") == "succeed");
+}
+
+TEST_CASE(
+    "what another one has submitted and left goes on here, where it was in memory as prepared") {
+  const auto table = std::make_shared<SharedTable>();
+  Node node(table);
+  Node other(table);
+  dtm::Definition tcc;
+  tcc.gid = "t";
+  tcc.type = dtm::TransType::kTcc;
+  tcc.options.timeout_to_fail = hours(1);
+  (void)node.turns.Prepare(tcc);
+  node.turns.Settle();
+  REQUIRE(node.turns.loop.Measured().in_memory == 1);
+  other.turns.branches.On("http://01/confirm", {dtm::testing::ScriptedAnswer::Silence()});
+  (void)other.turns.Register("t", "01");
+  other.turns.Settle();
+  (void)other.turns.Submit(tcc);
+  other.turns.Settle();
+  REQUIRE(other.Calls() == 1);
+  table->Inherit(other.store->Owner(), node.store->Owner());
+  ++node.store->takeovers;
+  node.Pass(minutes(1));
+  CHECK(node.turns.Status("t") == "succeed");
+  CHECK(node.turns.branches.Urls() == std::vector<std::string>{"http://01/confirm"});
+}

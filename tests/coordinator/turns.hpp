@@ -60,6 +60,19 @@ class Turns {
     return Push(std::move(definition), std::move(waiter), false);
   }
 
+  /// A branch of a tcc.
+  std::size_t Register(const std::string& gid, const std::string& branch) {
+    dtm::Command command;
+    command.kind = dtm::Command::Kind::kAddBranch;
+    command.gid = gid;
+    command.step.branch_id = branch;
+    command.step.action = "http://" + branch + "/confirm";
+    command.step.compensate = "http://" + branch + "/cancel";
+    const std::size_t place = NewPlace(command.waiter);
+    CHECK(inbox_.Push(std::move(command)));
+    return place;
+  }
+
   std::size_t Ask(dtm::Command::Kind kind, const std::string& gid) {
     dtm::Command command;
     command.kind = kind;

@@ -199,6 +199,19 @@ inline void FencedComesBackAsAnother(TwoOwners& owners) {
   CHECK(DueOf(*owners.one) == Texts{"new"});
 }
 
+/// What it knew is forgotten before it comes back: also if it recovers for another reason.
+inline void RecoverTellsThatItIsFenced(TwoOwners& owners) {
+  const std::uint64_t before = owners.one->Owner();
+  owners.fence_one();
+  CHECK(IsFenced([&] { owners.one->Recover(); }));
+  CHECK(owners.one->Owner() == before);
+  owners.one->Recover();
+  CHECK(owners.one->Owner() != before);
+  CHECK(Put(*owners.one, NewTransaction("new")));
+  owners.one->Recover();
+  CHECK(Put(*owners.one, NewTransaction("newer")));
+}
+
 /// The heir takes over page by page, what is due first first; a page is whole, and counts the versions by one.
 inline void PagesAreTakenOverInOrder(TwoOwners& owners) {
   for (int i = 0; i < 10; ++i) {
@@ -237,6 +250,7 @@ inline void ExpectOwnership(const std::function<store_contract::TwoOwners()>& op
       {"what was applied is known after Commit", AppliedAfterCommit},
       {"one that is fenced stores nothing", FencedStoresNothing},
       {"one that was fenced comes back as another", FencedComesBackAsAnother},
+      {"to recover tells that it is fenced", RecoverTellsThatItIsFenced},
       {"the heir takes over page by page", PagesAreTakenOverInOrder}};
   for (const OwnerCheck& check : checks) {
     DYNAMIC_SECTION(check.name) {

@@ -87,9 +87,12 @@ class SharedStore : public dtm::Store {
   std::function<void()> before_commit;
   /// See OwnedUntil; without Recover it is not set again.
   dtm::Time until = dtm::kNever;
+  /// See Takeovers.
+  std::uint64_t takeovers = 0;
 
   std::uint64_t Owner() const override { return me_; }
   dtm::Time OwnedUntil(dtm::Time) const override { return until; }
+  std::uint64_t Takeovers() const override { return takeovers; }
 
   void Begin() override {
     if (open_) throw dtm::StoreError("a batch is open already");
@@ -125,7 +128,10 @@ class SharedStore : public dtm::Store {
   }
   void Recover() override {
     Rollback();
-    if (!table_->IsMember(me_)) me_ = table_->Join();
+    if (table_->IsMember(me_)) return;
+    if (!told_) CheckMember();
+    me_ = table_->Join();
+    told_ = false;
   }
 
   void Due(dtm::Time now, dtm::DuePosition after, const dtm::DueVisitor& visit) override {
@@ -188,14 +194,17 @@ class SharedStore : public dtm::Store {
 
   [[noreturn]] static void NoWorks() { throw dtm::StoreError("a shared table runs no works"); }
 
-  void CheckMember() const {
-    if (!table_->IsMember(me_)) throw dtm::Fenced("the others have taken over from this one");
+  void CheckMember() {
+    if (table_->IsMember(me_)) return;
+    told_ = true;
+    throw dtm::Fenced("the others have taken over from this one");
   }
   dtm::MemoryStore& Rows() { return table_->Rows(); }
 
   const std::shared_ptr<SharedTable> table_;
   std::uint64_t me_;
   bool open_ = false;
+  bool told_ = false;
   std::vector<Sent> sent_;
 };
 

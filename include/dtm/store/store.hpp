@@ -149,7 +149,7 @@ class NotAllExpired : public StoreError {
 
 /// Several coordinators share the store, and the others have taken over what this one owned, since it was silent for too
 /// long. Nothing of the batch is stored, and nothing that was read or written before is ours. After Recover it is a
-/// coordinator like a new one. Any call of the owner thread may throw it, but Recover and what only reads.
+/// coordinator like a new one. Any call of the owner thread may throw it, but what only reads; Recover only if no call did before.
 class Fenced : public StoreError {
  public:
   using StoreError::StoreError;
@@ -213,6 +213,7 @@ class Store {
 
   /// After an I/O error or Fenced: reopens, recovers and checks. Until it has returned nothing may be
   /// believed; from then on no earlier batch can become durable any more.
+  /// @throws Fenced      that was not known yet; call again.
   /// @throws StoreError  it is still not usable; call again later.
   virtual void Recover() = 0;
 

@@ -3290,7 +3290,7 @@ class NotAllExpired : public StoreError {
 
 /// Several coordinators share the store, and the others have taken over what this one owned, since it was silent for too
 /// long. Nothing of the batch is stored, and nothing that was read or written before is ours. After Recover it is a
-/// coordinator like a new one. Any call of the owner thread may throw it, but Recover and what only reads.
+/// coordinator like a new one. Any call of the owner thread may throw it, but what only reads; Recover only if no call did before.
 class Fenced : public StoreError {
  public:
   using StoreError::StoreError;
@@ -3354,6 +3354,7 @@ class Store {
 
   /// After an I/O error or Fenced: reopens, recovers and checks. Until it has returned nothing may be
   /// believed; from then on no earlier batch can become durable any more.
+  /// @throws Fenced      that was not known yet; call again.
   /// @throws StoreError  it is still not usable; call again later.
   virtual void Recover() = 0;
 
@@ -5489,8 +5490,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_c509bee1535a(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_c509bee1535a;
+void dtm_cpp_of_version_0_1_0_ce16cba061cb(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_ce16cba061cb;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

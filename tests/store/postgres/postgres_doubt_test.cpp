@@ -4,11 +4,14 @@
 #include <chrono>
 #include <csignal>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <new>
 #include <string>
 #include <sys/types.h>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "tests/catch.hpp"
@@ -217,6 +220,36 @@ TEST_CASE("Recover waits for a batch of its own that still runs, and for no othe
   again.Add(more);
   CHECK_FALSE(running->Write(store->Owner(), 1, again));
   CHECK(observer->Load(old.definition->gid)->version == old.version);
+}
+
+TEST_CASE("without memory for the answer a commit is in doubt") {
+  namespace shared = dtm::shared_store;
+  struct NoMemory : shared::Connection {
+    explicit NoMemory(std::unique_ptr<shared::Connection> one) : inner(std::move(one)) {}
+    bool Works() const override { return inner->Works(); }
+    std::unique_ptr<dtm::SqlRows> Run(shared::Query query,
+                                      const std::vector<dtm::SqlValue>& values) override {
+      return inner->Run(query, values);
+    }
+    bool Write(std::uint64_t member, std::int64_t epoch, shared::BatchRows& batch) override {
+      (void)inner->Write(member, epoch, batch);
+      throw std::bad_alloc();
+    }
+    const std::unique_ptr<shared::Connection> inner;
+  };
+  struct Database : shared::Database {
+    dtm::SqlDialect Dialect() const override { return dtm::SqlDialect::kPostgres; }
+    std::unique_ptr<shared::Connection> Connect() override {
+      return std::make_unique<NoMemory>(
+          Tables(PostgresServer::Shared().Conninfo(), std::chrono::seconds(30))->Connect());
+    }
+  };
+  dtm::SharedStore store(std::make_unique<Database>(), std::chrono::seconds(1));
+  const std::string gid = Unused("g");
+  CHECK_THROWS_AS(Put(store, NewTransaction(gid)), dtm::CommitInDoubt);
+  CHECK_THROWS_AS(store.Begin(), dtm::StoreError);
+  store.Recover();
+  CHECK(store.Load(gid).has_value());
 }
 
 TEST_CASE("a batch that waits for the heir to take over stores nothing") {

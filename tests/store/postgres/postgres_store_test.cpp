@@ -228,6 +228,8 @@ TEST_CASE("a record that cannot be read stops nobody else") {
   REQUIRE(all.size() == 4);
   CHECK_FALSE(all[0].unreadable);
   for (std::size_t i = 1; i < 4; ++i) CHECK(all[i].unreadable);
+  AskStore("UPDATE dtm_trans SET due = 9223372036854775807 WHERE gid = 'b'");
+  CHECK(store->CountUnfinished(dtm_test::At(99)).unfinished == 4);
 }
 
 TEST_CASE(

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <iterator>
 #include <memory>
@@ -100,7 +101,9 @@ class Conflicts {
       for (Waiter& waiter : active.waiters) waiter.Refuse(gone);
       return state_.RemoveFresh(active);
     }
-    if (stored->owner != state_.store.Owner()) return Leave(active);
+    if (stored->owner != state_.store.Owner() || !IsOurs(active, *stored)) {
+      return Leave(active, *stored);
+    }
     state_.to_collect.readvance.emplace_back(active.transaction.definition->gid,
                                              engine::EventKind::kTimer);
     // Rows that were registered since are added; rows that are lost are not, and it gets stuck.
@@ -124,13 +127,22 @@ class Conflicts {
     state_.Untouch(active);  // nothing of it is released before it was advanced again
   }
 
+  /// Nobody else has written it since. What another one has written cannot be joined with our definition, and may be
+  /// here again: its author died.
+  bool IsOurs(const ActiveTransaction& active, const Transaction& stored) const {
+    if (state_.store.Owner() == 0) return true;
+    const std::uint64_t known = active.transaction.version & ~kNoVersion;
+    return stored.version == known || (active.doubtful_events > 0 && stored.version == known + 1);
+  }
+
   /// Another coordinator has taken it over. Its change may have been made before that, in a commit that was in doubt.
-  void Leave(ActiveTransaction& active) {
+  void Leave(ActiveTransaction& active, const Transaction& stored) {
     const std::string gid = active.transaction.definition->gid;
     std::vector<Waiter> waiters = std::move(active.waiters);
     state_.RemoveFresh(active);
+    if (stored.owner == state_.store.Owner()) state_.loader.LeaveBehind(state_.context.now);
     for (Waiter& waiter : waiters) {
-      AnswerAsStored(state_, waiter, gid, "another coordinator drives it now");
+      AnswerAsStored(state_, waiter, gid, "another coordinator has changed it");
     }
   }
 

@@ -47,11 +47,21 @@ class Recovery {
   static constexpr std::size_t kDamagedNamed = 100;
 
   void Load(Transaction&& stored) {
-    if (state_.table.Find(stored.definition->gid) != nullptr) return;
+    if (ActiveTransaction* known = state_.table.Find(stored.definition->gid)) {
+      return CheckVersion(*known, stored);
+    }
     if (stored.unreadable) LogDamaged(stored);
     if (stored.unreadable || stored.stuck) return;  // it waits for people, and takes no room
     state_.Bring(std::move(stored));
     ++recovered_;
+  }
+
+  /// If another coordinator has written it since, and has died: the next commit finds the conflict.
+  void CheckVersion(ActiveTransaction& known, const Transaction& stored) {
+    if (known.transaction.version == stored.version || known.dirty) return;
+    MakeRoom(state_.to_commit.dirty);
+    state_.to_commit.dirty.push_back(&known);
+    known.dirty = true;
   }
 
   /// Logs each once, and only the first of many.

@@ -35,6 +35,9 @@
 namespace dtm {
 inline namespace v1 {
 
+/// With this bit a version is one that no record has.
+inline constexpr std::uint64_t kNoVersion = std::uint64_t{1} << 63;
+
 /// The transactions in memory, how the store does, what is counted and logged; and, for each stage, what the others
 /// leave to it.
 class TurnState : public Answers {
@@ -70,8 +73,8 @@ class TurnState : public Answers {
         transaction.branches[i].in_flight = out_[i] != 0;
       }
       active.events.push_back({std::move(event), nullptr, context.now});
-      // A version that no record has: the next commit finds a conflict, and the stored record takes the place of this one.
-      transaction.version |= std::uint64_t{1} << 63;
+      // The next commit finds a conflict, and the stored record takes the place of this one.
+      transaction.version |= kNoVersion;
       if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
     }
     return std::move(effects.refused);

@@ -128,6 +128,11 @@ class SharedStore : public Store {
       }
       in_doubt_ = true;
       throw CommitInDoubt(text + "; it may or may not be stored");
+    } catch (const BatchLost&) {
+      throw;
+    } catch (...) {  // no memory, perhaps for the answer
+      in_doubt_ = true;
+      throw CommitInDoubt("the answer to a commit was not read; it may or may not be stored");
     }
     if (!member) ThrowFenced();
   }
@@ -144,10 +149,12 @@ class SharedStore : public Store {
     writer_.reset();
     writer_ = database_->Connect();
     const auto epoch = writer_->Run(Query::kRejoin, {Me()});
-    if (epoch->Count() == 0) {
+    if (epoch->Count() > 0) {
+      epoch_ = epoch->Number(0, 0);
+    } else if (told_) {
       Join();
     } else {
-      epoch_ = epoch->Number(0, 0);
+      ThrowFenced();
     }
     in_doubt_ = false;
   }
@@ -216,9 +223,11 @@ class SharedStore : public Store {
     const auto member = writer_->Run(Query::kJoin, {});
     membership_.Joined(static_cast<std::uint64_t>(member->Number(0, 0)), sent);
     epoch_ = 1;
+    told_ = false;
   }
 
-  [[noreturn]] static void ThrowFenced() {
+  [[noreturn]] void ThrowFenced() {
+    told_ = true;
     throw Fenced("this coordinator was silent for too long, and others took over what it drove");
   }
 
@@ -272,6 +281,7 @@ class SharedStore : public Store {
   bool open_ = false;
   bool in_doubt_ = false;
   bool left_ = false;
+  bool told_ = false;  ///< that it is fenced: what the loop knew is forgotten
   shared_store::BatchRows batch_;
   shared_store::PendingValues values_;
 };

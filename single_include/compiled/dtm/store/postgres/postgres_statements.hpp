@@ -47,8 +47,9 @@ inline std::string TextOf(shared_store::Query query) {
     case Query::kCount:
       // Stuck: nothing will wake it, and the lowest bit of the second byte of the state is set.
       return "SELECT count(*), count(*) FILTER (WHERE due > $1 AND NOT stuck), count(*) FILTER "
-             "(WHERE stuck), min(created) FROM (SELECT due, created, due = 9223372036854775807 "
-             "AND get_byte(state, 1) & 1 = 1 AS stuck FROM dtm_trans WHERE due IS NOT NULL) t";
+             "(WHERE stuck), min(created) FROM (SELECT due, created, CASE WHEN due = "
+             "9223372036854775807 AND length(state) > 1 THEN get_byte(state, 1) & 1 = 1 ELSE false "
+             "END AS stuck FROM dtm_trans WHERE due IS NOT NULL) t";
     case Query::kJournal:
       return "SELECT (SELECT j.entries FROM dtm_journal j WHERE j.trans = t.id), t.journal FROM "
              "dtm_trans t WHERE t.gid = $1 AND t.id > 0";
