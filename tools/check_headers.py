@@ -24,7 +24,6 @@ NO_TEST = {
     'dtm/coordinator/store_name.hpp': 'tested with the relay',
     'dtm/coordinator/parts/outbox_source.hpp': 'an interface; tested with the relay',
     'dtm/sql/session.hpp': 'interfaces and values; tested with the barriers',
-    'dtm/sql/postgres.hpp': 'tested with the barrier on a server',
     'dtm/barrier/sql_barrier.hpp': 'tests/barrier/sql_barrier_contract.hpp, which each server runs',
     'dtm/barrier/sql_table.hpp': 'tests/barrier/sql_barrier_contract.hpp, which each server runs',
     'dtm/coordinator/state/between_stages.hpp': 'values; tested with the stages',

@@ -264,6 +264,36 @@ TEST_CASE("a collation that takes different gids as one is refused, or found out
              ContainsSubstring("because of the row 'Abc"));
 }
 
+// Else the compensation of an action that never ran would run, since the action of the other gid did.
+TEST_CASE(
+    "MariaDB: an action whose gid differs in blanks at the end is not the one to compensate") {
+  Kit::Fresh();
+  Kit::Connection connection;
+  const std::string ran = GENERATE("g", "g ");
+  const std::string other = ran == "g" ? "g " : "g";
+  dtm::MysqlBarrierTable table(connection.Handle());
+  dtm::Barrier action = Contract::Saga("action", ran);
+  CHECK(table.Call(action, Debit).kind == Kind::kSuccess);
+  dtm::Barrier undo = Contract::Saga("compensate", other);
+  CHECK_THAT(Contract::TextOf<dtm::SqlError>(
+                 [&] { (void)table.Call(undo, [](MYSQL* db) { Contract::Add(db, 30); }); }),
+             ContainsSubstring("because of the row '" + ran + " 01 action"));
+  CHECK(Contract::Balance(connection) == "70");
+}
+
+// What ends the call never left the client.
+TEST_CASE("rows that the business did not read are found out, and nothing is in doubt") {
+  Kit::Fresh();
+  Kit::Connection connection;
+  CHECK_THAT(Contract::TextOf<dtm::LogicError>([&] {
+               Contract::Deliver(connection, Contract::Saga("action"), [](MYSQL* db) {
+                 Debit(db);
+                 CHECK(mysql_query(db, "SELECT * FROM account") == 0);
+               });
+             }),
+             ContainsSubstring("did not read") && ContainsSubstring("othing was stored"));
+}
+
 TEST_CASE("connections that are set up differently") {
   Kit::Fresh();
   SECTION("rows found instead of rows changed") {
@@ -292,6 +322,17 @@ TEST_CASE("connections that are set up differently") {
     }
     connection.Exec("ROLLBACK");
     CHECK(Contract::Balance(connection) == "70");
+  }
+  SECTION("modes of SQL") {
+    Kit::Connection connection;
+    connection.Exec(GENERATE("SET sql_mode = ''", "SET sql_mode = 'ORACLE'",
+                             "SET sql_mode = 'ANSI,NO_BACKSLASH_ESCAPES,STRICT_ALL_TABLES'"));
+    for (const char* op : {"action", "action", "compensate", "compensate"}) {
+      CHECK(Contract::Deliver(connection, Contract::Saga(op), [op](MYSQL* db) {
+              Contract::Add(db, op == std::string("action") ? -30 : 20);
+            }) == Kind::kSuccess);
+    }
+    CHECK(Contract::Balance(connection) == "90");
   }
   SECTION("read committed") {
     Kit::Connection connection;

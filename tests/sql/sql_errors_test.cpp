@@ -39,6 +39,9 @@ TEST_CASE("errors in doubt are those of a commit") {
       {SqlDialect::kMysql, "20000", SqlFault::kOther, SqlFault::kOther},
       {SqlDialect::kMysql, "1180", SqlFault::kOther, SqlFault::kInDoubt},
       {SqlDialect::kMysql, "1317", SqlFault::kTemporary, SqlFault::kInDoubt},
+      {SqlDialect::kMysql, "1927", SqlFault::kTemporary, SqlFault::kInDoubt},
+      {SqlDialect::kMysql, "1969", SqlFault::kTemporary, SqlFault::kInDoubt},
+      {SqlDialect::kMysql, "2014", SqlFault::kMisuse, SqlFault::kMisuse},  // it was not sent
       {SqlDialect::kMysql, "1213", SqlFault::kTemporary, SqlFault::kTemporary},
       {SqlDialect::kMysql, "1205", SqlFault::kTemporary, SqlFault::kTemporary},
       {SqlDialect::kMysql, "1047", SqlFault::kTemporary, SqlFault::kTemporary},
