@@ -25,6 +25,7 @@ end() {
 }
 trap end EXIT
 trap 'exit 143' TERM INT HUP
+mkdir "$home/tmp"  # in /tmp a server that starts removes the temporary tables of others
 # Without waiting for the disk, which takes seconds.
 new=(--innodb-log-file-size=8M --innodb-use-native-aio=0 --innodb-flush-method=nosync --debug-no-sync --skip-name-resolve)
 small=("${new[@]}" --innodb-buffer-pool-size=16M --innodb-flush-log-at-trx-commit=2 --skip-log-bin --performance-schema=OFF)
@@ -32,7 +33,7 @@ mariadb-install-db --no-defaults "${user[@]}" --datadir="$home/data" --auth-root
   "${new[@]}" >"$home/install.log" 2>&1 || { cat "$home/install.log" >&2; exit 1; }
 for attempt in 1 2 3 4 5; do
   port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-  start=(mariadbd --no-defaults "${user[@]}" "${small[@]}" --datadir="$home/data" --bind-address=127.0.0.1 --port="$port" --socket="$home/socket"
+  start=(mariadbd --no-defaults "${user[@]}" "${small[@]}" --datadir="$home/data" --tmpdir="$home/tmp" --bind-address=127.0.0.1 --port="$port" --socket="$home/socket"
     --pid-file="$home/pid" --log-error="$home/server.log")
   setpriv --pdeathsig TERM "${start[@]}" >>"$home/server.log" 2>&1 &  # ends if this script is killed
   server=$!
