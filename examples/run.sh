@@ -30,7 +30,7 @@ esac
 [ "$name" != polyglot ] || packages+=(python3 python3-pip)
 install_packages "${packages[@]}"
 
-echo "== building (build/examples)"
+echo "== building (build/examples), the first time a few minutes"
 cmake -S . -B build/examples -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O1 --log-level=WARNING
 cmake --build build/examples --target "$name"
 if [ "$name" = polyglot ]; then  # with dtm's own client if it can be had, else by HTTP

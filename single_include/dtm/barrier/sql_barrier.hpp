@@ -91,9 +91,7 @@ class SqlBarrierTable {
             "SELECT reason FROM " + quoted_ + barrier::WhereKey(session_.Dialect()) +
                 (postgres_ ? "" : " LOCK IN SHARE MODE"),
             {barrier.Gid(), barrier::kMsgBranch, barrier::kMsgOp, barrier::kMsgNumber});
-        if (row.first_column.empty()) {
-          throw SqlError("its row was deleted while it was read", "");
-        }
+        if (row.first_column.empty()) throw SqlError("its row was deleted while it was read", "");
         reason = row.first_column.front();
       });
       Finish(barrier, "COMMIT", SqlStage::kCommit);
@@ -107,8 +105,6 @@ class SqlBarrierTable {
   }
 
  private:
-  friend class MysqlBarrierTable;
-
   /// Who begins and ends the transaction.
   enum class BegunBy { kCall, kProgram };
 
@@ -184,7 +180,14 @@ class SqlBarrierTable {
     const std::string savepoint = "SAVEPOINT " + Inner();
     if (begun_by == BegunBy::kProgram) return Simple(barrier, savepoint);
     if (postgres_) return Simple(barrier, "BEGIN; " + savepoint);
-    if (mariadb_) return Simple(barrier, AtOnce("START TRANSACTION; " + savepoint));
+    if (mariadb_) {
+      try {
+        return Simple(barrier, AtOnce("START TRANSACTION; " + savepoint));
+      } catch (const SqlError& error) {
+        if (error.Code() != "1064") throw;  // it has another syntax with sql_mode ORACLE
+        mariadb_ = false;
+      }
+    }
     Simple(barrier, "START TRANSACTION");
     Simple(barrier, savepoint);
   }
@@ -213,10 +216,11 @@ class SqlBarrierTable {
         origin_inserted = !origin.empty() && Insert(barrier, origin, number);
         own_inserted = Insert(barrier, op, number);
       }
-      if (!origin.empty() && !origin_inserted && !bytes_compared_) {
+      if (!own_inserted) {
+        CheckRow(barrier, op, number);
+      } else if (!origin.empty() && !origin_inserted) {
         CheckRow(barrier, origin, number);
       }
-      if (!own_inserted) CheckRow(barrier, op, number);
     });
     const barrier::Decision decision = barrier::Decide(op, origin_inserted, own_inserted);
     if (decision == barrier::Decision::kDuplicated) {
@@ -277,11 +281,8 @@ class SqlBarrierTable {
                          "as a deadlock; leave the first ones to the barrier and pass every error "
                          "on. What was written since is not covered");
       }
-      if (code == "25P02") {
-        throw LogicError(Where(barrier) +
-                         "a statement of the business failed, and the business went on; pass "
-                         "every error on. Nothing was stored");
-      }
+      const std::string misuse = sql::BusinessMisuse(code);
+      if (!misuse.empty()) throw LogicError(Where(barrier) + misuse);
       ThrowWhere(Where(barrier), session_.Dialect(), error, stage);
     }
     if (stage == SqlStage::kCommit && tag == "ROLLBACK") {  // PostgreSQL calls that no error
@@ -309,13 +310,12 @@ class SqlBarrierTable {
 
   SqlSession& session_;
   const bool postgres_;
-  const bool mariadb_;
+  bool mariadb_;
   const std::string table_;
   const std::string quoted_;
   const std::string insert_own_;
   const std::string insert_both_;  ///< not MySQL's
   int depth_ = 0;                  ///< calls that are running
-  bool bytes_compared_ = false;    ///< by the key, as MysqlBarrierTable has found
 };
 
 }  // namespace v1

@@ -24,7 +24,7 @@ inline namespace v1 {
 
 /// The barrier table as one connection sees it; see SqlBarrierTable for what is common to all servers. It prepares its
 /// statements, so keep it as long as the connection, and destroy it before that is closed. On MariaDB a call costs one round
-/// trip more than the bare transaction (a repeat two), on MySQL three or four.
+/// trip more than the bare transaction (a repeat two, and a compensation of what ran), on MySQL three or four.
 ///
 /// The rows are those of dtm's clients in other languages, which may use the same table; Java's writes to `barrier` in the
 /// current database. Business tables must be InnoDB. When deliveries of the same call meet and one rolls back, another may be
@@ -39,7 +39,6 @@ class MysqlBarrierTable {
   explicit MysqlBarrierTable(MYSQL* connection, const std::string& table = barrier::kSqlTable)
       : session_(connection), table_(session_, table) {
     CheckCollation(table);
-    table_.bytes_compared_ = true;
   }
   MysqlBarrierTable(const MysqlBarrierTable&) = delete;
   MysqlBarrierTable& operator=(const MysqlBarrierTable&) = delete;

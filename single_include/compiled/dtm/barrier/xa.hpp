@@ -111,12 +111,10 @@ inline std::string Astray(const std::string& xid) {
 
 /// What the business did wrong if its transaction cannot be ended for this reason; else empty.
 inline std::string BusinessMisuse(const std::string& code) {
-  if (code == "25P02") {
-    return "a statement of the business failed, and the business went on; pass every error on. "
-           "Nothing was stored";
-  }
   // no such savepoint, no transaction: PostgreSQL; not in this state, unknown: MySQL
-  if (code != "3B001" && code != "25P01" && code != "1399" && code != "1397") return {};
+  if (code != "3B001" && code != "25P01" && code != "1399" && code != "1397") {
+    return sql::BusinessMisuse(code);
+  }
   return "its transaction was ended inside the business; leave COMMIT and ROLLBACK to the branch. "
          "What was written since is not covered";
 }

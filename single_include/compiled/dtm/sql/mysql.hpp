@@ -53,6 +53,7 @@ class MysqlSession : public SqlSession {
   }
 
   SqlAnswer Run(const std::string& sql, const std::vector<std::string_view>& parameters) override {
+    CheckRead();
     MYSQL_STMT* const statement = Prepared(sql);
     std::vector<unsigned long> lengths;
     lengths.reserve(parameters.size());
@@ -77,6 +78,7 @@ class MysqlSession : public SqlSession {
   }
 
   std::string Simple(const char* sql) override {
+    CheckRead();
     if (mysql_query(connection_, sql) != 0) Fail();
     MYSQL_RES* const rows = mysql_store_result(connection_);
     if (rows != nullptr) mysql_free_result(rows);
@@ -96,6 +98,17 @@ class MysqlSession : public SqlSession {
   void Broken(unsigned code) {
     broken_ = IsLost(code);
     broken_thread_ = mysql_thread_id(connection_);
+  }
+
+  /// Rows that the program left unread: libmariadb would wait for them without end when a statement is closed.
+  void CheckRead() {
+    if (broken_) return;  // there is nothing to read
+    if (connection_->status == MYSQL_STATUS_READY && !mysql_more_results(connection_)) return;
+    do {
+      MYSQL_RES* const rows = mysql_use_result(connection_);
+      if (rows != nullptr) mysql_free_result(rows);
+    } while (mysql_more_results(connection_) && mysql_next_result(connection_) == 0);
+    throw SqlError("MySQL: an answer on the connection was not read to its end (2014)", "2014");
   }
 
   [[noreturn]] void Fail() {

@@ -134,7 +134,19 @@ class PgSession : public SqlSession {
   /// The last result of what was sent, within the limit: libpq itself waits for ever for a server that is only silent.
   PGresult* Answer(int sent) {
     const Duration start = os::SinceBoot();
-    while (sent == 1 && PQisBusy(connection_) == 1) {
+    Rows last;
+    while (sent == 1) {
+      Await(start);
+      PGresult* const next = PQgetResult(connection_);
+      if (next == nullptr) break;
+      last.reset(next);
+    }
+    return last.release();
+  }
+
+  /// Until the next result is here, or that there is none: even behind the last one the server may fall silent.
+  void Await(Duration start) {
+    while (PQisBusy(connection_) == 1) {
       if (!os::WaitReadable(PQsocket(connection_), start + limit_ - os::SinceBoot())) {
         throw SqlError("PostgreSQL: no answer within " + std::to_string(limit_ / kMillisecond) +
                            " ms; the server or the network to it is stuck",
@@ -142,12 +154,6 @@ class PgSession : public SqlSession {
       }
       if (PQconsumeInput(connection_) == 0) break;  // PQgetResult says why
     }
-    PGresult* last = nullptr;
-    while (PGresult* const next = sent == 1 ? PQgetResult(connection_) : nullptr) {
-      PQclear(last);
-      last = next;
-    }
-    return last;
   }
 
   Rows Checked(PGresult* result) {

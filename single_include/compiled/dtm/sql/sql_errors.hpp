@@ -81,25 +81,39 @@ inline SqlFault PostgresFault(const std::string& code, SqlStage stage) {
 
 inline SqlFault MysqlFault(const std::string& code, SqlStage stage) {
   static constexpr std::string_view kMayBeCommitted[] = {
-      // shutdown, query interrupted, error during commit
-      "1053", "1317", "1180"};
+      // shutdown, query interrupted, error during commit, connection killed, max_statement_time: these may come behind it
+      "1053", "1317", "1180", "1927", "1969"};
   static constexpr std::string_view kTemporary[] = {
       // shutdown, query interrupted
       "1053", "1317",
       // lock wait timeout, deadlock, checkread, too many connections (three ways), Galera: not ready, read only (three
       // ways), xa: rolled back by a timeout, by a deadlock, error; xid in use, replication plugin, killed, statements that a
-      // reset of the connection closed (two ways)
+      // reset of the connection closed (two ways), max_statement_time
       "1205", "1213", "1020", "1040", "1203", "1226", "1047", "1290", "1836", "1792", "1613",
-      "1614", "1402", "1440", "3101", "1927", "1243", "2056"};
+      "1614", "1402", "1440", "3101", "1927", "1243", "2056", "1969"};
   static constexpr std::string_view kMisuse[] = {
-      // no table, no column, denied (four ways), no database, no savepoint, XAER_INVAL, XAER_RMFAIL
-      "1146", "1054", "1142", "1143", "1044", "1045", "1049", "1305", "1398", "1399"};
-  const bool told = IsOfServer(SqlDialect::kMysql, code);
+      // no table, no column, denied (four ways), no database, no savepoint, XAER_INVAL, XAER_RMFAIL, rows were not read, so
+      // that nothing was sent
+      "1146", "1054", "1142", "1143", "1044", "1045", "1049", "1305", "1398", "1399", "2014"};
+  const bool told = code == "2014" || IsOfServer(SqlDialect::kMysql, code);
   if (stage == SqlStage::kCommit && (!told || IsOneOf(code, kMayBeCommitted))) {
     return SqlFault::kInDoubt;
   }
   if (!told || IsOneOf(code, kTemporary)) return SqlFault::kTemporary;
   return IsOneOf(code, kMisuse) ? SqlFault::kMisuse : SqlFault::kOther;
+}
+
+/// What the business did wrong if the statement that is to end its transaction fails so; else empty.
+inline std::string BusinessMisuse(const std::string& code) {
+  if (code == "25P02") {
+    return "a statement of the business failed, and the business went on; pass every error on. "
+           "Nothing was stored";
+  }
+  if (code == "2014") {  // MySQL: the statement was not sent
+    return "the business did not read all that its statements answered; read every result to its "
+           "end. Nothing was stored";
+  }
+  return {};
 }
 
 }  // namespace sql
