@@ -53,6 +53,7 @@ inline void Note(sqlite3* db, const std::string& what) {
 /// What everybody else sees in the file.
 inline std::int64_t Number(const std::string& path, const std::string& query) {
   dtm::sql::Database db(path, SQLITE_OPEN_READWRITE);
+  sqlite3_busy_timeout(db.Handle(), 10000);  // the coordinator's thread may be writing or closing
   dtm::sql::Statement statement(db, query);
   if (!statement.Step()) throw std::runtime_error("no row: " + query);
   const std::int64_t number = statement.Int(0);
