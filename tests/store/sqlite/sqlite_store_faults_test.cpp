@@ -16,6 +16,7 @@
 #include "tests/catch.hpp"
 #include "tests/store/contract_steps.hpp"
 #include "tests/support/faulty_vfs.hpp"
+#include "tests/support/sanitized.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/transactions.hpp"
 #include <dtm/core/rows.hpp>
@@ -244,7 +245,7 @@ bool Changes(Op op, Kind) {
 /// Fails operation 1, 2, 3, ... until a run meets no failure; returns how many runs met one.
 int FailEveryOperation(FaultyVfs::Plan plan, dtm::Durability durability) {
   FaultyVfs vfs;
-  for (int n = 1;; ++n) {
+  for (int n = 1;; n += dtm_test::kStep) {
     plan.fail_at = n;
     INFO("operation " << n << (plan.sticky ? ", sticky" : ", once"));
     FaultyRun run(vfs, durability);
