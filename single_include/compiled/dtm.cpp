@@ -7443,7 +7443,7 @@ Store::~Store() = default;
 auto Store::Owner() const -> std::uint64_t { return 0; }
 auto Store::OwnedUntil(Time) const -> Time { return kNever; }
 auto Store::Takeovers() const -> std::uint64_t { return 0; }
-void Store::OnTakeover(std::function<void()>) {}
+void Store::OnTakeover(const std::function<void()>& /*changed*/) {}
 void Store::Leave() noexcept {}
 }}
 
@@ -10161,5 +10161,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_ce16cba061cb(Here) {}
+void dtm_cpp_of_version_0_1_0_aeed8aaca74d(Here) {}
 }}}

@@ -5333,7 +5333,7 @@ class Store {
   /// How often something has come to be ours that the owner thread has not written, or we were fenced: then Due has more to
   /// tell. Any thread. `changed` is called by some thread after each, until Leave has returned; it comes before the first turn.
   virtual std::uint64_t Takeovers() const { return 0; }
-  virtual void OnTakeover(std::function<void()>) {}
+  virtual void OnTakeover(const std::function<void()>& /*changed*/) {}
 
   /// The coordinator has stopped, and writes no more: another one may take over what is unfinished at once. Reading goes on.
   virtual void Leave() noexcept {}

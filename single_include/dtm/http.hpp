@@ -7235,10 +7235,15 @@ class ApiServer final : transport::Listener::Receiver, RequestHandler, transport
  private:
   void AwaitReplies() {
     const SteadyTime until = transport::IoLoop::Clock::now() + kLongestStop;
-    // Nobody else moves what the program polls.
-    while (!loop_.HasThread() && open_ > 0 && transport::IoLoop::Clock::now() < until) {
-      if (!tm_.HasThread()) (void)tm_.Poll();
-      loop_.Poll(std::chrono::milliseconds(1));
+    try {  // nobody else moves what the program polls
+      while (!loop_.HasThread() && open_ > 0 && transport::IoLoop::Clock::now() < until) {
+        if (!tm_.HasThread()) (void)tm_.Poll();
+        loop_.Poll(std::chrono::milliseconds(1));
+      }
+    } catch (
+        const std::
+            exception&) {  // a coordinator that cannot go on owes no reply; the sockets are closed below
+      return;
     }
     std::unique_lock<std::mutex> lock(mutex_);
     (void)ended_.wait_until(lock, until, [this] { return open_ == 0; });

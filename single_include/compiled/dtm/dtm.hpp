@@ -3313,7 +3313,7 @@ class Store {
   /// How often something has come to be ours that the owner thread has not written, or we were fenced: then Due has more to
   /// tell. Any thread. `changed` is called by some thread after each, until Leave has returned; it comes before the first turn.
   virtual std::uint64_t Takeovers() const;
-  virtual void OnTakeover(std::function<void()>);
+  virtual void OnTakeover(const std::function<void()>& /*changed*/);
 
   /// The coordinator has stopped, and writes no more: another one may take over what is unfinished at once. Reading goes on.
   virtual void Leave() noexcept;
@@ -5490,8 +5490,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_ce16cba061cb(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_ce16cba061cb;
+void dtm_cpp_of_version_0_1_0_aeed8aaca74d(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_aeed8aaca74d;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

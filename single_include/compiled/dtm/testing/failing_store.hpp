@@ -50,9 +50,7 @@ class FailingStore : public Store {
   std::uint64_t Owner() const override { return inner_->Owner(); }
   Time OwnedUntil(Time now) const override { return inner_->OwnedUntil(now); }
   std::uint64_t Takeovers() const override { return inner_->Takeovers(); }
-  void OnTakeover(std::function<void()> changed) override {
-    inner_->OnTakeover(std::move(changed));
-  }
+  void OnTakeover(const std::function<void()>& changed) override { inner_->OnTakeover(changed); }
   void Leave() noexcept override { inner_->Leave(); }
 
   void Begin() override {

@@ -55,8 +55,8 @@ class SharedStore : public Store {
     return membership_.Started() ? now + membership_.Left() : kNever;
   }
   std::uint64_t Takeovers() const override { return membership_.Takeovers(); }
-  void OnTakeover(std::function<void()> changed) override {
-    membership_.OnTakeover(std::move(changed));
+  void OnTakeover(const std::function<void()>& changed) override {
+    membership_.OnTakeover(changed);
   }
 
   void Leave() noexcept override {
