@@ -5,9 +5,14 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/install_packages.sh
 name=quick_start
-if [ $# -gt 0 ] && [ -f "examples/$1.cpp" ]; then
-  name=$1
-  shift
+if [ $# -gt 0 ]; then
+  if [ -f "examples/$1.cpp" ]; then
+    name=$1
+    shift
+  elif [[ $1 =~ ^[a-z][a-z_]*$ ]]; then
+    echo "examples/run.sh: there is no example '$1'; there are: $(cd examples && echo *.cpp | sed 's/\.cpp//g')" >&2
+    exit 2
+  fi
 fi
 packages=(g++ cmake ninja-build pkg-config nlohmann-json3-dev libcpp-httplib-dev libsqlite3-dev)
 with=()

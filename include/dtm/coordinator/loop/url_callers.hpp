@@ -146,8 +146,7 @@ class UrlCallers final : public BranchCaller {
              "Use(dtm::HttpBranches())";
     }
     return "this program calls no " + scheme +
-           ":// URLs: include the header of a BranchCaller for them, and say Use() with it before "
-           "Start()";
+           ":// URLs: check the spelling, or give Use() a BranchCaller for them before Start()";
   }
 
   /// Null: nobody calls it.
