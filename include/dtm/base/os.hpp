@@ -43,19 +43,6 @@ inline Duration SinceBoot() {
   return std::chrono::seconds(now.tv_sec) + std::chrono::microseconds(now.tv_nsec / 1000);
 }
 
-/// Waits until the descriptor can be read, or (`writing`) also if it can be written, or has failed. False: not before the
-/// time was over.
-inline bool WaitFor(int descriptor, bool writing, Duration time) {
-  const Duration end = SinceBoot() + time;
-  for (Duration left = time;; left = end - SinceBoot()) {
-    const auto rounded = std::chrono::duration_cast<std::chrono::milliseconds>(left).count() + 1;
-    pollfd one{descriptor, static_cast<short>(writing ? POLLIN | POLLOUT : POLLIN), 0};
-    if (left <= Duration(0)) return false;
-    const int ready = ::poll(&one, 1, static_cast<int>(rounded));
-    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;
-  }
-}
-
 /// Fills `size` bytes (at most 256) with unpredictable random ones.
 /// @throws Error  the system gives none.
 inline void FillRandom(void* bytes, std::size_t size) {
@@ -74,16 +61,17 @@ inline std::size_t MaxOpenFiles() {
 
 inline std::string LastErrorText() { return std::generic_category().message(errno); }
 
-/// Waits until the descriptor can be read, or has an error or its end; false: not within `limit` (up to 1 day).
-inline bool WaitReadable(int file, Duration limit) {
+/// Waits until the descriptor can be read, or (`writing`) also if it can be written, or has an error or its end. False: not
+/// within `limit` (up to 1 day); it is looked at once in any case.
+inline bool WaitFor(int descriptor, bool writing, Duration limit) {
   const Duration end = SinceBoot() + limit;
   for (;;) {
     const Duration left = (std::max)(end - SinceBoot(), Duration(0));
-    pollfd waits{file, POLLIN, 0};
+    pollfd waits{descriptor, static_cast<short>(writing ? POLLIN | POLLOUT : POLLIN), 0};
     // Rounded up: else the last millisecond would be waited in none.
     const auto ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
     const int ready = ::poll(&waits, 1, static_cast<int>(ms));
-    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;  // what reads it learns why
+    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;  // who uses it learns why
     if (ready == 0 && end <= SinceBoot()) return false;
   }
 }
