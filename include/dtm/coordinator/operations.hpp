@@ -100,7 +100,7 @@ class Operations : public DrivenEndpoint {
                            AnswerCallback callback) {
     Refuse(RegistrationProblem(gid, type, step));
     for (const std::string* url : {&step.action, &step.compensate}) {
-      if (type != TransType::kWorkflow) RefuseOf(gid, Checked().urls.Problem(*url));
+      if (type != TransType::kWorkflow) RefuseOf(gid, Checked().urls.WithoutCaller(*url));
     }
     Command command = About(gid, Command::Kind::kAddBranch);
     command.type = type;
@@ -226,7 +226,7 @@ class Operations : public DrivenEndpoint {
     Driver& driver = Checked();
     definition.prepared_first = prepare;
     topics::CheckAndExpand(definition, *driver.store);
-    RefuseOf(definition.gid, driver.urls.Problem(definition));
+    RefuseOf(definition.gid, driver.urls.WithoutCaller(definition));
     const std::string problem = prepare ? PrepareProblem(definition) : std::string();
     if (!problem.empty()) throw RejectedError(problem);
     const auto shared = std::make_shared<Definition>(std::move(definition));

@@ -45,21 +45,23 @@ class UrlCallers final : public BranchCaller {
   /// wait until it runs with them.
   std::string Problem(const std::string& url) const {
     std::string problem = UrlProblem(url);
-    if (!problem.empty() || url.empty() || IsLocal(url) || IsTopic(url) || IsHttp(SchemeOf(url))) {
-      return problem;
-    }
-    return Find(url) != nullptr
-               ? problem
-               : "the branch URL \"" + Truncated(ShownUrl(url), 200) + "\": " + NobodyCalls(url);
+    return problem.empty() ? WithoutCaller(url) : problem;
+  }
+
+  /// Empty, or that nobody here calls this URL, which has no UrlProblem: it is not parsed again.
+  std::string WithoutCaller(const std::string& url) const {
+    if (url.empty() || IsLocal(url) || IsTopic(url) || IsHttp(SchemeOf(url))) return {};
+    if (Find(url) != nullptr) return {};
+    return "the branch URL \"" + Truncated(ShownUrl(url), 200) + "\": " + NobodyCalls(url);
   }
 
   /// The same for all URLs of a definition.
-  std::string Problem(const Definition& definition) const {
-    std::string problem = Problem(definition.query_prepared);
+  std::string WithoutCaller(const Definition& definition) const {
+    std::string problem = WithoutCaller(definition.query_prepared);
     if (definition.type == TransType::kWorkflow) return problem;  // its steps are called by nobody
     for (const Step& step : definition.steps) {
-      if (problem.empty()) problem = Problem(step.action);
-      if (problem.empty()) problem = Problem(step.compensate);
+      if (problem.empty()) problem = WithoutCaller(step.action);
+      if (problem.empty()) problem = WithoutCaller(step.compensate);
     }
     return problem;
   }
