@@ -71,8 +71,7 @@ class BranchHttpCall : public hosts::HttpCall {
 
   CallOutcome Interpret(hosts::HttpOutcome& outcome, const BranchCall& call, const Url& url) const {
     CallOutcome told = ToldBy(outcome, call, url);
-    const bool asks = outcome.status == 425 || outcome.status == 429 || outcome.status == 503;
-    if (asks && outcome.head != nullptr) {
+    if (wire::retry_after::Counts(outcome.status) && outcome.head != nullptr) {
       told.result.retry_after = wire::retry_after::Wait(
           outcome.head->Find("retry-after"), std::string(outcome.head->Find("date")),
           std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));

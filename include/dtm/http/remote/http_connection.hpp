@@ -67,8 +67,7 @@ class HttpConnection {
       reply.body = std::move(outcome.body);
       reply.problem =
           outcome.kind == Kind::kLate ? "it gave no answer in time" : "it " + outcome.problem;
-      const bool asks = outcome.status == 425 || outcome.status == 429 || outcome.status == 503;
-      if (!asks || outcome.head == nullptr) return;
+      if (!wire::retry_after::Counts(outcome.status) || outcome.head == nullptr) return;
       reply.retry_after = wire::retry_after::Wait(
           outcome.head->Find("retry-after"), std::string(outcome.head->Find("date")),
           std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));

@@ -23,6 +23,9 @@ inline namespace v1 {
 namespace wire {
 namespace retry_after {
 
+/// Whether a reply with this status may say when to come again.
+inline bool Counts(int status) { return status == 425 || status == 429 || status == 503; }
+
 /// Days from 1970-01-01 to a day of the proleptic Gregorian calendar (Howard Hinnant, days_from_civil).
 inline std::int64_t DaysTo(std::int64_t year, unsigned month, unsigned day) {
   year -= month <= 2 ? 1 : 0;
