@@ -98,10 +98,8 @@ class ApiServer final : transport::Listener::Receiver, RequestHandler, transport
         if (!tm_.HasThread()) (void)tm_.Poll();
         loop_.Poll(std::chrono::milliseconds(1));
       }
-    } catch (
-        const std::
-            exception&) {  // a coordinator that cannot go on owes no reply; the sockets are closed below
-      return;
+    } catch (const std::exception&) {
+      return;  // a coordinator that cannot go on owes no reply; Stop closes the sockets
     }
     std::unique_lock<std::mutex> lock(mutex_);
     (void)ended_.wait_until(lock, until, [this] { return open_ == 0; });

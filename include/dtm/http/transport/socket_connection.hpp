@@ -74,7 +74,6 @@ class SocketConnection : public Watcher, protected Timer {
   }
 
   void SetDeadline(SteadyTime deadline) { loop_.Set(*this, deadline); }
-  void CancelDeadline() { loop_.Cancel(*this); }
 
   /// Why TLS broke, in words; empty if it did not.
   std::string TlsProblem() const { return tls_ ? tls_->Problem() : std::string(); }
