@@ -32,7 +32,7 @@ using AnswerCallback = std::function<void(const Answer&)>;
 template <typename T>
 struct LocalBranch {
   std::string name;
-  std::uint64_t registered_with = 0;  ///< the coordinator it is registered with
+  std::uint64_t registered_with = 0;  ///< the identity of a coordinator
 };
 
 /// A workflow as its coordinator knows it.

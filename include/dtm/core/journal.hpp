@@ -15,18 +15,16 @@ inline namespace v1 {
 
 /// What an entry tells. The numbers are stored; never change the value of one.
 enum class JournalKind : std::uint8_t {
-  kPrepared = 1,   ///< it was stored, to run when it is submitted
-  kSubmitted = 2,  ///< it was submitted
-  kRegistered =
-      3,         ///< a branch was registered, or a step of a workflow recorded; `row` is its call
-  kStarted = 4,  ///< the call of `row` is about to start
-  kSuccess = 5,  ///< `row` was done
-  kFailure = 6,  ///< `row` refused, `text` says why
-  kOngoing = 7,  ///< `row` is not finished yet
-  kError = 8,    ///< the call of `row` had no definite answer, `text` says why
-  kNotSent = 9,  ///< the call of `row` did not start, `text` says why
-  kRollback =
-      10,  ///< it is rolled back from now on; `text` is the reason, `row` the call that gave it
+  kPrepared = 1,    ///< it was stored, to run when it is submitted
+  kSubmitted = 2,   ///< it was submitted
+  kRegistered = 3,  ///< a branch was registered, or a workflow's step recorded; `row` is its call
+  kStarted = 4,     ///< the call of `row` is about to start
+  kSuccess = 5,     ///< `row` was done
+  kFailure = 6,     ///< `row` refused, `text` says why
+  kOngoing = 7,     ///< `row` is not finished yet
+  kError = 8,       ///< the call of `row` had no definite answer, `text` says why
+  kNotSent = 9,     ///< the call of `row` did not start, `text` says why
+  kRollback = 10,   ///< it is rolled back from now on; `text` says why, `row` is whose reason it is
   kStuck = 11,      ///< nothing goes on with it until somebody retries or stops it; `text` says why
   kSucceeded = 12,  ///< it ended
   kFailed = 13,     ///< it ended, rolled back or stopped

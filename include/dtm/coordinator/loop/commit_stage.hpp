@@ -256,8 +256,8 @@ class CommitStage {
   Retention retention_;
   std::vector<Change> changes_;
   static constexpr std::size_t kJournalsKept = 1024;
-  std::vector<std::vector<JournalEntry>>
-      journals_;  // one for each change; a member, so that its memory is used again
+  // One for each change; a member for its memory.
+  std::vector<std::vector<JournalEntry>> journals_;
   std::vector<ActiveTransaction*> written_;  // a member for its memory
   InCommitWork in_commit_work_;
   std::size_t retry_alone_ =

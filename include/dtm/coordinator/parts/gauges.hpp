@@ -26,8 +26,8 @@ struct LoopGauges {
 struct OutboxGauges {
   std::uint64_t relayed = 0;  ///< rows that became transactions
   std::uint64_t refused = 0;  ///< rows that were marked with a problem
-  Duration
-      oldest_age{};  ///< of the oldest row that waits, whoever is to take it; seen in the last 10 s
+  /// Of the oldest row that waits, whoever is to take it; seen in the last 10 s.
+  Duration oldest_age{};
 };
 
 struct Gauges {

@@ -53,8 +53,8 @@ struct ActiveTransaction {
   Time armed = kNever;                  ///< its time in Timers
   std::vector<std::size_t> held_calls;  ///< to be started once the record is durable
   std::vector<Waiter> waiters;
-  std::vector<Command>
-      commands;  ///< carried out before it was stored; repeated if a stored record takes its place
+  /// Carried out before it was stored; repeated if a stored record takes its place.
+  std::vector<Command> commands;
   std::vector<AppliedEvent> events;  ///< applied since the last commit
   std::size_t doubtful_events = 0;   ///< of them, those in a commit that may have become durable
   std::size_t journaled_events = 0;  ///< of them, those whose commit has told the journal of them
