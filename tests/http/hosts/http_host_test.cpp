@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <fcntl.h>
 #include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <poll.h>
@@ -577,14 +578,17 @@ TEST_CASE("http_host: after its deadline nothing is sent") {
   CHECK(kit.Ask(Ms(0)).kind == Kind::kLate);
   kit.Pass(Ms(20));
   CHECK(kit.Ask().body == "answer 0");  // that one ended with the late call
-  // A name that takes its time.
-  Kit slow("http://slow.test:" + std::to_string(PortOf(server)), [](const std::string&, int port) {
-    std::this_thread::sleep_for(Ms(150));
-    return Always({"127.0.0.1"})("", port);
-  });
+  // A name that is found later.
+  std::promise<void> late;
+  Kit slow("http://slow.test:" + std::to_string(PortOf(server)),
+           [&late](const std::string&, int port) {
+             late.get_future().wait();
+             return Always({"127.0.0.1"})("", port);
+           });
   const int before = server.Connections();
   CHECK(slow.Ask(Ms(50)).kind == Kind::kLate);
-  slow.Pass(Ms(200));
+  late.set_value();
+  slow.Pass(Ms(50));
   CHECK(server.Connections() == before);
 }
 
@@ -690,18 +694,21 @@ TEST_CASE("http_host: a host that goes answers nothing any more, also if its nam
     while (!RawServer::ReadRequest(fd).empty()) continue;
   });
   Told told, resolving;
+  std::promise<void> late;
   Kit kit(silent.Url());
   kit.host->Send(kit.Post(told));
   kit.Pass(Ms(20));
   kit.host.reset();
-  Kit slow("http://slow.test:" + std::to_string(PortOf(silent)), [](const std::string&, int port) {
-    std::this_thread::sleep_for(Ms(50));
-    return Always({"127.0.0.1"})("", port);
-  });
+  Kit slow("http://slow.test:" + std::to_string(PortOf(silent)),
+           [&late](const std::string&, int port) {
+             late.get_future().wait();
+             return Always({"127.0.0.1"})("", port);
+           });
   slow.host->Send(slow.Post(resolving));
   slow.Pass(Ms(5));
   slow.host.reset();
-  slow.Pass(Ms(100));
+  late.set_value();
+  slow.Pass(Ms(50));
   kit.Pass(Ms(20));
   CHECK_FALSE(told.done);
   CHECK_FALSE(resolving.done);
