@@ -1,6 +1,7 @@
 /// The same transactions, made by chance, at our coordinator and at the Go server: the calls of their branches, the replies
 /// to their initiators and their ends are the same, or differ as docs/differences.md says.
 ///   DTM_DIFFERENTIAL=COUNT[:SEED[:FIRST]]   how many, of which seed, from which number (500:1:0)
+///   DTM_DIFFERENTIAL_LOUD=1                 also shows what differed once, and was run again
 /// Needs: tools/go_dtm.sh, POSIX. Takes half a minute for 500; they run at the same time.
 #include <algorithm>
 #include <cstdint>
