@@ -32,6 +32,32 @@ TEST_CASE("conflicts: a repeat brings its stored record into memory, and reads n
   CHECK(state.to_collect.resubmit.size() == 1);
 }
 
+// Without memory an event waits for the next commit, which is to find a conflict: until then the version names no record.
+TEST_CASE("conflicts: what a commit in doubt stored is not applied again") {
+  const bool without_memory = GENERATE(false, true);
+  auto inner = std::make_shared<dtm::MemoryStore>();
+  {
+    Turns before(inner);
+    before.Submit(NewDefinition("a", 1));
+    before.loop.Turn();
+  }
+  dtm::Options options = dtm_test::Quiet();
+  dtm::TurnState state(*inner, options);
+  dtm::Conflicts conflicts(state);
+  dtm::Transaction known = *inner->Load("a");
+  known.version -= 1;  // the commit in doubt made it one more
+  if (without_memory) known.version |= dtm::kNoVersion;
+  dtm::ActiveTransaction& active = state.table.Add(std::move(known));
+  for (int i = 0; i < 2; ++i) {
+    active.events.push_back(
+        {{dtm::engine::EventKind::kResult, 0, dtm::Result::Error("busy")}, nullptr, dtm::Time{}});
+  }
+  active.doubtful_events = 1;
+  CHECK(conflicts.OnConflictOrLater(active).empty());
+  CHECK(active.events.size() == 1);
+  CHECK(active.doubtful_events == 0);
+}
+
 // The stored record does not say which part of a deadline is that of a previous run's call.
 TEST_CASE("conflicts: the call of a previous run is awaited also after a commit in doubt") {
   using dtm::testing::ScriptedAnswer;

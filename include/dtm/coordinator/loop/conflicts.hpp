@@ -131,8 +131,16 @@ class Conflicts {
   /// here again: its author died.
   bool IsOurs(const ActiveTransaction& active, const Transaction& stored) const {
     if (state_.store.Owner() == 0) return true;
-    const std::uint64_t known = active.transaction.version & ~kNoVersion;
-    return stored.version == known || (active.doubtful_events > 0 && stored.version == known + 1);
+    return stored.version == Known(active) || IsOfCommitInDoubt(active, stored);
+  }
+
+  static std::uint64_t Known(const ActiveTransaction& active) {
+    return active.transaction.version & ~kNoVersion;
+  }
+
+  /// The commit in doubt, with the first of our events, did become durable.
+  static bool IsOfCommitInDoubt(const ActiveTransaction& active, const Transaction& stored) {
+    return active.doubtful_events > 0 && stored.version == Known(active) + 1;
   }
 
   /// Another coordinator has taken it over. Its change may have been made before that, in a commit that was in doubt.
@@ -149,10 +157,10 @@ class Conflicts {
   /// The events since the stored record are applied again, on top of it: results (their calls count as in flight until
   /// then) and commands. If a commit in doubt did become durable, the record has the first of them already.
   void KeepEvents(ActiveTransaction& active, Transaction& stored) {
-    const bool ours =
-        active.doubtful_events > 0 && stored.version == active.transaction.version + 1;
+    const std::size_t stored_events =
+        IsOfCommitInDoubt(active, stored) ? active.doubtful_events : 0;
     const auto first = active.events.begin();
-    const auto end = first + static_cast<std::ptrdiff_t>(ours ? active.doubtful_events : 0);
+    const auto end = first + static_cast<std::ptrdiff_t>(stored_events);
     for (auto event = first; event != end; ++event) state_.Count(active, *event);
     active.events.erase(first, end);
     active.doubtful_events = 0;
