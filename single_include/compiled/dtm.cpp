@@ -695,8 +695,8 @@ struct ActiveTransaction {
   Time armed = kNever;                  ///< its time in Timers
   std::vector<std::size_t> held_calls;  ///< to be started once the record is durable
   std::vector<Waiter> waiters;
-  std::vector<Command>
-      commands;  ///< carried out before it was stored; repeated if a stored record takes its place
+  /// Carried out before it was stored; repeated if a stored record takes its place.
+  std::vector<Command> commands;
   std::vector<AppliedEvent> events;  ///< applied since the last commit
   std::size_t doubtful_events = 0;   ///< of them, those in a commit that may have become durable
   std::size_t journaled_events = 0;  ///< of them, those whose commit has told the journal of them
@@ -3541,8 +3541,16 @@ class Conflicts {
   /// here again: its author died.
   bool IsOurs(const ActiveTransaction& active, const Transaction& stored) const {
     if (state_.store.Owner() == 0) return true;
-    const std::uint64_t known = active.transaction.version & ~kNoVersion;
-    return stored.version == known || (active.doubtful_events > 0 && stored.version == known + 1);
+    return stored.version == Known(active) || IsOfCommitInDoubt(active, stored);
+  }
+
+  static std::uint64_t Known(const ActiveTransaction& active) {
+    return active.transaction.version & ~kNoVersion;
+  }
+
+  /// The commit in doubt, with the first of our events, did become durable.
+  static bool IsOfCommitInDoubt(const ActiveTransaction& active, const Transaction& stored) {
+    return active.doubtful_events > 0 && stored.version == Known(active) + 1;
   }
 
   /// Another coordinator has taken it over. Its change may have been made before that, in a commit that was in doubt.
@@ -3559,10 +3567,10 @@ class Conflicts {
   /// The events since the stored record are applied again, on top of it: results (their calls count as in flight until
   /// then) and commands. If a commit in doubt did become durable, the record has the first of them already.
   void KeepEvents(ActiveTransaction& active, Transaction& stored) {
-    const bool ours =
-        active.doubtful_events > 0 && stored.version == active.transaction.version + 1;
+    const std::size_t stored_events =
+        IsOfCommitInDoubt(active, stored) ? active.doubtful_events : 0;
     const auto first = active.events.begin();
-    const auto end = first + static_cast<std::ptrdiff_t>(ours ? active.doubtful_events : 0);
+    const auto end = first + static_cast<std::ptrdiff_t>(stored_events);
     for (auto event = first; event != end; ++event) state_.Count(active, *event);
     active.events.erase(first, end);
     active.doubtful_events = 0;
@@ -4226,8 +4234,8 @@ class CommitStage {
   Retention retention_;
   std::vector<Change> changes_;
   static constexpr std::size_t kJournalsKept = 1024;
-  std::vector<std::vector<JournalEntry>>
-      journals_;  // one for each change; a member, so that its memory is used again
+  // One for each change; a member for its memory.
+  std::vector<std::vector<JournalEntry>> journals_;
   std::vector<ActiveTransaction*> written_;  // a member for its memory
   InCommitWork in_commit_work_;
   std::size_t retry_alone_ =
@@ -4872,21 +4880,23 @@ class UrlCallers final : public BranchCaller {
   /// wait until it runs with them.
   std::string Problem(const std::string& url) const {
     std::string problem = UrlProblem(url);
-    if (!problem.empty() || url.empty() || IsLocal(url) || IsTopic(url) || IsHttp(SchemeOf(url))) {
-      return problem;
-    }
-    return Find(url) != nullptr
-               ? problem
-               : "the branch URL \"" + Truncated(ShownUrl(url), 200) + "\": " + NobodyCalls(url);
+    return problem.empty() ? WithoutCaller(url) : problem;
+  }
+
+  /// Empty, or that nobody here calls this URL, which has no UrlProblem: it is not parsed again.
+  std::string WithoutCaller(const std::string& url) const {
+    if (url.empty() || IsLocal(url) || IsTopic(url) || IsHttp(SchemeOf(url))) return {};
+    if (Find(url) != nullptr) return {};
+    return "the branch URL \"" + Truncated(ShownUrl(url), 200) + "\": " + NobodyCalls(url);
   }
 
   /// The same for all URLs of a definition.
-  std::string Problem(const Definition& definition) const {
-    std::string problem = Problem(definition.query_prepared);
+  std::string WithoutCaller(const Definition& definition) const {
+    std::string problem = WithoutCaller(definition.query_prepared);
     if (definition.type == TransType::kWorkflow) return problem;  // its steps are called by nobody
     for (const Step& step : definition.steps) {
-      if (problem.empty()) problem = Problem(step.action);
-      if (problem.empty()) problem = Problem(step.compensate);
+      if (problem.empty()) problem = WithoutCaller(step.action);
+      if (problem.empty()) problem = WithoutCaller(step.compensate);
     }
     return problem;
   }
@@ -4974,7 +4984,7 @@ class UrlCallers final : public BranchCaller {
     }
     return "this program calls no " + scheme +
            ":// URLs: include the header of a BranchCaller for them, and say Use() with it before "
-           "Start()";
+           "Start(); or check the spelling";
   }
 
   /// Null: nobody calls it.
@@ -7028,16 +7038,6 @@ auto SinceBoot() -> Duration {
 #endif
   return std::chrono::seconds(now.tv_sec) + std::chrono::microseconds(now.tv_nsec / 1000);
 }
-bool WaitFor(int descriptor, bool writing, Duration time) {
-  const Duration end = SinceBoot() + time;
-  for (Duration left = time;; left = end - SinceBoot()) {
-    const auto rounded = std::chrono::duration_cast<std::chrono::milliseconds>(left).count() + 1;
-    pollfd one{descriptor, static_cast<short>(writing ? POLLIN | POLLOUT : POLLIN), 0};
-    if (left <= Duration(0)) return false;
-    const int ready = ::poll(&one, 1, static_cast<int>(rounded));
-    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;
-  }
-}
 void FillRandom(void* bytes, std::size_t size) {
   if (::getentropy(bytes, size) != 0) {
     throw Error("the operating system gives no random bytes: " +
@@ -7050,15 +7050,15 @@ std::size_t MaxOpenFiles() {
   return static_cast<std::size_t>(limit.rlim_cur);
 }
 std::string LastErrorText() { return std::generic_category().message(errno); }
-bool WaitReadable(int file, Duration limit) {
+bool WaitFor(int descriptor, bool writing, Duration limit) {
   const Duration end = SinceBoot() + limit;
   for (;;) {
     const Duration left = (std::max)(end - SinceBoot(), Duration(0));
-    pollfd waits{file, POLLIN, 0};
+    pollfd waits{descriptor, static_cast<short>(writing ? POLLIN | POLLOUT : POLLIN), 0};
     // Rounded up: else the last millisecond would be waited in none.
     const auto ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
     const int ready = ::poll(&waits, 1, static_cast<int>(ms));
-    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;  // what reads it learns why
+    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;  // who uses it learns why
     if (ready == 0 && end <= SinceBoot()) return false;
   }
 }
@@ -8079,7 +8079,7 @@ void Operations::RegisterBranchAsync(const std::string& gid, TransType type, Ste
                            AnswerCallback callback) {
     Refuse(RegistrationProblem(gid, type, step));
     for (const std::string* url : {&step.action, &step.compensate}) {
-      if (type != TransType::kWorkflow) RefuseOf(gid, Checked().urls.Problem(*url));
+      if (type != TransType::kWorkflow) RefuseOf(gid, Checked().urls.WithoutCaller(*url));
     }
     Command command = About(gid, Command::Kind::kAddBranch);
     command.type = type;
@@ -8178,7 +8178,7 @@ void Operations::Enqueue(Definition definition, Waiter waiter, bool prepare) {
     Driver& driver = Checked();
     definition.prepared_first = prepare;
     topics::CheckAndExpand(definition, *driver.store);
-    RefuseOf(definition.gid, driver.urls.Problem(definition));
+    RefuseOf(definition.gid, driver.urls.WithoutCaller(definition));
     const std::string problem = prepare ? PrepareProblem(definition) : std::string();
     if (!problem.empty()) throw RejectedError(problem);
     const auto shared = std::make_shared<Definition>(std::move(definition));
@@ -8240,7 +8240,7 @@ auto Tx::Submit(Definition definition) -> TransResult {
     }
     topics::CheckAndExpand(definition, *driver_.store);
     topics::CheckNew(definition);
-    const std::string problem = driver_.urls.Problem(definition);
+    const std::string problem = driver_.urls.WithoutCaller(definition);
     if (!problem.empty()) throw BadInput("gid '" + gid + "': " + problem);
     bool taken = context_.exists(gid);
     for (const auto& other : context_.submitted) taken = taken || other->gid == gid;
@@ -10161,5 +10161,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_aeed8aaca74d(Here) {}
+void dtm_cpp_of_version_0_1_0_f67811096351(Here) {}
 }}}

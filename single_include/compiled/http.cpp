@@ -636,8 +636,8 @@ struct ActiveTransaction {
   Time armed = kNever;                  ///< its time in Timers
   std::vector<std::size_t> held_calls;  ///< to be started once the record is durable
   std::vector<Waiter> waiters;
-  std::vector<Command>
-      commands;  ///< carried out before it was stored; repeated if a stored record takes its place
+  /// Carried out before it was stored; repeated if a stored record takes its place.
+  std::vector<Command> commands;
   std::vector<AppliedEvent> events;  ///< applied since the last commit
   std::size_t doubtful_events = 0;   ///< of them, those in a commit that may have become durable
   std::size_t journaled_events = 0;  ///< of them, those whose commit has told the journal of them
@@ -3482,8 +3482,16 @@ class Conflicts {
   /// here again: its author died.
   bool IsOurs(const ActiveTransaction& active, const Transaction& stored) const {
     if (state_.store.Owner() == 0) return true;
-    const std::uint64_t known = active.transaction.version & ~kNoVersion;
-    return stored.version == known || (active.doubtful_events > 0 && stored.version == known + 1);
+    return stored.version == Known(active) || IsOfCommitInDoubt(active, stored);
+  }
+
+  static std::uint64_t Known(const ActiveTransaction& active) {
+    return active.transaction.version & ~kNoVersion;
+  }
+
+  /// The commit in doubt, with the first of our events, did become durable.
+  static bool IsOfCommitInDoubt(const ActiveTransaction& active, const Transaction& stored) {
+    return active.doubtful_events > 0 && stored.version == Known(active) + 1;
   }
 
   /// Another coordinator has taken it over. Its change may have been made before that, in a commit that was in doubt.
@@ -3500,10 +3508,10 @@ class Conflicts {
   /// The events since the stored record are applied again, on top of it: results (their calls count as in flight until
   /// then) and commands. If a commit in doubt did become durable, the record has the first of them already.
   void KeepEvents(ActiveTransaction& active, Transaction& stored) {
-    const bool ours =
-        active.doubtful_events > 0 && stored.version == active.transaction.version + 1;
+    const std::size_t stored_events =
+        IsOfCommitInDoubt(active, stored) ? active.doubtful_events : 0;
     const auto first = active.events.begin();
-    const auto end = first + static_cast<std::ptrdiff_t>(ours ? active.doubtful_events : 0);
+    const auto end = first + static_cast<std::ptrdiff_t>(stored_events);
     for (auto event = first; event != end; ++event) state_.Count(active, *event);
     active.events.erase(first, end);
     active.doubtful_events = 0;
@@ -4167,8 +4175,8 @@ class CommitStage {
   Retention retention_;
   std::vector<Change> changes_;
   static constexpr std::size_t kJournalsKept = 1024;
-  std::vector<std::vector<JournalEntry>>
-      journals_;  // one for each change; a member, so that its memory is used again
+  // One for each change; a member for its memory.
+  std::vector<std::vector<JournalEntry>> journals_;
   std::vector<ActiveTransaction*> written_;  // a member for its memory
   InCommitWork in_commit_work_;
   std::size_t retry_alone_ =
@@ -4813,21 +4821,23 @@ class UrlCallers final : public BranchCaller {
   /// wait until it runs with them.
   std::string Problem(const std::string& url) const {
     std::string problem = UrlProblem(url);
-    if (!problem.empty() || url.empty() || IsLocal(url) || IsTopic(url) || IsHttp(SchemeOf(url))) {
-      return problem;
-    }
-    return Find(url) != nullptr
-               ? problem
-               : "the branch URL \"" + Truncated(ShownUrl(url), 200) + "\": " + NobodyCalls(url);
+    return problem.empty() ? WithoutCaller(url) : problem;
+  }
+
+  /// Empty, or that nobody here calls this URL, which has no UrlProblem: it is not parsed again.
+  std::string WithoutCaller(const std::string& url) const {
+    if (url.empty() || IsLocal(url) || IsTopic(url) || IsHttp(SchemeOf(url))) return {};
+    if (Find(url) != nullptr) return {};
+    return "the branch URL \"" + Truncated(ShownUrl(url), 200) + "\": " + NobodyCalls(url);
   }
 
   /// The same for all URLs of a definition.
-  std::string Problem(const Definition& definition) const {
-    std::string problem = Problem(definition.query_prepared);
+  std::string WithoutCaller(const Definition& definition) const {
+    std::string problem = WithoutCaller(definition.query_prepared);
     if (definition.type == TransType::kWorkflow) return problem;  // its steps are called by nobody
     for (const Step& step : definition.steps) {
-      if (problem.empty()) problem = Problem(step.action);
-      if (problem.empty()) problem = Problem(step.compensate);
+      if (problem.empty()) problem = WithoutCaller(step.action);
+      if (problem.empty()) problem = WithoutCaller(step.compensate);
     }
     return problem;
   }
@@ -4915,7 +4925,7 @@ class UrlCallers final : public BranchCaller {
     }
     return "this program calls no " + scheme +
            ":// URLs: include the header of a BranchCaller for them, and say Use() with it before "
-           "Start()";
+           "Start(); or check the spelling";
   }
 
   /// Null: nobody calls it.
@@ -5407,6 +5417,9 @@ namespace dtm {
 inline namespace v1 {
 namespace wire {
 namespace retry_after {
+
+/// Whether a reply with this status may say when to come again.
+inline bool Counts(int status) { return status == 425 || status == 429 || status == 503; }
 
 /// Days from 1970-01-01 to a day of the proleptic Gregorian calendar (Howard Hinnant, days_from_civil).
 inline std::int64_t DaysTo(std::int64_t year, unsigned month, unsigned day) {
@@ -8135,7 +8148,6 @@ void SocketConnection::ResumeReading() {
     if (!shaking_) Read(true);
   }
 void SocketConnection::SetDeadline(SteadyTime deadline) { loop_.Set(*this, deadline); }
-void SocketConnection::CancelDeadline() { loop_.Cancel(*this); }
 std::string SocketConnection::TlsProblem() const { return tls_ ? tls_->Problem() : std::string(); }
 bool SocketConnection::InHandshake() const { return shaking_; }
 void SocketConnection::OnSecure() {}
@@ -8583,8 +8595,7 @@ void HttpConnection::One::OnDone(hosts::HttpOutcome outcome) {
       reply.body = std::move(outcome.body);
       reply.problem =
           outcome.kind == Kind::kLate ? "it gave no answer in time" : "it " + outcome.problem;
-      const bool asks = outcome.status == 425 || outcome.status == 429 || outcome.status == 503;
-      if (!asks || outcome.head == nullptr) return;
+      if (!wire::retry_after::Counts(outcome.status) || outcome.head == nullptr) return;
       reply.retry_after = wire::retry_after::Wait(
           outcome.head->Find("retry-after"), std::string(outcome.head->Find("date")),
           std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));
@@ -9512,8 +9523,7 @@ void BranchHttpCall::OnBody(std::string_view piece, std::size_t kept) {
   }
 auto BranchHttpCall::Interpret(hosts::HttpOutcome& outcome, const BranchCall& call, const Url& url) const -> CallOutcome {
     CallOutcome told = ToldBy(outcome, call, url);
-    const bool asks = outcome.status == 425 || outcome.status == 429 || outcome.status == 503;
-    if (asks && outcome.head != nullptr) {
+    if (wire::retry_after::Counts(outcome.status) && outcome.head != nullptr) {
       told.result.retry_after = wire::retry_after::Wait(
           outcome.head->Find("retry-after"), std::string(outcome.head->Find("date")),
           std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));
@@ -10587,10 +10597,8 @@ void ApiServer::AwaitReplies() {
         if (!tm_.HasThread()) (void)tm_.Poll();
         loop_.Poll(std::chrono::milliseconds(1));
       }
-    } catch (
-        const std::
-            exception&) {  // a coordinator that cannot go on owes no reply; the sockets are closed below
-      return;
+    } catch (const std::exception&) {
+      return;  // a coordinator that cannot go on owes no reply; Stop closes the sockets
     }
     std::unique_lock<std::mutex> lock(mutex_);
     (void)ended_.wait_until(lock, until, [this] { return open_ == 0; });
@@ -10779,5 +10787,5 @@ auto Server::Limits() const -> serving::ServingLimits {
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_e4dda7d37f64(Here) {}
+void http_cpp_of_version_0_1_0_9e1ae8816981(Here) {}
 }}}

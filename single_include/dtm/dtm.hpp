@@ -1863,7 +1863,7 @@ using AnswerCallback = std::function<void(const Answer&)>;
 template <typename T>
 struct LocalBranch {
   std::string name;
-  std::uint64_t registered_with = 0;  ///< the coordinator it is registered with
+  std::uint64_t registered_with = 0;  ///< the identity of a coordinator
 };
 
 /// A workflow as its coordinator knows it.
@@ -3853,19 +3853,6 @@ inline Duration SinceBoot() {
   return std::chrono::seconds(now.tv_sec) + std::chrono::microseconds(now.tv_nsec / 1000);
 }
 
-/// Waits until the descriptor can be read, or (`writing`) also if it can be written, or has failed. False: not before the
-/// time was over.
-inline bool WaitFor(int descriptor, bool writing, Duration time) {
-  const Duration end = SinceBoot() + time;
-  for (Duration left = time;; left = end - SinceBoot()) {
-    const auto rounded = std::chrono::duration_cast<std::chrono::milliseconds>(left).count() + 1;
-    pollfd one{descriptor, static_cast<short>(writing ? POLLIN | POLLOUT : POLLIN), 0};
-    if (left <= Duration(0)) return false;
-    const int ready = ::poll(&one, 1, static_cast<int>(rounded));
-    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;
-  }
-}
-
 /// Fills `size` bytes (at most 256) with unpredictable random ones.
 /// @throws Error  the system gives none.
 inline void FillRandom(void* bytes, std::size_t size) {
@@ -3884,16 +3871,17 @@ inline std::size_t MaxOpenFiles() {
 
 inline std::string LastErrorText() { return std::generic_category().message(errno); }
 
-/// Waits until the descriptor can be read, or has an error or its end; false: not within `limit` (up to 1 day).
-inline bool WaitReadable(int file, Duration limit) {
+/// Waits until the descriptor can be read, or (`writing`) also if it can be written, or has an error or its end. False: not
+/// within `limit` (up to 1 day); it is looked at once in any case.
+inline bool WaitFor(int descriptor, bool writing, Duration limit) {
   const Duration end = SinceBoot() + limit;
   for (;;) {
     const Duration left = (std::max)(end - SinceBoot(), Duration(0));
-    pollfd waits{file, POLLIN, 0};
+    pollfd waits{descriptor, static_cast<short>(writing ? POLLIN | POLLOUT : POLLIN), 0};
     // Rounded up: else the last millisecond would be waited in none.
     const auto ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
     const int ready = ::poll(&waits, 1, static_cast<int>(ms));
-    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;  // what reads it learns why
+    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;  // who uses it learns why
     if (ready == 0 && end <= SinceBoot()) return false;
   }
 }
@@ -5064,18 +5052,16 @@ inline namespace v1 {
 
 /// What an entry tells. The numbers are stored; never change the value of one.
 enum class JournalKind : std::uint8_t {
-  kPrepared = 1,   ///< it was stored, to run when it is submitted
-  kSubmitted = 2,  ///< it was submitted
-  kRegistered =
-      3,         ///< a branch was registered, or a step of a workflow recorded; `row` is its call
-  kStarted = 4,  ///< the call of `row` is about to start
-  kSuccess = 5,  ///< `row` was done
-  kFailure = 6,  ///< `row` refused, `text` says why
-  kOngoing = 7,  ///< `row` is not finished yet
-  kError = 8,    ///< the call of `row` had no definite answer, `text` says why
-  kNotSent = 9,  ///< the call of `row` did not start, `text` says why
-  kRollback =
-      10,  ///< it is rolled back from now on; `text` is the reason, `row` the call that gave it
+  kPrepared = 1,    ///< it was stored, to run when it is submitted
+  kSubmitted = 2,   ///< it was submitted
+  kRegistered = 3,  ///< a branch was registered, or a workflow's step recorded; `row` is its call
+  kStarted = 4,     ///< the call of `row` is about to start
+  kSuccess = 5,     ///< `row` was done
+  kFailure = 6,     ///< `row` refused, `text` says why
+  kOngoing = 7,     ///< `row` is not finished yet
+  kError = 8,       ///< the call of `row` had no definite answer, `text` says why
+  kNotSent = 9,     ///< the call of `row` did not start, `text` says why
+  kRollback = 10,   ///< it is rolled back from now on; `text` says why, `row` is whose reason it is
   kStuck = 11,      ///< nothing goes on with it until somebody retries or stops it; `text` says why
   kSucceeded = 12,  ///< it ended
   kFailed = 13,     ///< it ended, rolled back or stopped
@@ -5981,8 +5967,8 @@ struct ActiveTransaction {
   Time armed = kNever;                  ///< its time in Timers
   std::vector<std::size_t> held_calls;  ///< to be started once the record is durable
   std::vector<Waiter> waiters;
-  std::vector<Command>
-      commands;  ///< carried out before it was stored; repeated if a stored record takes its place
+  /// Carried out before it was stored; repeated if a stored record takes its place.
+  std::vector<Command> commands;
   std::vector<AppliedEvent> events;  ///< applied since the last commit
   std::size_t doubtful_events = 0;   ///< of them, those in a commit that may have become durable
   std::size_t journaled_events = 0;  ///< of them, those whose commit has told the journal of them
@@ -9242,8 +9228,16 @@ class Conflicts {
   /// here again: its author died.
   bool IsOurs(const ActiveTransaction& active, const Transaction& stored) const {
     if (state_.store.Owner() == 0) return true;
-    const std::uint64_t known = active.transaction.version & ~kNoVersion;
-    return stored.version == known || (active.doubtful_events > 0 && stored.version == known + 1);
+    return stored.version == Known(active) || IsOfCommitInDoubt(active, stored);
+  }
+
+  static std::uint64_t Known(const ActiveTransaction& active) {
+    return active.transaction.version & ~kNoVersion;
+  }
+
+  /// The commit in doubt, with the first of our events, did become durable.
+  static bool IsOfCommitInDoubt(const ActiveTransaction& active, const Transaction& stored) {
+    return active.doubtful_events > 0 && stored.version == Known(active) + 1;
   }
 
   /// Another coordinator has taken it over. Its change may have been made before that, in a commit that was in doubt.
@@ -9260,10 +9254,10 @@ class Conflicts {
   /// The events since the stored record are applied again, on top of it: results (their calls count as in flight until
   /// then) and commands. If a commit in doubt did become durable, the record has the first of them already.
   void KeepEvents(ActiveTransaction& active, Transaction& stored) {
-    const bool ours =
-        active.doubtful_events > 0 && stored.version == active.transaction.version + 1;
+    const std::size_t stored_events =
+        IsOfCommitInDoubt(active, stored) ? active.doubtful_events : 0;
     const auto first = active.events.begin();
-    const auto end = first + static_cast<std::ptrdiff_t>(ours ? active.doubtful_events : 0);
+    const auto end = first + static_cast<std::ptrdiff_t>(stored_events);
     for (auto event = first; event != end; ++event) state_.Count(active, *event);
     active.events.erase(first, end);
     active.doubtful_events = 0;
@@ -9927,8 +9921,8 @@ class CommitStage {
   Retention retention_;
   std::vector<Change> changes_;
   static constexpr std::size_t kJournalsKept = 1024;
-  std::vector<std::vector<JournalEntry>>
-      journals_;  // one for each change; a member, so that its memory is used again
+  // One for each change; a member for its memory.
+  std::vector<std::vector<JournalEntry>> journals_;
   std::vector<ActiveTransaction*> written_;  // a member for its memory
   InCommitWork in_commit_work_;
   std::size_t retry_alone_ =
@@ -10348,8 +10342,8 @@ struct LoopGauges {
 struct OutboxGauges {
   std::uint64_t relayed = 0;  ///< rows that became transactions
   std::uint64_t refused = 0;  ///< rows that were marked with a problem
-  Duration
-      oldest_age{};  ///< of the oldest row that waits, whoever is to take it; seen in the last 10 s
+  /// Of the oldest row that waits, whoever is to take it; seen in the last 10 s.
+  Duration oldest_age{};
 };
 
 struct Gauges {
@@ -10621,21 +10615,23 @@ class UrlCallers final : public BranchCaller {
   /// wait until it runs with them.
   std::string Problem(const std::string& url) const {
     std::string problem = UrlProblem(url);
-    if (!problem.empty() || url.empty() || IsLocal(url) || IsTopic(url) || IsHttp(SchemeOf(url))) {
-      return problem;
-    }
-    return Find(url) != nullptr
-               ? problem
-               : "the branch URL \"" + Truncated(ShownUrl(url), 200) + "\": " + NobodyCalls(url);
+    return problem.empty() ? WithoutCaller(url) : problem;
+  }
+
+  /// Empty, or that nobody here calls this URL, which has no UrlProblem: it is not parsed again.
+  std::string WithoutCaller(const std::string& url) const {
+    if (url.empty() || IsLocal(url) || IsTopic(url) || IsHttp(SchemeOf(url))) return {};
+    if (Find(url) != nullptr) return {};
+    return "the branch URL \"" + Truncated(ShownUrl(url), 200) + "\": " + NobodyCalls(url);
   }
 
   /// The same for all URLs of a definition.
-  std::string Problem(const Definition& definition) const {
-    std::string problem = Problem(definition.query_prepared);
+  std::string WithoutCaller(const Definition& definition) const {
+    std::string problem = WithoutCaller(definition.query_prepared);
     if (definition.type == TransType::kWorkflow) return problem;  // its steps are called by nobody
     for (const Step& step : definition.steps) {
-      if (problem.empty()) problem = Problem(step.action);
-      if (problem.empty()) problem = Problem(step.compensate);
+      if (problem.empty()) problem = WithoutCaller(step.action);
+      if (problem.empty()) problem = WithoutCaller(step.compensate);
     }
     return problem;
   }
@@ -10723,7 +10719,7 @@ class UrlCallers final : public BranchCaller {
     }
     return "this program calls no " + scheme +
            ":// URLs: include the header of a BranchCaller for them, and say Use() with it before "
-           "Start()";
+           "Start(); or check the spelling";
   }
 
   /// Null: nobody calls it.
@@ -11235,7 +11231,7 @@ class Operations : public DrivenEndpoint {
                            AnswerCallback callback) {
     Refuse(RegistrationProblem(gid, type, step));
     for (const std::string* url : {&step.action, &step.compensate}) {
-      if (type != TransType::kWorkflow) RefuseOf(gid, Checked().urls.Problem(*url));
+      if (type != TransType::kWorkflow) RefuseOf(gid, Checked().urls.WithoutCaller(*url));
     }
     Command command = About(gid, Command::Kind::kAddBranch);
     command.type = type;
@@ -11361,7 +11357,7 @@ class Operations : public DrivenEndpoint {
     Driver& driver = Checked();
     definition.prepared_first = prepare;
     topics::CheckAndExpand(definition, *driver.store);
-    RefuseOf(definition.gid, driver.urls.Problem(definition));
+    RefuseOf(definition.gid, driver.urls.WithoutCaller(definition));
     const std::string problem = prepare ? PrepareProblem(definition) : std::string();
     if (!problem.empty()) throw RejectedError(problem);
     const auto shared = std::make_shared<Definition>(std::move(definition));
@@ -11450,7 +11446,7 @@ class Tx : public Endpoint {
     }
     topics::CheckAndExpand(definition, *driver_.store);
     topics::CheckNew(definition);
-    const std::string problem = driver_.urls.Problem(definition);
+    const std::string problem = driver_.urls.WithoutCaller(definition);
     if (!problem.empty()) throw BadInput("gid '" + gid + "': " + problem);
     bool taken = context_.exists(gid);
     for (const auto& other : context_.submitted) taken = taken || other->gid == gid;

@@ -1881,7 +1881,6 @@ class SocketConnection : public Watcher, protected Timer {
   }
 
   void SetDeadline(SteadyTime deadline) { loop_.Set(*this, deadline); }
-  void CancelDeadline() { loop_.Cancel(*this); }
 
   /// Why TLS broke, in words; empty if it did not.
   std::string TlsProblem() const { return tls_ ? tls_->Problem() : std::string(); }
@@ -2552,6 +2551,9 @@ inline namespace v1 {
 namespace wire {
 namespace retry_after {
 
+/// Whether a reply with this status may say when to come again.
+inline bool Counts(int status) { return status == 425 || status == 429 || status == 503; }
+
 /// Days from 1970-01-01 to a day of the proleptic Gregorian calendar (Howard Hinnant, days_from_civil).
 inline std::int64_t DaysTo(std::int64_t year, unsigned month, unsigned day) {
   year -= month <= 2 ? 1 : 0;
@@ -2676,8 +2678,7 @@ class HttpConnection {
       reply.body = std::move(outcome.body);
       reply.problem =
           outcome.kind == Kind::kLate ? "it gave no answer in time" : "it " + outcome.problem;
-      const bool asks = outcome.status == 425 || outcome.status == 429 || outcome.status == 503;
-      if (!asks || outcome.head == nullptr) return;
+      if (!wire::retry_after::Counts(outcome.status) || outcome.head == nullptr) return;
       reply.retry_after = wire::retry_after::Wait(
           outcome.head->Find("retry-after"), std::string(outcome.head->Find("date")),
           std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));
@@ -5477,8 +5478,7 @@ class BranchHttpCall : public hosts::HttpCall {
 
   CallOutcome Interpret(hosts::HttpOutcome& outcome, const BranchCall& call, const Url& url) const {
     CallOutcome told = ToldBy(outcome, call, url);
-    const bool asks = outcome.status == 425 || outcome.status == 429 || outcome.status == 503;
-    if (asks && outcome.head != nullptr) {
+    if (wire::retry_after::Counts(outcome.status) && outcome.head != nullptr) {
       told.result.retry_after = wire::retry_after::Wait(
           outcome.head->Find("retry-after"), std::string(outcome.head->Find("date")),
           std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));
@@ -7240,10 +7240,8 @@ class ApiServer final : transport::Listener::Receiver, RequestHandler, transport
         if (!tm_.HasThread()) (void)tm_.Poll();
         loop_.Poll(std::chrono::milliseconds(1));
       }
-    } catch (
-        const std::
-            exception&) {  // a coordinator that cannot go on owes no reply; the sockets are closed below
-      return;
+    } catch (const std::exception&) {
+      return;  // a coordinator that cannot go on owes no reply; Stop closes the sockets
     }
     std::unique_lock<std::mutex> lock(mutex_);
     (void)ended_.wait_until(lock, until, [this] { return open_ == 0; });

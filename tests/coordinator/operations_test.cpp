@@ -224,7 +224,7 @@ TEST_CASE("operations: a URL whose scheme nobody calls is refused at every door,
   const auto refused = [](const std::function<void()>& ask) {
     CHECK_THROWS_AS(ask(), dtm::BadInput);
     CHECK_THROWS_WITH(ask(), ContainsSubstring("grpc://bank/TransIn") &&
-                                 ContainsSubstring("this program calls no grpc:// URLs: check the spelling, or"));
+                                 ContainsSubstring("this program calls no grpc:// URLs: include"));
   };
   Definition saga = Of(TransType::kSaga, "new");
   saga.steps = {{"http://h/a", "", ""}, {"", url, ""}};

@@ -1212,7 +1212,7 @@ using AnswerCallback = std::function<void(const Answer&)>;
 template <typename T>
 struct LocalBranch {
   std::string name;
-  std::uint64_t registered_with = 0;  ///< the coordinator it is registered with
+  std::uint64_t registered_with = 0;  ///< the identity of a coordinator
 };
 
 /// A workflow as its coordinator knows it.
@@ -2670,10 +2670,6 @@ namespace os {
 /// Time since boot, going on while the machine sleeps; never jumps.
 Duration SinceBoot();
 
-/// Waits until the descriptor can be read, or (`writing`) also if it can be written, or has failed. False: not before the
-/// time was over.
-bool WaitFor(int descriptor, bool writing, Duration time);
-
 /// Fills `size` bytes (at most 256) with unpredictable random ones.
 /// @throws Error  the system gives none.
 void FillRandom(void* bytes, std::size_t size);
@@ -2683,8 +2679,9 @@ std::size_t MaxOpenFiles();
 
 std::string LastErrorText();
 
-/// Waits until the descriptor can be read, or has an error or its end; false: not within `limit` (up to 1 day).
-bool WaitReadable(int file, Duration limit);
+/// Waits until the descriptor can be read, or (`writing`) also if it can be written, or has an error or its end. False: not
+/// within `limit` (up to 1 day); it is looked at once in any case.
+bool WaitFor(int descriptor, bool writing, Duration limit);
 
 /// An absolute name of the same file, without symbolic links of folders, so that it stays valid after a chdir or when such
 /// a link changes. Returned unchanged if the folder does not exist; opening the file then says why.
@@ -3121,18 +3118,16 @@ inline namespace v1 {
 
 /// What an entry tells. The numbers are stored; never change the value of one.
 enum class JournalKind : std::uint8_t {
-  kPrepared = 1,   ///< it was stored, to run when it is submitted
-  kSubmitted = 2,  ///< it was submitted
-  kRegistered =
-      3,         ///< a branch was registered, or a step of a workflow recorded; `row` is its call
-  kStarted = 4,  ///< the call of `row` is about to start
-  kSuccess = 5,  ///< `row` was done
-  kFailure = 6,  ///< `row` refused, `text` says why
-  kOngoing = 7,  ///< `row` is not finished yet
-  kError = 8,    ///< the call of `row` had no definite answer, `text` says why
-  kNotSent = 9,  ///< the call of `row` did not start, `text` says why
-  kRollback =
-      10,  ///< it is rolled back from now on; `text` is the reason, `row` the call that gave it
+  kPrepared = 1,    ///< it was stored, to run when it is submitted
+  kSubmitted = 2,   ///< it was submitted
+  kRegistered = 3,  ///< a branch was registered, or a workflow's step recorded; `row` is its call
+  kStarted = 4,     ///< the call of `row` is about to start
+  kSuccess = 5,     ///< `row` was done
+  kFailure = 6,     ///< `row` refused, `text` says why
+  kOngoing = 7,     ///< `row` is not finished yet
+  kError = 8,       ///< the call of `row` had no definite answer, `text` says why
+  kNotSent = 9,     ///< the call of `row` did not start, `text` says why
+  kRollback = 10,   ///< it is rolled back from now on; `text` says why, `row` is whose reason it is
   kStuck = 11,      ///< nothing goes on with it until somebody retries or stops it; `text` says why
   kSucceeded = 12,  ///< it ended
   kFailed = 13,     ///< it ended, rolled back or stopped
@@ -3833,8 +3828,8 @@ struct LoopGauges {
 struct OutboxGauges {
   std::uint64_t relayed = 0;  ///< rows that became transactions
   std::uint64_t refused = 0;  ///< rows that were marked with a problem
-  Duration
-      oldest_age{};  ///< of the oldest row that waits, whoever is to take it; seen in the last 10 s
+  /// Of the oldest row that waits, whoever is to take it; seen in the last 10 s.
+  Duration oldest_age{};
 };
 
 struct Gauges {
@@ -5490,8 +5485,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_aeed8aaca74d(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_aeed8aaca74d;
+void dtm_cpp_of_version_0_1_0_f67811096351(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_f67811096351;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -1118,7 +1118,6 @@ class SocketConnection : public Watcher, protected Timer {
   void ResumeReading();
 
   void SetDeadline(SteadyTime deadline);
-  void CancelDeadline();
 
   /// Why TLS broke, in words; empty if it did not.
   std::string TlsProblem() const;
@@ -3006,8 +3005,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_e4dda7d37f64(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_e4dda7d37f64;
+void http_cpp_of_version_0_1_0_9e1ae8816981(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_9e1ae8816981;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

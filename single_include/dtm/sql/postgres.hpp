@@ -147,7 +147,7 @@ class PgSession : public SqlSession {
   /// Until the next result is here, or that there is none: even behind the last one the server may fall silent.
   void Await(Duration start) {
     while (PQisBusy(connection_) == 1) {
-      if (!os::WaitReadable(PQsocket(connection_), start + limit_ - os::SinceBoot())) {
+      if (!os::WaitFor(PQsocket(connection_), false, start + limit_ - os::SinceBoot())) {
         throw SqlError("PostgreSQL: no answer within " + std::to_string(limit_ / kMillisecond) +
                            " ms; the server or the network to it is stuck",
                        "");

@@ -226,7 +226,8 @@ class PgClient {
   }
 
   void WaitUntil(Duration end, bool writing) {
-    if (!os::WaitFor(PQsocket(connection_.get()), writing, end - os::SinceBoot())) {
+    const Duration left = end - os::SinceBoot();
+    if (left <= Duration(0) || !os::WaitFor(PQsocket(connection_.get()), writing, left)) {
       const auto limit = std::chrono::duration_cast<std::chrono::milliseconds>(limit_).count();
       connection_.reset();  // what it still answers must not be taken for the answer to another
       throw SqlError("PostgreSQL did not answer within " + std::to_string(limit) + " ms", "");

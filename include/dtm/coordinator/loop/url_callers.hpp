@@ -148,7 +148,8 @@ class UrlCallers final : public BranchCaller {
              "Use(dtm::HttpBranches())";
     }
     return "this program calls no " + scheme +
-           ":// URLs: check the spelling, or give Use() a BranchCaller for them before Start()";
+           ":// URLs: include the header of a BranchCaller for them, and say Use() with it before "
+           "Start(); or check the spelling";
   }
 
   /// Null: nobody calls it.
