@@ -38,10 +38,12 @@ inline namespace v1 {
 class SharedStore : public Store {
  public:
   /// Joins the coordinators that share the database. `lease`: after so much silence they take over what this one drives.
+  /// `now`: the time since boot; another one in tests.
   /// @throws StoreError  it cannot be used.
-  SharedStore(std::unique_ptr<shared_store::Database> database, Duration lease)
+  SharedStore(std::unique_ptr<shared_store::Database> database, Duration lease,
+              const shared_store::Members::NowFunction& now = os::SinceBoot)
       : database_(std::move(database)),
-        membership_(*database_, lease),
+        membership_(*database_, lease, now),
         reader_(*database_),
         writer_(database_->Connect()) {
     Join();
@@ -50,10 +52,13 @@ class SharedStore : public Store {
 
   /// Keeps it a member, by a thread of its own; without it there is no lease.
   void StartBeating() { membership_.Start(); }
+  /// Instead of that: its lease counts, and somebody calls Beat every quarter of it. True: the next one is to come at once.
+  void StartBeatingByHand() { membership_.StartByHand(); }
+  bool Beat() { return membership_.Beat(); }
 
   std::uint64_t Owner() const override { return membership_.Owner(); }
   Time OwnedUntil(Time now) const override {
-    return membership_.Started() ? now + membership_.Left() : kNever;
+    return membership_.Beats() ? now + membership_.Left() : kNever;
   }
   std::uint64_t Takeovers() const override { return membership_.Takeovers(); }
   void OnTakeover(const std::function<void()>& changed) override {
@@ -219,7 +224,7 @@ class SharedStore : public Store {
   std::int64_t Me() const { return static_cast<std::int64_t>(Owner()); }
 
   void Join() {
-    const Duration sent = os::SinceBoot();
+    const Duration sent = membership_.Now();
     const auto member = writer_->Run(Query::kJoin, {});
     membership_.Joined(static_cast<std::uint64_t>(member->Number(0, 0)), sent);
     epoch_ = 1;

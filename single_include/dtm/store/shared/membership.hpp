@@ -8,8 +8,8 @@
 
 // ---- dtm/store/shared/membership.hpp -----------------------------------------------------------
 
-/// The thread that keeps this coordinator a member of those that share a store, and what it knows.
-/// Needs: std. Threads: one of its own; all functions may be called by any thread.
+/// What keeps this coordinator a member of those that share a store, and what it knows: a thread, or a test that beats instead.
+/// Needs: std. Threads: one of its own; all functions may be called by any thread, but Beat by one at a time.
 
 #include <atomic>
 #include <condition_variable>
@@ -27,8 +27,9 @@ namespace shared_store {
 
 class Membership {
  public:
-  /// `lease`: after so much silence others take over.
-  Membership(Database& database, Duration lease) : database_(database), lease_(lease) {}
+  /// `lease`: after so much silence others take over. `now`: the time since boot; another one in tests.
+  Membership(Database& database, Duration lease, const Members::NowFunction& now)
+      : database_(database), lease_(lease), now_(now), members_(lease, now) {}
   ~Membership() { Stop(); }
 
   std::uint64_t Owner() const { return owner_; }
@@ -43,10 +44,29 @@ class Membership {
 
   /// Before other threads know of it.
   void Start() {
-    started_ = true;
+    beats_ = true;
     thread_ = std::thread([this] { BeatUntilStopped(); });
   }
-  bool Started() const { return started_; }
+  /// Without that thread: somebody will call Beat.
+  void StartByHand() { beats_ = true; }
+  bool Beats() const { return beats_; }
+
+  /// One beat, and what follows from those of the others. True: the next one is to come at once.
+  bool Beat() {
+    try {
+      if (connection_ == nullptr || !connection_->Works()) {
+        connection_.reset();
+        connection_ = database_.Connect();
+      }
+      const std::uint64_t member = owner_;
+      const Members::Seen seen = members_.Beat(*connection_, member);
+      Note(member, seen);
+      return seen.more;
+    } catch (...) {  // nothing is called without a beat, and the next one comes soon
+      (void)std::current_exception();
+      return false;
+    }
+  }
 
   void Stop() {
     {
@@ -56,10 +76,12 @@ class Membership {
     }
     wake_.notify_all();
     if (thread_.joinable()) thread_.join();
+    connection_.reset();
   }
 
   /// How long others still leave alone what is ours; below 0 if that is over.
-  Duration Left() const { return Duration(until_) - os::SinceBoot(); }
+  Duration Left() const { return Duration(until_) - now_(); }
+  Duration Now() const { return now_(); }
   bool IsFenced() const { return fenced_; }
   std::uint64_t Takeovers() const { return takeovers_; }
   void OnTakeover(std::function<void()> changed) {
@@ -69,23 +91,7 @@ class Membership {
 
  private:
   void BeatUntilStopped() {
-    std::unique_ptr<Connection> connection;
-    Members members(lease_);
-    for (bool more = false; Wait(more);) {
-      more = false;
-      try {
-        if (connection == nullptr || !connection->Works()) {
-          connection.reset();
-          connection = database_.Connect();
-        }
-        const std::uint64_t member = owner_;
-        const Members::Seen seen = members.Beat(*connection, member);
-        more = seen.more;
-        Note(member, seen);
-      } catch (...) {  // nothing is called without a beat, and the next one comes soon
-        (void)std::current_exception();
-      }
-    }
+    for (bool more = false; Wait(more);) more = Beat();
   }
 
   /// Until the next beat. False: no more.
@@ -108,10 +114,13 @@ class Membership {
 
   Database& database_;
   const Duration lease_;
+  const Members::NowFunction now_;
+  Members members_;                         // of who beats
+  std::unique_ptr<Connection> connection_;  // the same
   std::atomic<std::uint64_t> owner_{0}, takeovers_{0};
   std::atomic<Duration::rep> until_{0};
   std::atomic<bool> fenced_{false};
-  bool started_ = false;
+  bool beats_ = false;
   std::mutex mutex_;  // guards what is below, and that what is above is of one member
   bool stopping_ = false;
   std::function<void()> changed_;
