@@ -1,13 +1,16 @@
 /// dtm-server: the coordinator as a program of its own, with dtm's HTTP API.
-/// Needs: dtm/http.hpp, POSIX. `dtm-server --help` says how it is used.
+/// Needs: dtm/http.hpp, POSIX; the drivers of databases if CMake found them. `dtm-server --help` says how it is used.
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <memory>
+#include <optional>
 #include <string>
 #include <sys/resource.h>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <sqlite3.h>
@@ -43,7 +46,16 @@ int Serve(ServerConfig config) {
   AllowManyFiles();
   sqlite3_config(SQLITE_CONFIG_PAGECACHE, nullptr, 0, 0);  // no pages in advance: 0.2 MB when idle
 
-  dtm::Coordinator tm(config.db, config.coordinator);
+  SharedDatabase shared;
+  if (!config.store.url.empty()) shared = OpenSharedDatabase(config.store);
+  const std::string store = shared.store != nullptr ? shared.name : config.db;
+  std::optional<dtm::Coordinator> coordinator;
+  if (shared.store != nullptr) {
+    coordinator.emplace(std::move(shared.store), config.coordinator);
+  } else {
+    coordinator.emplace(config.db, config.coordinator);
+  }
+  dtm::Coordinator& tm = *coordinator;
   const auto io = std::make_shared<dtm::IoThread>();
   dtm::HttpBranchOptions calls;
   calls.io = io;
@@ -56,7 +68,7 @@ int Serve(ServerConfig config) {
   const bool ipv6 = config.host.find(':') != std::string::npos;
   const std::string host = ipv6 ? "[" + config.host + "]" : config.host;
   std::printf("dtm-server %s is ready at http://%s:%d/api/dtmsvr, store %s\n", dtm::kVersion,
-              host.c_str(), port, config.db.c_str());
+              host.c_str(), port, store.c_str());
   std::fflush(stdout);
 
   int signal = 0;

@@ -10,18 +10,15 @@
 #include <string>
 #include <vector>
 
+#include "server_store.hpp"
 #include <dtm/http.hpp>
 #ifdef DTM_SERVER_TLS
 #include <dtm/http/tls.hpp>
 #endif
 
-/// What is wrong with the settings, and what to do.
-struct BadSetting : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
 struct ServerConfig {
   std::string db = "dtm.db";
+  StoreSettings store;
   std::string host = "127.0.0.1";
   int port = 36789;
   bool help = false, version = false;
@@ -41,9 +38,17 @@ inline std::shared_ptr<dtm::TlsClient> ServerTls() {
 inline constexpr const char kHelp[] =
     "dtm-server: a coordinator for distributed transactions with the HTTP API of dtm.\n"
     "\n"
-    "  dtm-server [--db FILE] [--listen HOST:PORT] [--token TOKEN] [-c FILE]\n"
+    "  dtm-server [--db FILE | --store URL] [--listen HOST:PORT] [--token TOKEN] [-c FILE]\n"
     "\n"
     "  --db FILE           the SQLite file; made if it is not there (dtm.db)\n"
+    "  --store URL         a database that several servers share, on any machine: when one dies,\n"
+    "                      another drives what it drove. The tables are made if they are missing\n"
+    "                        postgres://user@host:port/database, or a conninfo: 'host=a,b "
+    "dbname=x'\n"
+    "                        mysql://user@host:port/database[?socket=/path]  (MariaDB, MySQL)\n"
+    "                      A password comes from PGPASSWORD or ~/.pgpass, or from MYSQL_PWD; in "
+    "the\n"
+    "                      command line, which everybody can read, it is refused\n"
     "  --listen HOST:PORT  where to listen; port 0: any (127.0.0.1:36789)\n"
     "  --token TOKEN       what every request must carry; an address that other machines can\n"
     "                      reach needs one. Better in the environment: DTM_TOKEN\n"
@@ -65,6 +70,14 @@ inline constexpr const char kHelp[] =
     "  Store.FinishedGidExpire [STORE_FINISHED_GID_EXPIRE]\n"
     "                                     how long their gids are, so that none runs again "
     "(604800)\n"
+    "  Store.Url [STORE_URL]              as --store; a password may be in it\n"
+    "  Store.Lease [STORE_LEASE]          of --store: after so much silence of a server the "
+    "others\n"
+    "                                     take over; the same for all: 0.6 to 60 (1.2)\n"
+    "  Store.Timeout [STORE_TIMEOUT]      of --store: how long the database may take for an "
+    "answer,\n"
+    "                                     1 to 60 (5)\n"
+    "  Store.Schema [STORE_SCHEMA]        of --store, PostgreSQL: where the tables are\n"
     "The command line counts before the file, the file before the environment.\n";
 
 namespace server_config {
@@ -78,6 +91,10 @@ inline const std::map<std::string, std::string> kEnvironment = {
     {"AlertRetryLimit", "ALERT_RETRY_LIMIT"},
     {"LogLevel", "LOG_LEVEL"},
     {"Store.Driver", "STORE_DRIVER"},
+    {"Store.Url", "STORE_URL"},
+    {"Store.Lease", "STORE_LEASE"},
+    {"Store.Timeout", "STORE_TIMEOUT"},
+    {"Store.Schema", "STORE_SCHEMA"},
     {"Store.FinishedDataExpire", "STORE_FINISHED_DATA_EXPIRE"},
     {"Store.FinishedGidExpire", "STORE_FINISHED_GID_EXPIRE"}};
 
@@ -90,6 +107,25 @@ inline int Number(const std::string& name, const std::string& text, int smallest
                      std::to_string(smallest) + " to " + std::to_string(largest));
   }
   return value;
+}
+
+/// Of seconds with up to three decimals.
+inline std::chrono::milliseconds Lease(const std::string& name, const std::string& text) {
+  const std::size_t point = text.find('.');
+  std::string digits = text;
+  if (point == std::string::npos) {
+    digits += "000";
+  } else {
+    digits.erase(point, 1).append("000").resize(point + 3);
+    if (text.size() > point + 4) digits.clear();
+  }
+  const bool good = !digits.empty() && digits.size() <= 5 &&
+                    digits.find_first_not_of("0123456789") == std::string::npos;
+  const int value = good ? std::stoi(digits) : 0;
+  if (value < 600 || value > 60000) {
+    throw BadSetting(name + " is '" + text + "'; it must be a time in seconds from 0.6 to 60");
+  }
+  return std::chrono::milliseconds(value);
 }
 
 inline void Set(ServerConfig& config, const std::string& name, const std::string& value) {
@@ -117,8 +153,18 @@ inline void Set(ServerConfig& config, const std::string& name, const std::string
     config.coordinator.keep_gids = std::chrono::seconds(Number(name, value, 0, 999999999));
   } else if (name == "Store.Driver") {
     if (value != "sqlite" && value != "sqlite3") {
-      throw BadSetting("Store.Driver is '" + value + "'; this server stores in SQLite, see --db");
+      throw BadSetting("Store.Driver is '" + value +
+                       "'; this server stores in SQLite (--db FILE) or where --store URL says, and "
+                       "never in the tables of the Go server");
     }
+  } else if (name == "Store.Url") {
+    config.store.url = value;
+  } else if (name == "Store.Lease") {
+    config.store.lease = Lease(name, value);
+  } else if (name == "Store.Timeout") {
+    config.store.timeout = std::chrono::seconds(Number(name, value, 1, 60));
+  } else if (name == "Store.Schema") {
+    config.store.schema = value;
   } else if (name == "LogLevel") {
     const std::string level = dtm::Lowered(value);
     const dtm::LogLevel least = level == "error"  ? dtm::LogLevel::kError
@@ -196,7 +242,8 @@ inline ServerConfig ReadConfig(const std::vector<std::string>& arguments) {
       config.help = true;
     } else if (flag == "--version" || flag == "-v") {
       config.version = true;
-    } else if (flag == "--db" || flag == "--listen" || flag == "--token" || flag == "-c") {
+    } else if (flag == "--db" || flag == "--store" || flag == "--listen" || flag == "--token" ||
+               flag == "-c") {
       if (i + 1 == arguments.size()) throw BadSetting(flag + " needs a value; see --help");
       flags[flag] = arguments[++i];
     } else {
@@ -209,7 +256,18 @@ inline ServerConfig ReadConfig(const std::vector<std::string>& arguments) {
   }
   if (const char* token = std::getenv("DTM_TOKEN")) config.server.token = token;
   if (flags.count("-c") > 0) server_config::ReadFile(config, flags["-c"]);
-  if (flags.count("--db") > 0) config.db = flags["--db"];
+  if (flags.count("--db") > 0 && flags.count("--store") > 0) {
+    throw BadSetting("--db and --store are two stores; give one of them");
+  }
+  if (flags.count("--db") > 0) {
+    config.db = flags["--db"];
+    config.store.url.clear();
+  }
+  if (flags.count("--store") > 0) {
+    config.store.url = flags["--store"];
+    config.store.is_public = true;
+    if (config.store.url.empty()) throw BadSetting("--store is empty; see --help");
+  }
   if (flags.count("--listen") > 0) server_config::Listen(config, flags["--listen"]);
   if (flags.count("--token") > 0) config.server.token = flags["--token"];
   return config;

@@ -5162,7 +5162,7 @@ class Driver {
   /// Reads the store, and waits for no turn of the loop.
   Gauges Measure() {
     Gauges gauges;
-    MeasureBacklog(gauges, *store, clock->Now());
+    MeasureStore(gauges, *store, clock->Now());
     const LoopGauges& loop = loop_.Measured();
     gauges.in_memory = loop.in_memory;
     gauges.damaged = loop.damaged;
@@ -7967,7 +7967,8 @@ std::string NothingToResume(const std::string& gid) {
 // ---- dtm/coordinator/parts/gauges.hpp ----------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
-void MeasureBacklog(Gauges& gauges, Store& store, Time now) {
+void MeasureStore(Gauges& gauges, Store& store, Time now) {
+  gauges.store = store.Kind();
   try {
     gauges.backlog = store.CountUnfinished(now);
     if (gauges.backlog->oldest < now) gauges.oldest_age = now - gauges.backlog->oldest;
@@ -9618,6 +9619,7 @@ void Connections::KeepLog() {
 namespace dtm { inline namespace v1 {
 SqliteStore::SqliteStore(const std::string& path, Durability durability,
                        OnOpen on_open, std::size_t cache_bytes) : connections_(path, durability, std::move(on_open), cache_bytes) {}
+auto SqliteStore::Kind() const -> const char* { return "sqlite"; }
 void SqliteStore::Begin() { connections_.Begin(); }
 auto SqliteStore::Run(const Work& work) -> Result {
     sqlite_store::Writer& writer = Writing();
@@ -9927,6 +9929,7 @@ auto Coordinator::EmptyFunction(const std::string& name) -> LogicError {
 // ---- dtm/store/memory.hpp ----------------------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
+auto MemoryStore::Kind() const -> const char* { return "memory"; }
 void MemoryStore::Begin() {
     if (open_) throw StoreError("a batch is open already; commit it or roll it back first");
     open_ = true;
@@ -10161,5 +10164,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_f67811096351(Here) {}
+void dtm_cpp_of_version_0_1_0_5be285a6fcb3(Here) {}
 }}}

@@ -5306,6 +5306,9 @@ class Store {
  public:
   virtual ~Store() = default;
 
+  /// What it is, for people and metrics. Any thread.
+  virtual const char* Kind() const = 0;
+
   // Who drives what. A store that one coordinator has for itself keeps to what is here.
 
   /// This coordinator's number among those that share the store: what it writes is its own from then on, whoever owned it
@@ -10347,6 +10350,7 @@ struct OutboxGauges {
 };
 
 struct Gauges {
+  const char* store = "";          ///< Store::Kind
   std::optional<Backlog> backlog;  ///< of the store; nothing: it cannot be read now
   Duration oldest_age{};           ///< of the oldest unfinished transaction; 0: there is none
   std::size_t in_memory =
@@ -10359,8 +10363,9 @@ struct Gauges {
   std::optional<OutboxGauges> outboxes;  ///< nothing: it relays none
 };
 
-/// Leaves these gauges empty if the store cannot be read.
-inline void MeasureBacklog(Gauges& gauges, Store& store, Time now) {
+/// Leaves the backlog empty if the store cannot be read.
+inline void MeasureStore(Gauges& gauges, Store& store, Time now) {
+  gauges.store = store.Kind();
   try {
     gauges.backlog = store.CountUnfinished(now);
     if (gauges.backlog->oldest < now) gauges.oldest_age = now - gauges.backlog->oldest;
@@ -10895,7 +10900,7 @@ class Driver {
   /// Reads the store, and waits for no turn of the loop.
   Gauges Measure() {
     Gauges gauges;
-    MeasureBacklog(gauges, *store, clock->Now());
+    MeasureStore(gauges, *store, clock->Now());
     const LoopGauges& loop = loop_.Measured();
     gauges.in_memory = loop.in_memory;
     gauges.damaged = loop.damaged;
@@ -13781,6 +13786,8 @@ class SqliteStore : public Store {
                        OnOpen on_open = {}, std::size_t cache_bytes = sqlite_schema::kCacheBytes)
       : connections_(path, durability, std::move(on_open), cache_bytes) {}
 
+  const char* Kind() const override { return "sqlite"; }
+
   void Begin() override { connections_.Begin(); }
 
   Result Run(const Work& work) override {
@@ -14298,6 +14305,8 @@ inline namespace v1 {
 
 class MemoryStore : public Store {
  public:
+  const char* Kind() const override { return "memory"; }
+
   void Begin() override {
     if (open_) throw StoreError("a batch is open already; commit it or roll it back first");
     open_ = true;

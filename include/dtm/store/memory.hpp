@@ -22,6 +22,8 @@ inline namespace v1 {
 
 class MemoryStore : public Store {
  public:
+  const char* Kind() const override { return "memory"; }
+
   void Begin() override {
     if (open_) throw StoreError("a batch is open already; commit it or roll it back first");
     open_ = true;

@@ -159,6 +159,9 @@ class Store {
  public:
   virtual ~Store() = default;
 
+  /// What it is, for people and metrics. Any thread.
+  virtual const char* Kind() const = 0;
+
   // Who drives what. A store that one coordinator has for itself keeps to what is here.
 
   /// This coordinator's number among those that share the store: what it writes is its own from then on, whoever owned it

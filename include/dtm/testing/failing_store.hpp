@@ -42,6 +42,7 @@ class FailingStore : public Store {
   std::uint64_t Operations() const { return operations_; }
   std::uint64_t Commits() const { return commits_; }
 
+  const char* Kind() const override { return inner_->Kind(); }
   std::uint64_t Owner() const override { return inner_->Owner(); }
   Time OwnedUntil(Time now) const override { return inner_->OwnedUntil(now); }
   std::uint64_t Takeovers() const override { return inner_->Takeovers(); }

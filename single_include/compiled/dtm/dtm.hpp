@@ -3295,6 +3295,9 @@ class Store {
  public:
   virtual ~Store();
 
+  /// What it is, for people and metrics. Any thread.
+  virtual const char* Kind() const = 0;
+
   // Who drives what. A store that one coordinator has for itself keeps to what is here.
 
   /// This coordinator's number among those that share the store: what it writes is its own from then on, whoever owned it
@@ -3833,6 +3836,7 @@ struct OutboxGauges {
 };
 
 struct Gauges {
+  const char* store = "";          ///< Store::Kind
   std::optional<Backlog> backlog;  ///< of the store; nothing: it cannot be read now
   Duration oldest_age{};           ///< of the oldest unfinished transaction; 0: there is none
   std::size_t in_memory =
@@ -3845,8 +3849,8 @@ struct Gauges {
   std::optional<OutboxGauges> outboxes;  ///< nothing: it relays none
 };
 
-/// Leaves these gauges empty if the store cannot be read.
-void MeasureBacklog(Gauges& gauges, Store& store, Time now);
+/// Leaves the backlog empty if the store cannot be read.
+void MeasureStore(Gauges& gauges, Store& store, Time now);
 
 }  // namespace v1
 }  // namespace dtm
@@ -5114,6 +5118,8 @@ class SqliteStore : public Store {
   explicit SqliteStore(const std::string& path, Durability durability = Durability::kPower,
                        OnOpen on_open = {}, std::size_t cache_bytes = sqlite_schema::kCacheBytes);
 
+  const char* Kind() const override;
+
   void Begin() override;
 
   Result Run(const Work& work) override;
@@ -5390,6 +5396,8 @@ inline namespace v1 {
 
 class MemoryStore : public Store {
  public:
+  const char* Kind() const override;
+
   void Begin() override;
 
   Result Run(const Work& work) override;
@@ -5485,8 +5493,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_f67811096351(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_f67811096351;
+void dtm_cpp_of_version_0_1_0_5be285a6fcb3(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_5be285a6fcb3;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -123,6 +123,7 @@ TEST_CASE("metrics_text: everything that was counted, under dtm's names") {
   done.branches[{TransType::kSaga, "01", Op::kAction, true}] = 5;
   done.branches[{TransType::kSaga, "01", Op::kCompensate, false}] = 1;
   dtm::Gauges now;
+  now.store = "postgres";
   now.outboxes = dtm::OutboxGauges{7, 1, Ms(2500)};
   now.backlog = dtm::Backlog{7, 4, 1, {}};
   now.oldest_age = Ms(1500);
@@ -136,7 +137,7 @@ TEST_CASE("metrics_text: everything that was counted, under dtm's names") {
   const std::string version = dtm::kVersion;
   for (const std::string& line : {
            std::string("# TYPE dtm_server_info gauge"),
-           "dtm_server_info{version=\"" + version + "\"} 1",
+           "dtm_server_info{version=\"" + version + "\",store=\"postgres\"} 1",
            std::string("# TYPE dtm_server_process_total counter"),
            std::string(R"(dtm_server_process_total{type="http",api="submit",status="ok"} 1)"),
            std::string(R"(dtm_server_process_total{type="http",api="submit",status="fail"} 1)"),

@@ -183,7 +183,7 @@ class Driver {
   /// Reads the store, and waits for no turn of the loop.
   Gauges Measure() {
     Gauges gauges;
-    MeasureBacklog(gauges, *store, clock->Now());
+    MeasureStore(gauges, *store, clock->Now());
     const LoopGauges& loop = loop_.Measured();
     gauges.in_memory = loop.in_memory;
     gauges.damaged = loop.damaged;

@@ -31,6 +31,7 @@ struct OutboxGauges {
 };
 
 struct Gauges {
+  const char* store = "";          ///< Store::Kind
   std::optional<Backlog> backlog;  ///< of the store; nothing: it cannot be read now
   Duration oldest_age{};           ///< of the oldest unfinished transaction; 0: there is none
   std::size_t in_memory =
@@ -43,8 +44,9 @@ struct Gauges {
   std::optional<OutboxGauges> outboxes;  ///< nothing: it relays none
 };
 
-/// Leaves these gauges empty if the store cannot be read.
-inline void MeasureBacklog(Gauges& gauges, Store& store, Time now) {
+/// Leaves the backlog empty if the store cannot be read.
+inline void MeasureStore(Gauges& gauges, Store& store, Time now) {
+  gauges.store = store.Kind();
   try {
     gauges.backlog = store.CountUnfinished(now);
     if (gauges.backlog->oldest < now) gauges.oldest_age = now - gauges.backlog->oldest;

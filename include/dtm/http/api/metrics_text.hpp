@@ -138,8 +138,9 @@ inline void GaugeLines(std::string& out, const Gauges& now) {
 inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
                         const Metrics::Snapshot& done, const Gauges& now) {
   std::string out;
-  Head(out, "dtm_server_info", "gauge", "The version of the server.");
-  Line(out, "dtm_server_info", std::string("version=\"") + kVersion + "\"", 1);
+  Head(out, "dtm_server_info", "gauge", "The version of the server, and its store.");
+  Line(out, "dtm_server_info",
+       std::string("version=\"") + kVersion + "\",store=\"" + now.store + "\"", 1);
   const auto api_labels = [](const std::string& api) {
     return "type=\"http\",api=\"" + api + "\"";
   };

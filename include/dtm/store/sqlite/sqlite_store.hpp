@@ -48,6 +48,8 @@ class SqliteStore : public Store {
                        OnOpen on_open = {}, std::size_t cache_bytes = sqlite_schema::kCacheBytes)
       : connections_(path, durability, std::move(on_open), cache_bytes) {}
 
+  const char* Kind() const override { return "sqlite"; }
+
   void Begin() override { connections_.Begin(); }
 
   Result Run(const Work& work) override {

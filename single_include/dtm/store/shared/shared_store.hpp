@@ -55,6 +55,9 @@ class SharedStore : public Store {
   void StartBeatingByHand() { membership_.StartByHand(); }
   bool Beat() { return membership_.Beat(); }
 
+  const char* Kind() const override {
+    return database_->Dialect() == SqlDialect::kPostgres ? "postgres" : "mysql";
+  }
   std::uint64_t Owner() const override { return membership_.Owner(); }
   Time OwnedUntil(Time now) const override {
     return membership_.Beats() ? now + membership_.Left() : kNever;

@@ -1,0 +1,245 @@
+/// The store of dtm-server that several servers may share: what --store names, opened, or a sentence that says what is
+/// wrong and what to do. No password is in any text that is made here.
+/// Needs: dtm/http.hpp, and the drivers that CMake found. Threads: one.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include <dtm/http.hpp>
+#ifdef DTM_SERVER_POSTGRES
+#include <dtm/store/postgres/postgres_store.hpp>
+#endif
+#ifdef DTM_SERVER_MYSQL
+#include <dtm/store/mysql/mysql_store.hpp>
+#endif
+
+/// What is wrong with the settings, and what to do.
+struct BadSetting : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct StoreSettings {
+  std::string url;         ///< empty: a file
+  bool is_public = false;  ///< it is on the command line, which every user of the machine can read
+  std::string schema;      ///< PostgreSQL's
+  std::chrono::milliseconds lease{0};  ///< 0: the library's default
+  std::chrono::seconds timeout{0};     ///< the same
+};
+
+struct SharedDatabase {
+  std::unique_ptr<dtm::Store> store;
+  std::string name;  ///< for people: without user and password
+};
+
+namespace server_store {
+
+inline constexpr const char kForms[] =
+    "'postgres://user@host:port/database', 'host=... dbname=...' or "
+    "'mysql://user@host:port/database'";
+
+inline void RefusePassword(bool is_public, const std::string& place) {
+  if (!is_public) return;
+  throw BadSetting(
+      "there is a password in --store, and every user of this machine can read a command line; " +
+      place);
+}
+
+template <typename Options>
+void SetTimes(const StoreSettings& settings, Options& options) {
+  if (settings.lease.count() > 0) options.lease = settings.lease;
+  if (settings.timeout.count() > 0) options.store_timeout = settings.timeout;
+}
+
+#ifdef DTM_SERVER_POSTGRES
+inline constexpr const char kPgPassword[] =
+    "put it into ~/.pgpass (host:port:database:user:password, mode 0600) or into PGPASSWORD";
+
+/// What libpq would use: its defaults, from the environment too, and over them what was given.
+inline std::map<std::string, std::string> PostgresParts(const std::string& conninfo) {
+  std::map<std::string, std::string> parts;
+  const auto take = [&parts](PQconninfoOption* options) {
+    for (const PQconninfoOption* each = options; each != nullptr && each->keyword != nullptr;
+         ++each) {
+      if (each->val != nullptr && *each->val != '\0') parts[each->keyword] = each->val;
+    }
+    PQconninfoFree(options);
+  };
+  take(PQconndefaults());
+  parts.erase("password");  // of the environment, which is the place for it
+  take(PQconninfoParse(conninfo.c_str(), nullptr));
+  return parts;
+}
+
+/// PostgreSQL says what is wrong, but not what to do about it.
+inline std::string PostgresHint(const std::string& problem) {
+  const auto says = [&problem](const char* text) {
+    return problem.find(text) != std::string::npos;
+  };
+  if (says("password")) return std::string("; ") + kPgPassword;
+  if (says("database \"") && says("does not exist")) {
+    return "; make it: CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0";
+  }
+  if (says("role \"") && says("does not exist")) return "; name the user in --store, or create it";
+  if (says("no connection")) return "; check host and port in --store";
+  return "";
+}
+
+inline SharedDatabase OpenPostgres(const StoreSettings& settings) {
+  dtm::PgClient::CheckConninfo(settings.url);
+  std::map<std::string, std::string> parts = PostgresParts(settings.url);
+  if (parts.count("password") > 0) RefusePassword(settings.is_public, kPgPassword);
+  dtm::PostgresStoreOptions options;
+  SetTimes(settings, options);
+  options.schema = settings.schema;
+  SharedDatabase opened;
+  const std::string database = parts.count("dbname") > 0 ? parts["dbname"] : parts["user"];
+  const std::string host = parts.count("hostaddr") > 0 ? parts["hostaddr"] : parts["host"];
+  opened.name =
+      "PostgreSQL " + database + (host.empty() ? "" : " at " + host + ":" + parts["port"]);
+  try {
+    opened.store = dtm::PostgresStore(settings.url, options);
+  } catch (const dtm::StoreError& error) {
+    throw BadSetting("the store cannot be used: " + std::string(error.what()) +
+                     PostgresHint(error.what()));
+  }
+  return opened;
+}
+#endif
+
+#ifdef DTM_SERVER_MYSQL
+inline constexpr const char kMysqlPassword[] = "put it into MYSQL_PWD";
+
+/// user[:password]@host[:port]/database[?socket=/path], what is special in them as %XX.
+inline dtm::MysqlAddress ReadMysqlUrl(const std::string& text) {
+  const auto wrong = [](const std::string& what) {
+    return BadSetting("--store: " + what + "; write mysql://user@host:port/database");
+  };
+  dtm::MysqlAddress address;
+  std::string rest = text.substr(text.find("://") + 3);
+  const auto cut = [&rest](char mark) {  // what is behind the mark
+    const std::size_t at = rest.find(mark);
+    std::string behind = at == std::string::npos ? "" : rest.substr(at + 1);
+    rest.erase((std::min)(at, rest.size()));
+    return behind;
+  };
+  const std::string query = cut('?');
+  address.database = dtm::PercentDecoded(cut('/'));
+  if (const std::size_t at = rest.rfind('@'); at != std::string::npos) {
+    const std::string user = rest.substr(0, at);
+    const std::size_t colon = user.find(':');
+    address.user = dtm::PercentDecoded(user.substr(0, colon));
+    if (colon != std::string::npos) address.password = dtm::PercentDecoded(user.substr(colon + 1));
+    rest.erase(0, at + 1);
+  }
+  if (const std::size_t colon = rest.rfind(':');
+      colon != std::string::npos && rest.find(']', colon) == std::string::npos) {
+    const std::string port = rest.substr(colon + 1);
+    const bool digits = !port.empty() && port.size() <= 5 &&
+                        port.find_first_not_of("0123456789") == std::string::npos;
+    if (!digits || std::stoi(port) < 1 || std::stoi(port) > 65535) {
+      throw wrong("what stands behind the ':' of the host is no port");  // perhaps a password
+    }
+    address.port = static_cast<unsigned>(std::stoi(port));
+    rest.erase(colon);
+  }
+  if (rest.size() > 2 && rest.front() == '[') rest = rest.substr(1, rest.size() - 2);
+  if (!rest.empty()) address.host = dtm::PercentDecoded(rest);
+  if (address.user.empty()) throw wrong("it names no user");
+  if (address.database.empty()) throw wrong("it names no database");
+  constexpr char kSocket[] = "socket=";
+  if (query.compare(0, sizeof kSocket - 1, kSocket) == 0) {
+    address.socket = dtm::PercentDecoded(query.substr(sizeof kSocket - 1));
+  } else if (!query.empty()) {
+    throw wrong("of what may stand behind ? there is only socket=/path");
+  }
+  return address;
+}
+
+inline std::string MysqlHint(const std::string& code, const dtm::MysqlAddress& address) {
+  if (code == "1045" || code == "1698") return std::string("; a password: ") + kMysqlPassword;
+  if (code == "1049") return "; make it: CREATE DATABASE " + address.database;
+  if (code == "2002" || code == "2003" || code == "2005") return "; check host and port in --store";
+  return "";
+}
+
+inline SharedDatabase OpenMysql(const StoreSettings& settings) {
+  const dtm::MysqlAddress address = ReadMysqlUrl(settings.url);
+  if (!address.password.empty()) RefusePassword(settings.is_public, kMysqlPassword);
+  if (!settings.schema.empty()) {
+    throw BadSetting("Store.Schema is PostgreSQL's; of MySQL name another database in --store");
+  }
+  dtm::MysqlStoreOptions options;
+  SetTimes(settings, options);
+  SharedDatabase opened;
+  opened.name =
+      "MySQL " + address.database + " at " +
+      (address.socket.empty() ? address.host + ":" + std::to_string(address.port) : address.socket);
+  try {
+    opened.store = dtm::MysqlStore(address, options);
+  } catch (const dtm::SqlError& error) {
+    throw BadSetting("the store cannot be used: " + std::string(error.what()) +
+                     MysqlHint(error.Code(), address));
+  } catch (const dtm::StoreError& error) {
+    throw BadSetting("the store cannot be used: " + std::string(error.what()));
+  }
+  return opened;
+}
+#endif
+
+[[noreturn]] inline void WithoutDriver(const char* database, const char* option) {
+  throw BadSetting(
+      "--store names " + std::string(database) +
+      ", and this program was built without its driver; build it again where CMake finds " +
+      option);
+}
+
+}  // namespace server_store
+
+/// @throws BadSetting
+inline SharedDatabase OpenSharedDatabase(const StoreSettings& settings) {
+  const std::size_t end = settings.url.find("://");
+  const std::string scheme = settings.url.substr(0, end == std::string::npos ? 0 : end);
+  if (!scheme.empty()) {
+    const std::size_t host = end + 3;
+    const std::size_t slash = settings.url.find('/', host);
+    const std::size_t at = settings.url.substr(0, settings.url.find('?')).rfind('@');
+    if (at != std::string::npos &&
+        at > slash) {  // a part of the password would be taken for a port, and shown
+      throw BadSetting(
+          "--store has an '@' behind its first '/'; write a '/' in user or password as %2F, and an "
+          "'@' in the database as %40");
+    }
+  }
+  const bool is_conninfo = scheme.empty() && settings.url.find('=') != std::string::npos;
+  try {
+    if (is_conninfo || scheme == "postgres" || scheme == "postgresql") {
+#ifdef DTM_SERVER_POSTGRES
+      return server_store::OpenPostgres(settings);
+#else
+      server_store::WithoutDriver("PostgreSQL", "libpq (Debian: libpq-dev, pkg-config)");
+#endif
+    }
+    if (scheme == "mysql" || scheme == "mariadb") {
+#ifdef DTM_SERVER_MYSQL
+      return server_store::OpenMysql(settings);
+#else
+      server_store::WithoutDriver("MySQL", "libmariadb (Debian: libmariadb-dev, pkg-config)");
+#endif
+    }
+  } catch (const dtm::LogicError& error) {
+    throw BadSetting("--store: " + std::string(error.what()));
+  }
+  // It may be anything, so a password too: only a scheme is repeated.
+  const bool has_name = !scheme.empty() && scheme.size() < 20 &&
+                        scheme.find_first_not_of("abcdefghijklmnopqrstuvwxyz") == std::string::npos;
+  throw BadSetting((has_name ? "--store begins with '" + scheme + "://', which is not known here"
+                             : std::string("--store is no address of a database")) +
+                   "; write " + server_store::kForms + ", or --db FILE for a file");
+}
