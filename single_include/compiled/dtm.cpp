@@ -438,7 +438,10 @@ class Functions : public BranchCaller {
     running_.push_back(std::this_thread::get_id());
     BranchResults& results = *results_;
     lock.unlock();
-    Result result = CatchAsResult([&] { return entry.Function()(call.Payload(), Caller(call)); });
+    Result result =
+        call.MayBegin()
+            ? CatchAsResult([&] { return entry.Function()(call.Payload(), Caller(call)); })
+            : LeaseOver();
     results.Done(std::move(call), std::move(result));
     lock.lock();
     running_.erase(std::find(running_.begin(), running_.end(), std::this_thread::get_id()));
@@ -1748,9 +1751,9 @@ class MachineParts {
   }
 
   /// After ONGOING, or if the call was not sent, it waits for one interval; after errors longer and longer; and always at
-  /// least as long as the branch asked for. A call that was not sent because the coordinator stops does not wait: a restart
-  /// makes it first.
-  void WaitForNextTry(std::size_t index, Result::Kind kind, Duration retry_after = {}) {
+  /// least as long as the branch asked for. A call that was not sent because the coordinator stops, or may make none for a
+  /// while, does not wait: it is made first when there are calls again.
+  void WaitForNextTry(std::size_t index, Result::Kind kind, const Result& result) {
     Branch& branch = t_.branches[index];
     branch.unsent = kind == Result::Kind::kNotSent;
     const Duration interval = RetryInterval(def_.options, context_);
@@ -1758,14 +1761,14 @@ class MachineParts {
     if (kind == Result::Kind::kOngoing || kind == Result::Kind::kNotSent) {
       // Most calls of a host that does not reply find no slot. They do not interrupt its errors in a row.
       if (kind == Result::Kind::kOngoing) branch.errors = 0;
-      const bool stopped = kind == Result::Kind::kNotSent && !context_.may_call;
-      if (stopped) wait = Duration(0);
+      const bool at_once = result.at_once || !context_.may_call;
+      if (kind == Result::Kind::kNotSent && at_once) wait = Duration(0);
     } else {
       ++branch.errors;
       wait = RetryWait(t_, index, interval);
       AlertIfItKeepsFailing(index);
     }
-    const Duration asked = (std::min)(retry_after, Duration(kMaxRetryAfter));
+    const Duration asked = (std::min)(result.retry_after, Duration(kMaxRetryAfter));
     branch.asked_when = asked > wait;
     wait = (std::max)(wait, asked);
     branch.next_try = wait == Duration(0) ? Time{} : context_.now + wait;
@@ -1782,7 +1785,7 @@ class MachineParts {
   /// The result of a branch that has to succeed in the end: after anything but success it is called again.
   void OnRequiredResult(std::size_t index, const Result& result) {
     if (!TakeAnswer(index, result) || result.kind == Result::Kind::kSuccess) return;
-    WaitForNextTry(index, result.kind, result.retry_after);
+    WaitForNextTry(index, result.kind, result);
   }
 
   /// Ends the wait of a call that found no function; waits after errors stay.
@@ -1965,7 +1968,7 @@ class MsgMachine : public MachineOf<MsgMachine> {
       GiveReason(kQueryRow, result);
       Finish(Status::kFailed);
     } else {
-      WaitForNextTry(kQueryRow, result.kind, result.retry_after);
+      WaitForNextTry(kQueryRow, result.kind, result);
     }
   }
 
@@ -2037,7 +2040,7 @@ class SagaMachine : public MachineOf<SagaMachine> {
       return GiveReason(index, result);
     }
     if (action && t_.status == Status::kAborting) return;  // it is compensated in any case
-    WaitForNextTry(index, result.kind, result.retry_after);
+    WaitForNextTry(index, result.kind, result);
     if (action && result.kind != Result::Kind::kNotSent) CountAgainstRetryLimit();
   }
 
@@ -2270,7 +2273,7 @@ class WorkflowMachine : public MachineOf<WorkflowMachine> {
     t_.branches[index].status = BranchStatus::kPrepared;
     const bool heard =
         result.kind == Result::Kind::kSuccess || result.kind == Result::Kind::kFailure;
-    WaitForNextTry(index, heard ? Result::Kind::kOngoing : result.kind, result.retry_after);
+    WaitForNextTry(index, heard ? Result::Kind::kOngoing : result.kind, result);
   }
 
   void WaitForInitiator() {
@@ -4397,10 +4400,12 @@ class ReleaseStage {
   void Run() {
     released_.clear();
     released_.swap(state_.to_release.touched);
+    lease_ = state_.store.OurLease();
+    const bool may_call = lease_ == nullptr || lease_->Holds();
     if (!state_.to_commit.dirty.empty()) KeepUnsettled();
     local_calls_.reserve(released_.size());
-    const Time now = clock_.Now();
-    if (now < state_.store.OwnedUntil(now)) {
+    now_ = clock_.Now();
+    if (may_call) {
       ForEachActive(released_, [this](ActiveTransaction& active) { TakeCalls(active); });
       StartCalls();
     }
@@ -4409,10 +4414,11 @@ class ReleaseStage {
       const bool grows =
           !active.events.empty() && active.events.back().kind == engine::EventKind::kBranchAdded;
       active.events.clear();
-      active.journaled_events = active.journaled_calls = 0;
+      active.journaled_events = 0;
+      active.journaled_calls = active.held_calls.size();
       AnswerWaiters(active);
       ArmTimerOrLeave(active, grows);
-      if (!active.held_calls.empty()) state_.Touch(active);  // until this coordinator owns it again
+      if (!active.held_calls.empty()) state_.Touch(active);  // until the lease holds
     });
     if (!state_.to_release.alerts.empty())
       alerts_.Tell(std::exchange(state_.to_release.alerts, {}));
@@ -4451,26 +4457,30 @@ class ReleaseStage {
         call.slot = active.slot;
         call.generation = active.generation;
         call.timeout = engine::RequestTimeout(transaction.definition->options, state_.context);
-        (IsLocal(call.Url()) ? local_calls_ : url_calls_).push_back(std::move(call));
+        call.lease = lease_;
+        TakeCall(std::move(call), transaction.branches[row].deadline);
       }
     }
     active.held_calls.clear();
   }
 
+  /// The stored deadline holds even if the commit took long or the call was held back, so it is told how late it is. With no
+  /// time left after it was held back it is decided on again.
+  void TakeCall(BranchCall call, Time deadline) {
+    if (IsLocal(call.Url())) return local_calls_.push_back(std::move(call));
+    call.late = (std::max)(now_ + 2 * call.timeout - deadline, Duration(0));
+    if (lease_ != nullptr && call.late >= call.timeout) {
+      return results_.Done(std::move(call), LeaseOver());
+    }
+    url_calls_.push_back(std::move(call));
+  }
+
+  /// The next deadlines allow for as long a commit.
   void StartCalls() {
     if (!local_calls_.empty()) functions_.Call(std::exchange(local_calls_, {}), results_);
     if (url_calls_.empty()) return;
-    TellLateness();
+    state_.context.lateness = 2 * (std::max)(now_ - state_.context.now, Duration(0));
     urls_.Call(std::exchange(url_calls_, {}), results_);
-  }
-
-  /// The stored deadlines hold even if the commit took long, so the calls are told how late they are. The next deadlines
-  /// allow for as long a commit.
-  void TellLateness() {
-    const Duration late = clock_.Now() - state_.context.now;
-    const Duration beyond = (std::max)(late - state_.context.lateness, Duration(0));
-    for (BranchCall& call : url_calls_) call.late = beyond;
-    state_.context.lateness = 2 * late;
   }
 
   void AnswerWaiters(ActiveTransaction& active) {
@@ -4525,6 +4535,8 @@ class ReleaseStage {
   BranchCaller& urls_;
   BranchResults& results_;
   Alerts& alerts_;
+  std::shared_ptr<const Lease> lease_;        // in this turn
+  Time now_{};                                // when its commit was done
   std::vector<ActiveTransaction*> released_;  // in this turn; a member for its memory
   std::vector<BranchCall> local_calls_;
   std::vector<BranchCall> url_calls_;
@@ -4779,7 +4791,8 @@ class Loop {
       next = (std::min)(next, state_.loader.NextPass());
     }
     if (HasTakenOver()) next = now;
-    if (state_.store.OwnedUntil(now) <= now) next = (std::max)(next, now + kAfterBrokenTurn);
+    const auto lease = state_.store.OurLease();
+    if (lease != nullptr && !lease->Holds()) next = (std::max)(next, now + kAfterBrokenTurn);
     if (!state_.health.MayTry(now)) {  // but whose time is over is answered meanwhile
       next = (std::min)((std::max)(next, state_.health.NextTry()), state_.timers.Next());
     }
@@ -7203,12 +7216,123 @@ bool FileLock::Removed() const {
 }}}
 
 
+// ---- dtm/core/journal.hpp ----------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+auto Name(JournalKind kind) -> const char* {
+  switch (kind) {
+    case JournalKind::kPrepared: return "prepared";
+    case JournalKind::kSubmitted: return "submitted";
+    case JournalKind::kRegistered: return "registered";
+    case JournalKind::kStarted: return "started";
+    case JournalKind::kSuccess: return "success";
+    case JournalKind::kFailure: return "failure";
+    case JournalKind::kOngoing: return "ongoing";
+    case JournalKind::kError: return "error";
+    case JournalKind::kNotSent: return "not sent";
+    case JournalKind::kRollback: return "rollback";
+    case JournalKind::kStuck: return "stuck";
+    case JournalKind::kSucceeded: return "succeeded";
+    case JournalKind::kFailed: return "failed";
+    case JournalKind::kCancel: return "cancel";
+    case JournalKind::kForceStop: return "force stop";
+    case JournalKind::kRetryNow: return "retry now";
+    case JournalKind::kFinish: return "finish";
+    case JournalKind::kTakenUp: return "taken up";
+    case JournalKind::kGap: return "gap";
+  }
+  return "unknown";
+}
+bool operator==(const JournalEntry& a, const JournalEntry& b) {
+  return a.time == b.time && a.row == b.row && a.op == b.op && a.kind == b.kind && a.text == b.text;
+}
+bool IsAttempt(JournalKind kind) {
+  return kind >= JournalKind::kRegistered && kind <= JournalKind::kNotSent;
+}
+void FoldJournal(std::vector<JournalEntry>& entries) {
+  if (entries.size() <= kMaxJournalEntries) return;
+  const std::size_t last = entries.size() - kLastEntries;
+  std::size_t kept = kFirstEntries;
+  std::size_t decisions = 0;
+  for (std::size_t i = kFirstEntries; i < entries.size(); ++i) {
+    JournalEntry& entry = entries[i];
+    const bool gap = entry.kind == JournalKind::kGap;
+    const bool decision = !gap && !IsAttempt(entry.kind);
+    if (i >= last || (decision && ++decisions <= kDecisionsBetween)) {
+      if (i != kept) entries[kept] = std::move(entry);
+      ++kept;
+      continue;
+    }
+    const std::size_t count = gap ? entry.row : 1;
+    const Time time = entry.time;
+    JournalEntry& before = entries[kept - 1];
+    if (before.kind == JournalKind::kGap) {
+      before.row = before.row == 0 || count == 0 ? 0 : before.row + count;
+      before.time = time;
+    } else {
+      entries[kept++] = {time, count, {}, JournalKind::kGap, {}};
+    }
+  }
+  entries.resize(kept);
+}
+}}
+
+
+// ---- dtm/store/store.hpp -----------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+auto KeptOf(const Transaction& transaction) -> KeptGid {
+  const Definition& definition = *transaction.definition;
+  if (transaction.unreadable)
+    return {definition.gid, {}, transaction.status, transaction.finished, 0};
+  return {definition.gid, definition.type, transaction.status, transaction.finished,
+          definition.prepared_first ? 0 : ContentHash(definition)};
+}
+auto RecordOf(const KeptGid& kept) -> Transaction {
+  auto definition = std::make_shared<Definition>();
+  definition->gid = kept.gid;
+  Transaction transaction;
+  if (kept.type == TransType{}) {
+    transaction.unreadable = true;
+    transaction.last_error = "its record was damaged, and has expired";
+  } else {
+    definition->type = kept.type;
+  }
+  transaction.definition = std::move(definition);
+  transaction.status = kept.status;
+  transaction.created = transaction.finished = kept.finished;
+  if (kept.status == Status::kFailed)
+    transaction.reason = "its record has expired, and the reason with it";
+  transaction.expired = true;
+  transaction.content = kept.content;
+  transaction.version = 1;
+  return transaction;
+}
+NotAllExpired::NotAllExpired(const std::string& text, std::int64_t next_id) : StoreError(text), next(next_id) {}
+Lease::~Lease() = default;
+Store::~Store() = default;
+auto Store::Owner() const -> std::uint64_t { return 0; }
+auto Store::OurLease() const -> std::shared_ptr<const Lease> { return nullptr; }
+auto Store::Takeovers() const -> std::uint64_t { return 0; }
+void Store::OnTakeover(const std::function<void()>& /*changed*/) {}
+void Store::Leave() noexcept {}
+}}
+
+
 // ---- dtm/coordinator/parts/branch_caller.hpp ---------------------------------------------------
 
 namespace dtm { inline namespace v1 {
+bool BranchCall::MayBegin() const { return lease == nullptr || lease->Holds(); }
 auto BranchCall::Url() const -> const std::string& { return UrlOf(*definition, row); }
 auto BranchCall::Payload() const -> const std::string& { return PayloadOf(*definition, row); }
 auto BranchCall::Info() const -> BranchInfo { return InfoOf(*definition, row); }
+auto LeaseOver() -> Result {
+  Result result = Result::NotSent(IfThereIsMemory([] {
+    return std::string("the coordinator was silent for too long, and others may have taken over");
+  }));
+  result.at_once = true;
+  return result;
+}
 auto ToBranchCall(const InitiatorCall& direct, const std::string& coordinator,
                                Duration default_timeout) -> BranchCall {
   auto definition = std::make_shared<Definition>();
@@ -7343,108 +7467,6 @@ void Answers::Fulfil(std::promise<Answer>& promise, const Answer& answer) {
 auto Answers::Rejected(const std::string& why) -> std::exception_ptr {
     return Made<RejectedError>([&] { return why; });
   }
-}}
-
-
-// ---- dtm/core/journal.hpp ----------------------------------------------------------------------
-
-namespace dtm { inline namespace v1 {
-auto Name(JournalKind kind) -> const char* {
-  switch (kind) {
-    case JournalKind::kPrepared: return "prepared";
-    case JournalKind::kSubmitted: return "submitted";
-    case JournalKind::kRegistered: return "registered";
-    case JournalKind::kStarted: return "started";
-    case JournalKind::kSuccess: return "success";
-    case JournalKind::kFailure: return "failure";
-    case JournalKind::kOngoing: return "ongoing";
-    case JournalKind::kError: return "error";
-    case JournalKind::kNotSent: return "not sent";
-    case JournalKind::kRollback: return "rollback";
-    case JournalKind::kStuck: return "stuck";
-    case JournalKind::kSucceeded: return "succeeded";
-    case JournalKind::kFailed: return "failed";
-    case JournalKind::kCancel: return "cancel";
-    case JournalKind::kForceStop: return "force stop";
-    case JournalKind::kRetryNow: return "retry now";
-    case JournalKind::kFinish: return "finish";
-    case JournalKind::kTakenUp: return "taken up";
-    case JournalKind::kGap: return "gap";
-  }
-  return "unknown";
-}
-bool operator==(const JournalEntry& a, const JournalEntry& b) {
-  return a.time == b.time && a.row == b.row && a.op == b.op && a.kind == b.kind && a.text == b.text;
-}
-bool IsAttempt(JournalKind kind) {
-  return kind >= JournalKind::kRegistered && kind <= JournalKind::kNotSent;
-}
-void FoldJournal(std::vector<JournalEntry>& entries) {
-  if (entries.size() <= kMaxJournalEntries) return;
-  const std::size_t last = entries.size() - kLastEntries;
-  std::size_t kept = kFirstEntries;
-  std::size_t decisions = 0;
-  for (std::size_t i = kFirstEntries; i < entries.size(); ++i) {
-    JournalEntry& entry = entries[i];
-    const bool gap = entry.kind == JournalKind::kGap;
-    const bool decision = !gap && !IsAttempt(entry.kind);
-    if (i >= last || (decision && ++decisions <= kDecisionsBetween)) {
-      if (i != kept) entries[kept] = std::move(entry);
-      ++kept;
-      continue;
-    }
-    const std::size_t count = gap ? entry.row : 1;
-    const Time time = entry.time;
-    JournalEntry& before = entries[kept - 1];
-    if (before.kind == JournalKind::kGap) {
-      before.row = before.row == 0 || count == 0 ? 0 : before.row + count;
-      before.time = time;
-    } else {
-      entries[kept++] = {time, count, {}, JournalKind::kGap, {}};
-    }
-  }
-  entries.resize(kept);
-}
-}}
-
-
-// ---- dtm/store/store.hpp -----------------------------------------------------------------------
-
-namespace dtm { inline namespace v1 {
-auto KeptOf(const Transaction& transaction) -> KeptGid {
-  const Definition& definition = *transaction.definition;
-  if (transaction.unreadable)
-    return {definition.gid, {}, transaction.status, transaction.finished, 0};
-  return {definition.gid, definition.type, transaction.status, transaction.finished,
-          definition.prepared_first ? 0 : ContentHash(definition)};
-}
-auto RecordOf(const KeptGid& kept) -> Transaction {
-  auto definition = std::make_shared<Definition>();
-  definition->gid = kept.gid;
-  Transaction transaction;
-  if (kept.type == TransType{}) {
-    transaction.unreadable = true;
-    transaction.last_error = "its record was damaged, and has expired";
-  } else {
-    definition->type = kept.type;
-  }
-  transaction.definition = std::move(definition);
-  transaction.status = kept.status;
-  transaction.created = transaction.finished = kept.finished;
-  if (kept.status == Status::kFailed)
-    transaction.reason = "its record has expired, and the reason with it";
-  transaction.expired = true;
-  transaction.content = kept.content;
-  transaction.version = 1;
-  return transaction;
-}
-NotAllExpired::NotAllExpired(const std::string& text, std::int64_t next_id) : StoreError(text), next(next_id) {}
-Store::~Store() = default;
-auto Store::Owner() const -> std::uint64_t { return 0; }
-auto Store::OwnedUntil(Time) const -> Time { return kNever; }
-auto Store::Takeovers() const -> std::uint64_t { return 0; }
-void Store::OnTakeover(const std::function<void()>& /*changed*/) {}
-void Store::Leave() noexcept {}
 }}
 
 
@@ -10164,5 +10186,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_5be285a6fcb3(Here) {}
+void dtm_cpp_of_version_0_1_0_96ceac8c32a1(Here) {}
 }}}

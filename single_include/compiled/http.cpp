@@ -379,7 +379,10 @@ class Functions : public BranchCaller {
     running_.push_back(std::this_thread::get_id());
     BranchResults& results = *results_;
     lock.unlock();
-    Result result = CatchAsResult([&] { return entry.Function()(call.Payload(), Caller(call)); });
+    Result result =
+        call.MayBegin()
+            ? CatchAsResult([&] { return entry.Function()(call.Payload(), Caller(call)); })
+            : LeaseOver();
     results.Done(std::move(call), std::move(result));
     lock.lock();
     running_.erase(std::find(running_.begin(), running_.end(), std::this_thread::get_id()));
@@ -1689,9 +1692,9 @@ class MachineParts {
   }
 
   /// After ONGOING, or if the call was not sent, it waits for one interval; after errors longer and longer; and always at
-  /// least as long as the branch asked for. A call that was not sent because the coordinator stops does not wait: a restart
-  /// makes it first.
-  void WaitForNextTry(std::size_t index, Result::Kind kind, Duration retry_after = {}) {
+  /// least as long as the branch asked for. A call that was not sent because the coordinator stops, or may make none for a
+  /// while, does not wait: it is made first when there are calls again.
+  void WaitForNextTry(std::size_t index, Result::Kind kind, const Result& result) {
     Branch& branch = t_.branches[index];
     branch.unsent = kind == Result::Kind::kNotSent;
     const Duration interval = RetryInterval(def_.options, context_);
@@ -1699,14 +1702,14 @@ class MachineParts {
     if (kind == Result::Kind::kOngoing || kind == Result::Kind::kNotSent) {
       // Most calls of a host that does not reply find no slot. They do not interrupt its errors in a row.
       if (kind == Result::Kind::kOngoing) branch.errors = 0;
-      const bool stopped = kind == Result::Kind::kNotSent && !context_.may_call;
-      if (stopped) wait = Duration(0);
+      const bool at_once = result.at_once || !context_.may_call;
+      if (kind == Result::Kind::kNotSent && at_once) wait = Duration(0);
     } else {
       ++branch.errors;
       wait = RetryWait(t_, index, interval);
       AlertIfItKeepsFailing(index);
     }
-    const Duration asked = (std::min)(retry_after, Duration(kMaxRetryAfter));
+    const Duration asked = (std::min)(result.retry_after, Duration(kMaxRetryAfter));
     branch.asked_when = asked > wait;
     wait = (std::max)(wait, asked);
     branch.next_try = wait == Duration(0) ? Time{} : context_.now + wait;
@@ -1723,7 +1726,7 @@ class MachineParts {
   /// The result of a branch that has to succeed in the end: after anything but success it is called again.
   void OnRequiredResult(std::size_t index, const Result& result) {
     if (!TakeAnswer(index, result) || result.kind == Result::Kind::kSuccess) return;
-    WaitForNextTry(index, result.kind, result.retry_after);
+    WaitForNextTry(index, result.kind, result);
   }
 
   /// Ends the wait of a call that found no function; waits after errors stay.
@@ -1906,7 +1909,7 @@ class MsgMachine : public MachineOf<MsgMachine> {
       GiveReason(kQueryRow, result);
       Finish(Status::kFailed);
     } else {
-      WaitForNextTry(kQueryRow, result.kind, result.retry_after);
+      WaitForNextTry(kQueryRow, result.kind, result);
     }
   }
 
@@ -1978,7 +1981,7 @@ class SagaMachine : public MachineOf<SagaMachine> {
       return GiveReason(index, result);
     }
     if (action && t_.status == Status::kAborting) return;  // it is compensated in any case
-    WaitForNextTry(index, result.kind, result.retry_after);
+    WaitForNextTry(index, result.kind, result);
     if (action && result.kind != Result::Kind::kNotSent) CountAgainstRetryLimit();
   }
 
@@ -2211,7 +2214,7 @@ class WorkflowMachine : public MachineOf<WorkflowMachine> {
     t_.branches[index].status = BranchStatus::kPrepared;
     const bool heard =
         result.kind == Result::Kind::kSuccess || result.kind == Result::Kind::kFailure;
-    WaitForNextTry(index, heard ? Result::Kind::kOngoing : result.kind, result.retry_after);
+    WaitForNextTry(index, heard ? Result::Kind::kOngoing : result.kind, result);
   }
 
   void WaitForInitiator() {
@@ -4338,10 +4341,12 @@ class ReleaseStage {
   void Run() {
     released_.clear();
     released_.swap(state_.to_release.touched);
+    lease_ = state_.store.OurLease();
+    const bool may_call = lease_ == nullptr || lease_->Holds();
     if (!state_.to_commit.dirty.empty()) KeepUnsettled();
     local_calls_.reserve(released_.size());
-    const Time now = clock_.Now();
-    if (now < state_.store.OwnedUntil(now)) {
+    now_ = clock_.Now();
+    if (may_call) {
       ForEachActive(released_, [this](ActiveTransaction& active) { TakeCalls(active); });
       StartCalls();
     }
@@ -4350,10 +4355,11 @@ class ReleaseStage {
       const bool grows =
           !active.events.empty() && active.events.back().kind == engine::EventKind::kBranchAdded;
       active.events.clear();
-      active.journaled_events = active.journaled_calls = 0;
+      active.journaled_events = 0;
+      active.journaled_calls = active.held_calls.size();
       AnswerWaiters(active);
       ArmTimerOrLeave(active, grows);
-      if (!active.held_calls.empty()) state_.Touch(active);  // until this coordinator owns it again
+      if (!active.held_calls.empty()) state_.Touch(active);  // until the lease holds
     });
     if (!state_.to_release.alerts.empty())
       alerts_.Tell(std::exchange(state_.to_release.alerts, {}));
@@ -4392,26 +4398,30 @@ class ReleaseStage {
         call.slot = active.slot;
         call.generation = active.generation;
         call.timeout = engine::RequestTimeout(transaction.definition->options, state_.context);
-        (IsLocal(call.Url()) ? local_calls_ : url_calls_).push_back(std::move(call));
+        call.lease = lease_;
+        TakeCall(std::move(call), transaction.branches[row].deadline);
       }
     }
     active.held_calls.clear();
   }
 
+  /// The stored deadline holds even if the commit took long or the call was held back, so it is told how late it is. With no
+  /// time left after it was held back it is decided on again.
+  void TakeCall(BranchCall call, Time deadline) {
+    if (IsLocal(call.Url())) return local_calls_.push_back(std::move(call));
+    call.late = (std::max)(now_ + 2 * call.timeout - deadline, Duration(0));
+    if (lease_ != nullptr && call.late >= call.timeout) {
+      return results_.Done(std::move(call), LeaseOver());
+    }
+    url_calls_.push_back(std::move(call));
+  }
+
+  /// The next deadlines allow for as long a commit.
   void StartCalls() {
     if (!local_calls_.empty()) functions_.Call(std::exchange(local_calls_, {}), results_);
     if (url_calls_.empty()) return;
-    TellLateness();
+    state_.context.lateness = 2 * (std::max)(now_ - state_.context.now, Duration(0));
     urls_.Call(std::exchange(url_calls_, {}), results_);
-  }
-
-  /// The stored deadlines hold even if the commit took long, so the calls are told how late they are. The next deadlines
-  /// allow for as long a commit.
-  void TellLateness() {
-    const Duration late = clock_.Now() - state_.context.now;
-    const Duration beyond = (std::max)(late - state_.context.lateness, Duration(0));
-    for (BranchCall& call : url_calls_) call.late = beyond;
-    state_.context.lateness = 2 * late;
   }
 
   void AnswerWaiters(ActiveTransaction& active) {
@@ -4466,6 +4476,8 @@ class ReleaseStage {
   BranchCaller& urls_;
   BranchResults& results_;
   Alerts& alerts_;
+  std::shared_ptr<const Lease> lease_;        // in this turn
+  Time now_{};                                // when its commit was done
   std::vector<ActiveTransaction*> released_;  // in this turn; a member for its memory
   std::vector<BranchCall> local_calls_;
   std::vector<BranchCall> url_calls_;
@@ -4720,7 +4732,8 @@ class Loop {
       next = (std::min)(next, state_.loader.NextPass());
     }
     if (HasTakenOver()) next = now;
-    if (state_.store.OwnedUntil(now) <= now) next = (std::max)(next, now + kAfterBrokenTurn);
+    const auto lease = state_.store.OurLease();
+    if (lease != nullptr && !lease->Holds()) next = (std::max)(next, now + kAfterBrokenTurn);
     if (!state_.health.MayTry(now)) {  // but whose time is over is answered meanwhile
       next = (std::min)((std::max)(next, state_.health.NextTry()), state_.timers.Next());
     }
@@ -7380,6 +7393,7 @@ Timer::~Timer() {
 
 namespace dtm { inline namespace v1 { namespace hosts {
 HttpCall::~HttpCall() = default;
+bool HttpCall::MaySend() const { return true; }
 void HttpCall::OnBody(std::string_view, std::size_t kept) { (void)kept; }
 }}}
 
@@ -8231,8 +8245,9 @@ void SocketConnection::Read(bool to_the_end) {
 namespace dtm { inline namespace v1 { namespace hosts {
 HostConnection::Owner::~Owner() = default;
 HostConnection::HostConnection(transport::IoLoop& loop, Owner& owner) : transport::SocketConnection(loop), owner_(owner), connector_(loop) {}
-bool HostConnection::Begin(std::unique_ptr<HttpCall> call) {
+bool HostConnection::Begin(std::unique_ptr<HttpCall> call, bool again) {
     call_ = std::move(call);
+    sent_before_ = again;
     Recount();
     return InTime();
   }
@@ -8246,6 +8261,7 @@ void HostConnection::Connect(const transport::FoundAddresses& found) {
 void HostConnection::SendAgain(std::unique_ptr<HttpCall> call) {
     call_ = std::move(call);
     used_before_ = true;
+    sent_before_ = false;
     parser_.Reset();
     body_.reset();
     outcome_ = HttpOutcome();
@@ -8273,7 +8289,10 @@ bool HostConnection::InTime() {
       return false;
     }
     SetDeadline(call_->deadline);
-    return true;
+    if (call_->MaySend()) return true;
+    outcome_.problem = kNoAnswer;
+    Finish(sent_before_ ? Kind::kNoReply : Kind::kNotAllowed, false);
+    return false;
   }
 void HostConnection::NotReached(const std::string& problem) {
     owner_.OnUnreachable();
@@ -8364,14 +8383,9 @@ void HostConnection::OnEnd(bool broken) {
       // the other side has to take in any case.
       std::unique_ptr<HttpCall> call = std::move(call_);
       Ended();
-      return owner_.SendFresh(std::move(call));
+      return owner_.SendFresh(std::move(call), true);
     }
-    if (parser_.Begun()) {
-      outcome_.problem = outcome_.status == 0 ? "closed the connection without a valid HTTP answer"
-                                              : "broke off its answer";
-    } else {
-      outcome_.problem = "closed the connection without a valid HTTP answer";
-    }
+    outcome_.problem = outcome_.status == 0 ? kNoAnswer : "broke off its answer";
     if (!tls.empty()) outcome_.problem += " (" + tls + ")";
     Finish(outcome_.status == 0 ? Kind::kNoReply : Kind::kBrokeOff, false);
   }
@@ -8420,7 +8434,7 @@ HttpHost::~HttpHost() {
   }
 auto HttpHost::Where() const -> const Url& { return url_; }
 void HttpHost::Send(std::unique_ptr<HttpCall> call) noexcept {
-    if (idle_.empty()) return SendFresh(std::move(call));
+    if (idle_.empty()) return SendFresh(std::move(call), false);
     HostConnection* const connection = idle_.back();  // the one that rested least
     idle_.pop_back();
     --parts_.idle;
@@ -8440,7 +8454,7 @@ void HttpHost::Hold(std::size_t& counted, std::size_t now) {
     parts_.held.Change(counted, now);
   }
 bool HttpHost::HasRoom(std::size_t size) const { return parts_.held.Allow(size); }
-void HttpHost::SendFresh(std::unique_ptr<HttpCall> call) noexcept {
+void HttpHost::SendFresh(std::unique_ptr<HttpCall> call, bool again) noexcept {
     HostConnection* connection = nullptr;
     try {
       idle_.reserve(connections_.capacity() + 1);  // so that nothing that ends a call needs memory
@@ -8449,7 +8463,7 @@ void HttpHost::SendFresh(std::unique_ptr<HttpCall> call) noexcept {
           parts_.loop, static_cast<HostConnection::Owner&>(*this)));
       connection = connections_.back().get();
       connection->place = connections_.size() - 1;
-      if (connection->Begin(std::move(call))) Connect(*connection);
+      if (connection->Begin(std::move(call), again)) Connect(*connection);
     } catch (const std::bad_alloc&) {
       if (connection != nullptr) return connection->Fail();
       HttpOutcome outcome;
@@ -8526,6 +8540,7 @@ BlockingHost::Relay::Relay(HttpCall& call, bool& over) : to(call), done(over) {
       keep_body = call.keep_body;
       max_body = call.max_body;
     }
+bool BlockingHost::Relay::MaySend() const { return to.MaySend(); }
 void BlockingHost::Relay::OnBody(std::string_view piece, std::size_t kept) { to.OnBody(piece, kept); }
 void BlockingHost::Relay::OnDone(HttpOutcome outcome) {
       done = true;
@@ -9541,6 +9556,7 @@ auto BranchHttpCall::ToldBy(hosts::HttpOutcome& outcome, const BranchCall& call,
         if (outcome.encoded || (wanted_ && outcome.cut)) break;
         return Whole(outcome, call);
       case Kind::kTooLong: break;
+      case Kind::kNotAllowed: return {LeaseOver(), false};
       case Kind::kLate:
         return error(
             "gave no answer within " +
@@ -9636,6 +9652,7 @@ UrlCaller::Sent::Sent(UrlCaller& caller, Host& to, Job& sent, SteadyTime until) 
           owner(caller),
           host(to),
           job(std::move(sent)) {}
+bool UrlCaller::Sent::MaySend() const { return job.call.MayBegin(); }
 void UrlCaller::Sent::OnDone(hosts::HttpOutcome outcome) { owner.OnDone(*this, outcome); }
 void UrlCaller::Take(std::vector<BranchCall>& calls, BranchResults& results) {
     const SteadyTime now = loop_.Now();
@@ -10788,5 +10805,5 @@ auto Server::Limits() const -> serving::ServingLimits {
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_9e1ae8816981(Here) {}
+void http_cpp_of_version_0_1_0_ebcf2fe37295(Here) {}
 }}}

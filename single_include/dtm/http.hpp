@@ -540,6 +540,7 @@ struct HttpOutcome {
     kNoReply,     ///< the connection ended before one
     kInvalid,     ///< what came is no HTTP
     kNotReached,  ///< nothing was sent
+    kNotAllowed,  ///< nothing was sent, see MaySend
     kLate         ///< the deadline has passed
   };
   /// The problem of a reply that cannot do without its body, or whose head is too long.
@@ -567,6 +568,8 @@ class HttpCall {
   std::size_t keep_body = 64 * 1024;       ///< the rest is only shown to OnBody
   std::size_t max_body = 8 * 1024 * 1024;  ///< a longer one is not read to its end
 
+  /// Asked directly before its first byte is written, on each connection. False: it is not sent.
+  virtual bool MaySend() const { return true; }
   /// Each piece of the reply's body, as it comes. `kept`: so much of it will be in the outcome.
   virtual void OnBody(std::string_view, std::size_t kept) { (void)kept; }
   /// Once, at the latest a little after the deadline; not if the host is destroyed before.
@@ -2019,7 +2022,8 @@ class HostConnection final : public transport::SocketConnection {
     virtual bool Keep(HostConnection& connection) = 0;
     /// Disposes of it.
     virtual void Drop(HostConnection& connection) = 0;
-    virtual void SendFresh(std::unique_ptr<HttpCall> call) noexcept = 0;
+    /// `again`: on another connection, where it got no answer.
+    virtual void SendFresh(std::unique_ptr<HttpCall> call, bool again) noexcept = 0;
     virtual void OnUnreachable() = 0;
 
    protected:
@@ -2029,9 +2033,10 @@ class HostConnection final : public transport::SocketConnection {
   HostConnection(transport::IoLoop& loop, Owner& owner)
       : transport::SocketConnection(loop), owner_(owner), connector_(loop) {}
 
-  /// Takes the first call; Connect follows. False: it was too late for it.
-  bool Begin(std::unique_ptr<HttpCall> call) {
+  /// Takes the first call; Connect follows. `again`: it was sent once, and lost. False: it was too late for it.
+  bool Begin(std::unique_ptr<HttpCall> call, bool again) {
     call_ = std::move(call);
+    sent_before_ = again;
     Recount();
     return InTime();
   }
@@ -2049,6 +2054,7 @@ class HostConnection final : public transport::SocketConnection {
   void SendAgain(std::unique_ptr<HttpCall> call) {
     call_ = std::move(call);
     used_before_ = true;
+    sent_before_ = false;
     parser_.Reset();
     body_.reset();
     outcome_ = HttpOutcome();
@@ -2081,15 +2087,19 @@ class HostConnection final : public transport::SocketConnection {
 
  private:
   using Kind = HttpOutcome::Kind;
+  static constexpr const char* kNoAnswer = "closed the connection without a valid HTTP answer";
 
-  /// Nothing is sent after the deadline.
+  /// Nothing is sent after the deadline, nor if it may not be.
   bool InTime() {
     if (transport::IoLoop::Clock::now() >= call_->deadline) {
       Finish(Kind::kLate, false);
       return false;
     }
     SetDeadline(call_->deadline);
-    return true;
+    if (call_->MaySend()) return true;
+    outcome_.problem = kNoAnswer;
+    Finish(sent_before_ ? Kind::kNoReply : Kind::kNotAllowed, false);
+    return false;
   }
 
   void NotReached(const std::string& problem) {
@@ -2192,14 +2202,9 @@ class HostConnection final : public transport::SocketConnection {
       // the other side has to take in any case.
       std::unique_ptr<HttpCall> call = std::move(call_);
       Ended();
-      return owner_.SendFresh(std::move(call));
+      return owner_.SendFresh(std::move(call), true);
     }
-    if (parser_.Begun()) {
-      outcome_.problem = outcome_.status == 0 ? "closed the connection without a valid HTTP answer"
-                                              : "broke off its answer";
-    } else {
-      outcome_.problem = "closed the connection without a valid HTTP answer";
-    }
+    outcome_.problem = outcome_.status == 0 ? kNoAnswer : "broke off its answer";
     if (!tls.empty()) outcome_.problem += " (" + tls + ")";
     Finish(outcome_.status == 0 ? Kind::kNoReply : Kind::kBrokeOff, false);
   }
@@ -2247,6 +2252,7 @@ class HostConnection final : public transport::SocketConnection {
   std::size_t body_bytes_ = 0;
   std::size_t counted_ = 0;  ///< by the owner
   bool used_before_ = false;
+  bool sent_before_ = false;  ///< its first call, on another connection
 };
 
 }  // namespace hosts
@@ -2295,7 +2301,7 @@ class HttpHost final : HostConnection::Owner {
 
   /// On a connection that is kept if there is one, else on a new one.
   void Send(std::unique_ptr<HttpCall> call) noexcept {
-    if (idle_.empty()) return SendFresh(std::move(call));
+    if (idle_.empty()) return SendFresh(std::move(call), false);
     HostConnection* const connection = idle_.back();  // the one that rested least
     idle_.pop_back();
     --parts_.idle;
@@ -2325,7 +2331,7 @@ class HttpHost final : HostConnection::Owner {
   }
   bool HasRoom(std::size_t size) const override { return parts_.held.Allow(size); }
 
-  void SendFresh(std::unique_ptr<HttpCall> call) noexcept override {
+  void SendFresh(std::unique_ptr<HttpCall> call, bool again) noexcept override {
     HostConnection* connection = nullptr;
     try {
       idle_.reserve(connections_.capacity() + 1);  // so that nothing that ends a call needs memory
@@ -2334,7 +2340,7 @@ class HttpHost final : HostConnection::Owner {
           parts_.loop, static_cast<HostConnection::Owner&>(*this)));
       connection = connections_.back().get();
       connection->place = connections_.size() - 1;
-      if (connection->Begin(std::move(call))) Connect(*connection);
+      if (connection->Begin(std::move(call), again)) Connect(*connection);
     } catch (const std::bad_alloc&) {
       if (connection != nullptr) return connection->Fail();
       HttpOutcome outcome;
@@ -2452,6 +2458,7 @@ class BlockingHost {
       keep_body = call.keep_body;
       max_body = call.max_body;
     }
+    bool MaySend() const override { return to.MaySend(); }
     void OnBody(std::string_view piece, std::size_t kept) override { to.OnBody(piece, kept); }
     void OnDone(HttpOutcome outcome) override {
       done = true;
@@ -5502,6 +5509,7 @@ class BranchHttpCall : public hosts::HttpCall {
         if (outcome.encoded || (wanted_ && outcome.cut)) break;
         return Whole(outcome, call);
       case Kind::kTooLong: break;
+      case Kind::kNotAllowed: return {LeaseOver(), false};
       case Kind::kLate:
         return error(
             "gave no answer within " +
@@ -5624,6 +5632,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
           owner(caller),
           host(to),
           job(std::move(sent)) {}
+    bool MaySend() const override { return job.call.MayBegin(); }
     void OnDone(hosts::HttpOutcome outcome) override { owner.OnDone(*this, outcome); }
     UrlCaller& owner;
     Host& host;

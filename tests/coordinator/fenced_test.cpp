@@ -257,7 +257,7 @@ TEST_CASE("what another coordinator drives is not driven here, whatever is asked
 TEST_CASE("without a lease that holds, nothing is called; what is stored and answered goes on") {
   const auto table = std::make_shared<SharedTable>();
   Node node(table);
-  node.store->until = node.turns.time->Now();
+  node.store->lease->holds = false;
   const std::size_t place = node.turns.Submit(Saga("g"));
   node.turns.Settle();
   CHECK(node.turns.answers[place] == "submitted");
@@ -266,9 +266,79 @@ TEST_CASE("without a lease that holds, nothing is called; what is stored and ans
   node.Pass(minutes(1));
   CHECK(node.Calls() == 0);
   CHECK(node.turns.Status("g") == "submitted");
-  node.store->until = node.turns.time->Now() + minutes(1);
+  node.store->lease->holds = true;
   node.Pass(milliseconds(50));
   CHECK(node.turns.Status("g") == "succeed");
+}
+
+TEST_CASE(
+    "a call that the lease stops on its way is made again when it holds, as the same attempt") {
+  const auto table = std::make_shared<SharedTable>();
+  Node node(table);
+  node.store->lease->asks_left = 2;  // the release stage, then the one that makes the call
+  const std::size_t place = node.turns.Submit(Saga("g"));
+  node.turns.Settle();
+  CHECK(node.turns.answers[place] == "submitted");
+  CHECK(node.Calls() == 0);
+  const dtm::Transaction stored = node.store->Load("g").value();
+  CHECK(stored.branches[1].tries == 1);
+  CHECK(stored.branches[1].errors == 0);
+  CHECK_THAT(stored.last_error, ContainsSubstring("others may have taken over"));
+  node.store->lease->holds = true;
+  node.Pass(milliseconds(50));
+  CHECK(node.turns.Status("g") == "succeed");
+  CHECK(node.store->Load("g")->branches[1].tries == 1);
+  CHECK(node.Calls() == 2);
+}
+
+TEST_CASE("a call that the lease stops on its way is dropped if the coordinator is fenced") {
+  const auto table = std::make_shared<SharedTable>();
+  Node node(table);
+  Node heir(table);
+  node.turns.branches.On(Url("g", 0, Op::kAction), {{Result::Success(), milliseconds(500), false}});
+  (void)node.turns.Submit(Saga("g"));
+  node.turns.Settle();
+  REQUIRE(node.Calls() == 1);
+  node.turns.time->MoveTowards(node.turns.time->Now() + milliseconds(500));
+  node.store->lease->asks_left = 2;  // the release stage, then the one that makes the call
+  node.turns.loop.Turn();
+  REQUIRE_FALSE(node.store->lease->holds);
+  CHECK(node.Calls() == 1);
+  table->Inherit(node.store->Owner(), heir.store->Owner());
+  (void)node.turns.Submit(Saga("another"));
+  node.Pass(minutes(1));
+  CHECK(node.store->lease->holds);
+  CHECK(node.turns.Status("g") == "submitted");
+  heir.Pass(minutes(1));
+  CHECK(node.turns.Status("g") == "succeed");
+  CHECK(node.Calls() == 1);
+}
+
+TEST_CASE(
+    "a call that was held back for long is stored anew, with the time until which it may run") {
+  const auto table = std::make_shared<SharedTable>();
+  Node node(table);
+  node.store->lease->holds = false;
+  node.turns.branches.On(Url("g", 0, Op::kAction), {dtm::testing::ScriptedAnswer::Silence()});
+  (void)node.turns.Submit(Saga("g"));
+  node.turns.Settle();
+  const dtm::Time before = node.store->Load("g")->branches[1].deadline;
+  CHECK(before > node.turns.time->Now());
+  SECTION("not long") {
+    node.Pass(milliseconds(500));
+    node.store->lease->holds = true;
+    node.Pass(milliseconds(20));
+    CHECK(node.Calls() == 1);
+    CHECK(node.store->Load("g")->branches[1].deadline == before);
+  }
+  SECTION("longer than its timeout") {
+    node.Pass(minutes(1));
+    node.store->lease->holds = true;
+    node.Pass(milliseconds(20));
+    CHECK(node.Calls() == 1);
+    CHECK(node.store->Load("g")->branches[1].deadline > node.turns.time->Now());
+    CHECK(node.store->Load("g")->branches[1].tries == 1);
+  }
 }
 
 TEST_CASE("what another one registered meanwhile stays, also when its transaction comes back") {
@@ -304,7 +374,7 @@ TEST_CASE("fenced while its commit is in doubt: nothing leaves that was decided 
   const auto table = std::make_shared<SharedTable>();
   Node node(table);
   Node heir(table);
-  node.store->until = node.turns.time->Now();
+  node.store->lease->holds = false;
   (void)node.turns.Submit(Saga("g"));
   node.turns.Settle();
   REQUIRE(node.Calls() == 0);  // it is stored, and its call is held back
@@ -312,7 +382,7 @@ TEST_CASE("fenced while its commit is in doubt: nothing leaves that was decided 
   node.store->before_commit = [&] {
     if (!std::exchange(once, false)) return;
     table->Inherit(node.store->Owner(), heir.store->Owner());
-    node.store->until = dtm::kNever;
+    node.store->lease->holds = true;
     throw dtm::CommitInDoubt("no answer");
   };
   (void)node.turns.Submit(Saga("another"));

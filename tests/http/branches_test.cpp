@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <future>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <string>
@@ -16,6 +17,7 @@
 #include "tests/catch.hpp"
 #include "tests/http/raw_server.hpp"
 #include "tests/support/child.hpp"
+#include "tests/support/test_lease.hpp"
 #include <dtm/http/branches.hpp>
 
 using Catch::Matchers::ContainsSubstring;
@@ -302,6 +304,39 @@ TEST_CASE("calls that find no slot in time, or no place in the queue, are not se
   CHECK(CountOf(done, Kind::kError) == 2);
   CHECK_THAT(done[8].second.text, ContainsSubstring("became free in time"));
   CHECK(server.Connections() == 2);
+}
+
+TEST_CASE("a call that waited for a slot until the lease was over is not sent") {
+  std::promise<void> answer;
+  const std::shared_future<void> may_answer = answer.get_future().share();
+  std::atomic<int> requests{0};
+  RawServer server([&](int fd, int) {
+    while (!RawServer::ReadRequest(fd).empty()) {
+      ++requests;
+      may_answer.wait();
+      if (!RawServer::Write(fd, RawServer::Ok())) return;
+    }
+  });
+  dtm::HttpBranchOptions options;
+  options.limits.per_host = 1;
+  auto caller = dtm::HttpBranches(options);
+  Results results;
+  const auto lease = std::make_shared<dtm_test::TestLease>();
+  dtm::BranchCall call = CallTo(server.Url());
+  call.lease = lease;
+  caller->Call(Times(3, call), results);
+  while (requests == 0) std::this_thread::yield();
+  lease->holds = false;
+  answer.set_value();
+  const auto done = results.Wait(3);
+  REQUIRE(done.size() == 3);
+  CHECK(CountOf(done, Kind::kSuccess) == 1);
+  CHECK(CountOf(done, Kind::kNotSent) == 2);
+  CHECK(done.back().second.at_once);
+  CHECK(requests == 1);
+  lease->holds = true;
+  caller->Call({call}, results);
+  CHECK(CountOf(results.Wait(4), Kind::kSuccess) == 2);
 }
 
 TEST_CASE("Stop gives up what is out, at once and for good") {

@@ -32,7 +32,7 @@ TEST_CASE("a shared table keeps the contract of owners") {
 TEST_CASE("a store that one coordinator has for itself owns all that is in it, for ever") {
   dtm::MemoryStore store;
   CHECK(store.Owner() == 0);
-  CHECK(store.OwnedUntil(dtm_test::At(0)) == dtm::kNever);
+  CHECK(store.OurLease() == nullptr);
   dtm::Transaction foreign = dtm_test::NewTransaction("gid");
   foreign.owner = 7;
   REQUIRE(dtm_test::Put(store, foreign));

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/support/test_lease.hpp"
 #include <dtm/store/memory.hpp>
 
 namespace dtm_test {
@@ -85,13 +86,13 @@ class SharedStore : public dtm::Store {
 
   /// Called first in each Commit.
   std::function<void()> before_commit;
-  /// See OwnedUntil; without Recover it is not set again.
-  dtm::Time until = dtm::kNever;
+  /// See OurLease; a coordinator that comes back as another one has another.
+  std::shared_ptr<TestLease> lease = std::make_shared<TestLease>();
   /// See Takeovers.
   std::uint64_t takeovers = 0;
 
   std::uint64_t Owner() const override { return me_; }
-  dtm::Time OwnedUntil(dtm::Time) const override { return until; }
+  std::shared_ptr<const dtm::Lease> OurLease() const override { return lease; }
   std::uint64_t Takeovers() const override { return takeovers; }
 
   void Begin() override {
@@ -131,6 +132,8 @@ class SharedStore : public dtm::Store {
     if (table_->IsMember(me_)) return;
     if (!told_) CheckMember();
     me_ = table_->Join();
+    lease->holds = false;
+    lease = std::make_shared<TestLease>();
     told_ = false;
   }
 

@@ -111,9 +111,9 @@ class MachineParts {
   }
 
   /// After ONGOING, or if the call was not sent, it waits for one interval; after errors longer and longer; and always at
-  /// least as long as the branch asked for. A call that was not sent because the coordinator stops does not wait: a restart
-  /// makes it first.
-  void WaitForNextTry(std::size_t index, Result::Kind kind, Duration retry_after = {}) {
+  /// least as long as the branch asked for. A call that was not sent because the coordinator stops, or may make none for a
+  /// while, does not wait: it is made first when there are calls again.
+  void WaitForNextTry(std::size_t index, Result::Kind kind, const Result& result) {
     Branch& branch = t_.branches[index];
     branch.unsent = kind == Result::Kind::kNotSent;
     const Duration interval = RetryInterval(def_.options, context_);
@@ -121,14 +121,14 @@ class MachineParts {
     if (kind == Result::Kind::kOngoing || kind == Result::Kind::kNotSent) {
       // Most calls of a host that does not reply find no slot. They do not interrupt its errors in a row.
       if (kind == Result::Kind::kOngoing) branch.errors = 0;
-      const bool stopped = kind == Result::Kind::kNotSent && !context_.may_call;
-      if (stopped) wait = Duration(0);
+      const bool at_once = result.at_once || !context_.may_call;
+      if (kind == Result::Kind::kNotSent && at_once) wait = Duration(0);
     } else {
       ++branch.errors;
       wait = RetryWait(t_, index, interval);
       AlertIfItKeepsFailing(index);
     }
-    const Duration asked = (std::min)(retry_after, Duration(kMaxRetryAfter));
+    const Duration asked = (std::min)(result.retry_after, Duration(kMaxRetryAfter));
     branch.asked_when = asked > wait;
     wait = (std::max)(wait, asked);
     branch.next_try = wait == Duration(0) ? Time{} : context_.now + wait;
@@ -145,7 +145,7 @@ class MachineParts {
   /// The result of a branch that has to succeed in the end: after anything but success it is called again.
   void OnRequiredResult(std::size_t index, const Result& result) {
     if (!TakeAnswer(index, result) || result.kind == Result::Kind::kSuccess) return;
-    WaitForNextTry(index, result.kind, result.retry_after);
+    WaitForNextTry(index, result.kind, result);
   }
 
   /// Ends the wait of a call that found no function; waits after errors stay.

@@ -58,7 +58,7 @@ class MsgMachine : public MachineOf<MsgMachine> {
       GiveReason(kQueryRow, result);
       Finish(Status::kFailed);
     } else {
-      WaitForNextTry(kQueryRow, result.kind, result.retry_after);
+      WaitForNextTry(kQueryRow, result.kind, result);
     }
   }
 

@@ -55,7 +55,7 @@ class SagaMachine : public MachineOf<SagaMachine> {
       return GiveReason(index, result);
     }
     if (action && t_.status == Status::kAborting) return;  // it is compensated in any case
-    WaitForNextTry(index, result.kind, result.retry_after);
+    WaitForNextTry(index, result.kind, result);
     if (action && result.kind != Result::Kind::kNotSent) CountAgainstRetryLimit();
   }
 

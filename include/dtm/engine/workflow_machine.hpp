@@ -70,7 +70,7 @@ class WorkflowMachine : public MachineOf<WorkflowMachine> {
     t_.branches[index].status = BranchStatus::kPrepared;
     const bool heard =
         result.kind == Result::Kind::kSuccess || result.kind == Result::Kind::kFailure;
-    WaitForNextTry(index, heard ? Result::Kind::kOngoing : result.kind, result.retry_after);
+    WaitForNextTry(index, heard ? Result::Kind::kOngoing : result.kind, result);
   }
 
   void WaitForInitiator() {

@@ -155,6 +155,15 @@ class Fenced : public StoreError {
   using StoreError::StoreError;
 };
 
+/// Of one coordinator among several on one store: while it holds, nobody takes over what that one owns. It ends when the
+/// others have not heard of it for too long, may come back if none of them has noticed, and is over for good once one has.
+/// Threads: any.
+class Lease {
+ public:
+  virtual ~Lease() = default;
+  virtual bool Holds() const = 0;
+};
+
 class Store {
  public:
   virtual ~Store() = default;
@@ -169,8 +178,8 @@ class Store {
   /// itself, or (in a record) nobody has taken it up yet.
   virtual std::uint64_t Owner() const { return 0; }
 
-  /// Until when nobody takes over what is ours, in the coordinator's time, which is `now`: no call leaves later. Any thread.
-  virtual Time OwnedUntil(Time) const { return kNever; }
+  /// The lease on what is ours: a call begins only while it holds. Only Recover changes it. Null: for ever.
+  virtual std::shared_ptr<const Lease> OurLease() const { return nullptr; }
 
   /// How often something has come to be ours that the owner thread has not written, or we were fenced: then Due has more to
   /// tell. Any thread. `changed` is called by some thread after each, until Leave has returned; it comes before the first turn.

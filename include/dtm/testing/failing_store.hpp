@@ -44,7 +44,7 @@ class FailingStore : public Store {
 
   const char* Kind() const override { return inner_->Kind(); }
   std::uint64_t Owner() const override { return inner_->Owner(); }
-  Time OwnedUntil(Time now) const override { return inner_->OwnedUntil(now); }
+  std::shared_ptr<const Lease> OurLease() const override { return inner_->OurLease(); }
   std::uint64_t Takeovers() const override { return inner_->Takeovers(); }
   void OnTakeover(const std::function<void()>& changed) override { inner_->OnTakeover(changed); }
   void Leave() noexcept override { inner_->Leave(); }

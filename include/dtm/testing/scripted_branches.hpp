@@ -84,6 +84,7 @@ class ScriptedBranches {
 
    private:
     void Answer(const BranchCall& call, BranchResults& results) {
+      if (!call.MayBegin()) return results.Done(call, LeaseOver());
       if (call.late >= call.timeout) return results.Done(call, Result::NotSent("it is too late"));
       ScriptedAnswer answer = script_.Next(call);
       if (answer.never || answer.after > call.timeout) {

@@ -769,6 +769,7 @@ struct Result {
   /// Of Ongoing and Error: it is not called again before this time has passed (at most an hour), nor before the usual wait.
   Duration retry_after{};
   bool no_handler = false;  ///< kNotSent: this program has no function or caller for it
+  bool at_once = false;     ///< kNotSent: it is tried again without a wait
 
   static Result Success();
   static Result Failure(std::string reason);
@@ -2827,6 +2828,342 @@ class OfThisProcess {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/core/journal.hpp ----------------------------------------------------------------------
+
+/// The journal of a transaction: what happened to it, entry by entry, and how much of that is kept.
+/// Needs: std. Threads: values and pure functions. Document: docs/store_format.md.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What an entry tells. The numbers are stored; never change the value of one.
+enum class JournalKind : std::uint8_t {
+  kPrepared = 1,    ///< it was stored, to run when it is submitted
+  kSubmitted = 2,   ///< it was submitted
+  kRegistered = 3,  ///< a branch was registered, or a workflow's step recorded; `row` is its call
+  kStarted = 4,     ///< the call of `row` is about to start
+  kSuccess = 5,     ///< `row` was done
+  kFailure = 6,     ///< `row` refused, `text` says why
+  kOngoing = 7,     ///< `row` is not finished yet
+  kError = 8,       ///< the call of `row` had no definite answer, `text` says why
+  kNotSent = 9,     ///< the call of `row` did not start, `text` says why
+  kRollback = 10,   ///< it is rolled back from now on; `text` says why, `row` is whose reason it is
+  kStuck = 11,      ///< nothing goes on with it until somebody retries or stops it; `text` says why
+  kSucceeded = 12,  ///< it ended
+  kFailed = 13,     ///< it ended, rolled back or stopped
+  kCancel = 14,     ///< somebody asked to roll it back; `text` says why
+  kForceStop = 15,  ///< somebody stopped it
+  kRetryNow = 16,   ///< somebody asked to forget its waits
+  kFinish = 17,     ///< workflow: its initiator said how it ended; `text` is why it failed
+  kTakenUp = 18,    ///< another run of the coordinator goes on with it
+  kGap = 19         ///< `row` entries were here and are not kept; 0: nobody knows how many
+};
+
+/// In words, for people and files.
+const char* Name(JournalKind kind);
+
+/// `row` of an entry that concerns no branch.
+inline constexpr std::size_t kNoRow = SIZE_MAX;
+
+/// One thing that happened. It becomes durable with the change of the record that followed from it.
+struct JournalEntry {
+  Time time{};
+  std::size_t row = kNoRow;  ///< of the transaction, see Transaction; kGap: a number of entries
+  Op op{};                   ///< of that row; 0 without one
+  JournalKind kind{};
+  std::string text{};  ///< at most kMaxJournalText bytes
+};
+
+bool operator==(const JournalEntry& a, const JournalEntry& b);
+
+/// What is kept of one transaction.
+inline constexpr std::size_t kMaxJournalText = 200;     ///< bytes of one text
+inline constexpr std::size_t kMaxJournalEntries = 256;  ///< more are folded, see FoldJournal
+inline constexpr std::size_t kFirstEntries = 48;
+inline constexpr std::size_t kLastEntries = 128;
+inline constexpr std::size_t kDecisionsBetween = 16;
+
+/// There may be any number of these between two decisions.
+bool IsAttempt(JournalKind kind);
+
+/// Leaves the first kFirstEntries, the last kLastEntries and the first kDecisionsBetween decisions between
+/// them. In place of the others there is a gap that counts them. Does nothing while there are no more than
+/// kMaxJournalEntries.
+void FoldJournal(std::vector<JournalEntry>& entries);
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/work_context.hpp -----------------------------------------------------------------
+
+/// What user code that runs inside a commit writes through: the store's connection, of whatever type the store has.
+/// Needs: std. Threads: a value; the connection is the batch's.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Becomes a pointer to the connection where one is expected: `sqlite3* db = context` with a SqliteStore. Not to be kept:
+/// after a failure of the store the connection is another one.
+class WorkContext {
+ public:
+  WorkContext() = default;  ///< of a store that has none
+  template <typename Connection>
+  explicit WorkContext(Connection* connection)
+      : connection_(connection), type_(&kType<Connection>) {}
+
+  /// @throws LogicError  the store has no such connection.
+  template <typename Connection, std::enable_if_t<std::is_class_v<Connection>, int> = 0>
+  operator Connection*() const {  // NOLINT(google-explicit-constructor): what it is for
+    if (type_ == &kType<Connection>) return static_cast<Connection*>(connection_);
+    throw LogicError(connection_ == nullptr
+                         ? "the store has no SQL for functions inside a transaction"
+                         : "the store's connection has another type than this function takes");
+  }
+
+ private:
+  template <typename Connection>  // only its address counts
+  static inline const char kType = 0;
+
+  void* connection_ = nullptr;
+  const void* type_ = nullptr;
+};
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/store.hpp -----------------------------------------------------------------------
+
+/// The contract of stores, which keep what is durable. One test suite (tests/store/store_contract.hpp) checks every
+/// store against it.
+/// Needs: std. Threads: one owner thread calls everything but Load, ReadJournal, Scan, ScanValues and
+/// CountUnfinished, which any thread may.
+
+namespace dtm {
+inline namespace v1 {
+
+/// A commit that may or may not have become durable. After Recover() the stored records show which.
+class CommitInDoubt : public StoreError {
+ public:
+  using StoreError::StoreError;
+};
+
+/// One transaction to write in the open batch: an insert if its `id` is 0, else an update.
+struct Change {
+  Transaction* transaction = nullptr;
+  bool due_changed = true;          ///< false spares the update of the index
+  bool definition_changed = false;  ///< an update writes the whole definition as well
+  /// Out, once Commit has returned: false = the gid exists already, or the stored version is another.
+  bool applied = false;
+  /// Without definition_changed, an update adds the last so many steps: all that is new in the definition.
+  std::size_t new_steps = 0;
+  /// Entries to append to the journal of the transaction if the change is applied. Null: none.
+  const std::vector<JournalEntry>* journal = nullptr;
+};
+
+/// What is kept of a finished transaction when its record is removed, so that the same gid does not run again.
+struct KeptGid {
+  std::string gid;
+  TransType type{};  ///< 0: its record was damaged
+  Status status{};
+  Time finished{};
+  std::uint64_t content = 0;  ///< see Transaction
+};
+
+KeptGid KeptOf(const Transaction& transaction);
+
+Transaction RecordOf(const KeptGid& kept);
+
+/// What Scan returns; unset = any.
+struct ScanFilter {
+  std::optional<TransType> type;
+  std::optional<Status> status;
+  Time created_from{};
+  Time created_to = kNever;
+};
+
+struct ScanPage {
+  std::vector<Transaction> transactions;  ///< newest first
+  std::int64_t next = 0;  ///< position of the next page, which may be empty; 0 = there is none
+};
+
+/// The number of unfinished transactions.
+struct Backlog {
+  std::uint64_t unfinished = 0;
+  std::uint64_t waiting = 0;  ///< of them: for a time that has not come, or for their submit
+  std::uint64_t stuck = 0;    ///< of them: see Transaction
+  Time oldest = kNever;       ///< when the oldest was created; kNever: there is none
+};
+
+/// A position in the order in which unfinished transactions are due.
+struct DuePosition {
+  Time due = (Time::min)();
+  std::int64_t id = 0;
+};
+
+/// Gets one transaction; returns true for more.
+using DueVisitor = std::function<bool(Transaction&&)>;
+
+/// A small text that is stored under a name, such as a topic with its subscribers (category "topics").
+struct KeyValue {
+  std::string category, key, value;
+  std::uint64_t version = 0;  ///< counted up with each write, from 1
+  Time created{}, updated{};
+  std::int64_t id = 0;  ///< the store's own key
+};
+
+struct KeyValuePage {
+  std::vector<KeyValue> values;
+  std::int64_t next = 0;  ///< position of the next page, which may be empty; 0 = there is none
+};
+
+/// User code whose writes share the commit of the batch it runs in.
+using Work = std::function<Result(const WorkContext&)>;
+
+/// A work has broken the open batch (its SQL made the database roll everything back). Nothing of the batch is
+/// stored; after Rollback the batch can be written again without that work.
+class BatchLost : public StoreError {
+ public:
+  using StoreError::StoreError;
+};
+
+/// Another connection is writing, so the batch was not opened. Nothing has failed; try again a little later.
+class StoreBusy : public StoreError {
+ public:
+  using StoreError::StoreError;
+};
+
+/// Some expired records could not be removed, since a table of the user refers to them. The others were removed, and the
+/// batch can go on.
+class NotAllExpired : public StoreError {
+ public:
+  NotAllExpired(const std::string& text, std::int64_t next_id);
+  const std::int64_t next;  ///< what Expire would have returned
+};
+
+/// Several coordinators share the store, and the others have taken over what this one owned, since it was silent for too
+/// long. Nothing of the batch is stored, and nothing that was read or written before is ours. After Recover it is a
+/// coordinator like a new one. Any call of the owner thread may throw it, but what only reads; Recover only if no call did before.
+class Fenced : public StoreError {
+ public:
+  using StoreError::StoreError;
+};
+
+/// Of one coordinator among several on one store: while it holds, nobody takes over what that one owns. It ends when the
+/// others have not heard of it for too long, may come back if none of them has noticed, and is over for good once one has.
+/// Threads: any.
+class Lease {
+ public:
+  virtual ~Lease();
+  virtual bool Holds() const = 0;
+};
+
+class Store {
+ public:
+  virtual ~Store();
+
+  /// What it is, for people and metrics. Any thread.
+  virtual const char* Kind() const = 0;
+
+  // Who drives what. A store that one coordinator has for itself keeps to what is here.
+
+  /// This coordinator's number among those that share the store: what it writes is its own from then on, whoever owned it
+  /// before, and another's change of it is left out. Never given again; only Recover changes it. 0: it has the store for
+  /// itself, or (in a record) nobody has taken it up yet.
+  virtual std::uint64_t Owner() const;
+
+  /// The lease on what is ours: a call begins only while it holds. Only Recover changes it. Null: for ever.
+  virtual std::shared_ptr<const Lease> OurLease() const;
+
+  /// How often something has come to be ours that the owner thread has not written, or we were fenced: then Due has more to
+  /// tell. Any thread. `changed` is called by some thread after each, until Leave has returned; it comes before the first turn.
+  virtual std::uint64_t Takeovers() const;
+  virtual void OnTakeover(const std::function<void()>& /*changed*/);
+
+  /// The coordinator has stopped, and writes no more: another one may take over what is unfinished at once. Reading goes on.
+  virtual void Leave() noexcept;
+
+  /// Opens a batch. Nothing of it is visible to Load and Scan before Commit; Due and NextDue are
+  /// asked between batches only. In a batch Apply comes before Expire.
+  /// @throws StoreBusy   another connection is writing; Begin waits only for a moment.
+  /// @throws StoreError  nothing was changed.
+  virtual void Begin() = 0;
+
+  /// Runs user work inside the batch. Its writes are kept if it returns Success, and undone otherwise,
+  /// without harm to the rest of the batch; an exception is an Error result.
+  /// @throws BatchLost  the work broke the batch.
+  virtual Result Run(const Work& work) = 0;
+
+  /// Whether this gid has a record or is kept, in the store or in the open batch.
+  virtual bool Has(const std::string& gid) = 0;
+
+  /// Values as the open batch has left them, for work that Run runs. PutValue writes `value` under its
+  /// category and key, as a new version; RemoveValue returns whether there was one.
+  virtual std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) = 0;
+  virtual void PutValue(const KeyValue& value) = 0;
+  virtual bool RemoveValue(const std::string& category, const std::string& key) = 0;
+
+  /// Writes the changes, which stay in their place until Commit or Rollback; each is compare-and-set on (id, version),
+  /// or on the gid being new (and not kept). Once Commit has returned, `applied` says how it went, and inserted
+  /// transactions have their `id`: the store may send the whole batch at once. One that runs works (Run) knows both when
+  /// this returns. The caller counts `version` up once Commit has returned.
+  virtual void Apply(std::vector<Change>& changes) = 0;
+
+  /// Makes the batch durable, all or nothing. It waits for another machine for a bounded time only.
+  /// @throws CommitInDoubt  an I/O error, or that time is over: it may be stored; call Recover before the next Begin.
+  /// @throws StoreError     definite: nothing of the batch is stored.
+  virtual void Commit() = 0;
+
+  /// Drops the open batch, if there is one.
+  virtual void Rollback() noexcept = 0;
+
+  /// After an I/O error or Fenced: reopens, recovers and checks. Until it has returned nothing may be
+  /// believed; from then on no earlier batch can become durable any more.
+  /// @throws Fenced      that was not known yet; call again.
+  /// @throws StoreError  it is still not usable; call again later.
+  virtual void Recover() = 0;
+
+  /// Looks for damage in all that is stored, which may take long; ends early when `stop` becomes
+  /// true. Any thread, at any time. Returns what is wrong, or nothing.
+  virtual std::string Check(const std::atomic<bool>& stop) = 0;
+
+  /// The committed record; or, if it has expired, what is kept of it.
+  virtual std::optional<Transaction> Load(const std::string& gid) = 0;
+
+  /// The journal of this transaction, oldest first, folded to kMaxJournalEntries; empty without a record or a
+  /// journal. It is removed with the record. Any thread.
+  virtual std::vector<JournalEntry> ReadJournal(const std::string& gid) = 0;
+
+  /// Committed records, newest first, from `position` (0 = the newest) on.
+  virtual ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) = 0;
+
+  /// Committed values, in the order of their creation, after `position` (0 = from the first); an
+  /// empty category or key matches any. Any thread.
+  virtual KeyValuePage ScanValues(const std::string& category, const std::string& key,
+                                  std::int64_t position, std::size_t limit) = 0;
+
+  /// Counts the committed ones. Any thread. It takes about 50 ns for each.
+  virtual Backlog CountUnfinished(Time now) = 0;
+
+  /// Reads unfinished transactions that are ours, with due <= `now`, in order of (due, id), after `after`, one by one until `visit`
+  /// returns false: each may be a megabyte. `visit` must not use the store.
+  virtual void Due(Time now, DuePosition after, const DueVisitor& visit) = 0;
+
+  /// When the first unfinished transaction of ours after `now` is due; kNever if there is none.
+  virtual Time NextDue(Time now) = 0;
+
+  /// One small step of retention: looks at up to `limit` records after the id `after` and removes those that
+  /// finished before `before`; with `keep_gids` their gids are kept. Returns where to continue; 0 = the end was
+  /// reached, or all others are younger. Unfinished transactions never expire.
+  virtual std::int64_t Expire(Time before, std::int64_t after, std::size_t limit,
+                              bool keep_gids) = 0;
+
+  /// The same for kept gids: looks at up to `limit` of them after `after`, in their order, and removes those of
+  /// transactions that finished before `before`. Returns where to continue; empty = the end was reached.
+  virtual std::string ForgetGids(Time before, const std::string& after, std::size_t limit) = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/parts/branch_caller.hpp ---------------------------------------------------
 
 /// How the coordinator calls branches: an interface, implemented by the pool of functions, by the
@@ -2846,12 +3183,20 @@ struct BranchCall {
   Duration late{};       ///< of a URL call: how long it has waited already
   std::size_t slot = 0;  ///< whose call it is, see ActiveTable
   std::uint64_t generation = 0;
-  bool keep_body = false;  ///< a success needs the body of the reply as its text
+  bool keep_body = false;                ///< a success needs the body of the reply as its text
+  std::shared_ptr<const Lease> lease{};  ///< null: it may begin at any time
+
+  /// Asked directly before it begins, as late as whoever makes the call can: others may have taken over meanwhile. False: its
+  /// result is LeaseOver.
+  bool MayBegin() const;
 
   const std::string& Url() const;
   const std::string& Payload() const;
   BranchInfo Info() const;
 };
+
+/// It certainly did not begin; it is tried again as soon as the coordinator may make calls again.
+Result LeaseOver();
 
 /// A call that an initiator makes itself, in the form for a BranchCaller. `coordinator`: the url that the branch is
 /// told.
@@ -2891,9 +3236,9 @@ class BranchCaller {
   /// The schemes of the URLs that it calls, in lower case: Coordinator::Use gives it the calls with these.
   virtual std::vector<std::string> Schemes() const;
 
-  /// Starts the calls and returns without waiting for them. Every call gets exactly one result: NotSent if it is a URL
-  /// call that is not sent within `call.timeout - call.late` from now; once sent, a result within another
-  /// `call.timeout`. Never throws.
+  /// Starts the calls and returns without waiting for them. Every call gets exactly one result: LeaseOver if it may not
+  /// begin (MayBegin) when it could; NotSent if it is a URL call that is not sent within `call.timeout - call.late` from now;
+  /// once sent, a result within another `call.timeout`. Never throws.
   virtual void Call(std::vector<BranchCall> calls, BranchResults& results) = 0;
 
   /// The present load. Any thread.
@@ -2904,42 +3249,6 @@ class BranchCaller {
   virtual void Stop() = 0;
 };
 
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/core/work_context.hpp -----------------------------------------------------------------
-
-/// What user code that runs inside a commit writes through: the store's connection, of whatever type the store has.
-/// Needs: std. Threads: a value; the connection is the batch's.
-
-namespace dtm {
-inline namespace v1 {
-
-/// Becomes a pointer to the connection where one is expected: `sqlite3* db = context` with a SqliteStore. Not to be kept:
-/// after a failure of the store the connection is another one.
-class WorkContext {
- public:
-  WorkContext() = default;  ///< of a store that has none
-  template <typename Connection>
-  explicit WorkContext(Connection* connection)
-      : connection_(connection), type_(&kType<Connection>) {}
-
-  /// @throws LogicError  the store has no such connection.
-  template <typename Connection, std::enable_if_t<std::is_class_v<Connection>, int> = 0>
-  operator Connection*() const {  // NOLINT(google-explicit-constructor): what it is for
-    if (type_ == &kType<Connection>) return static_cast<Connection*>(connection_);
-    throw LogicError(connection_ == nullptr
-                         ? "the store has no SQL for functions inside a transaction"
-                         : "the store's connection has another type than this function takes");
-  }
-
- private:
-  template <typename Connection>  // only its address counts
-  static inline const char kType = 0;
-
-  void* connection_ = nullptr;
-  const void* type_ = nullptr;
-};
 }  // namespace v1
 }  // namespace dtm
 
@@ -3103,297 +3412,6 @@ struct Answers {
   /// ever in the thread sanitizer and in some libraries (GCC bug 66146).
   static void Fulfil(std::promise<Answer>& promise, const Answer& answer);
   static std::exception_ptr Rejected(const std::string& why);
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/core/journal.hpp ----------------------------------------------------------------------
-
-/// The journal of a transaction: what happened to it, entry by entry, and how much of that is kept.
-/// Needs: std. Threads: values and pure functions. Document: docs/store_format.md.
-
-namespace dtm {
-inline namespace v1 {
-
-/// What an entry tells. The numbers are stored; never change the value of one.
-enum class JournalKind : std::uint8_t {
-  kPrepared = 1,    ///< it was stored, to run when it is submitted
-  kSubmitted = 2,   ///< it was submitted
-  kRegistered = 3,  ///< a branch was registered, or a workflow's step recorded; `row` is its call
-  kStarted = 4,     ///< the call of `row` is about to start
-  kSuccess = 5,     ///< `row` was done
-  kFailure = 6,     ///< `row` refused, `text` says why
-  kOngoing = 7,     ///< `row` is not finished yet
-  kError = 8,       ///< the call of `row` had no definite answer, `text` says why
-  kNotSent = 9,     ///< the call of `row` did not start, `text` says why
-  kRollback = 10,   ///< it is rolled back from now on; `text` says why, `row` is whose reason it is
-  kStuck = 11,      ///< nothing goes on with it until somebody retries or stops it; `text` says why
-  kSucceeded = 12,  ///< it ended
-  kFailed = 13,     ///< it ended, rolled back or stopped
-  kCancel = 14,     ///< somebody asked to roll it back; `text` says why
-  kForceStop = 15,  ///< somebody stopped it
-  kRetryNow = 16,   ///< somebody asked to forget its waits
-  kFinish = 17,     ///< workflow: its initiator said how it ended; `text` is why it failed
-  kTakenUp = 18,    ///< another run of the coordinator goes on with it
-  kGap = 19         ///< `row` entries were here and are not kept; 0: nobody knows how many
-};
-
-/// In words, for people and files.
-const char* Name(JournalKind kind);
-
-/// `row` of an entry that concerns no branch.
-inline constexpr std::size_t kNoRow = SIZE_MAX;
-
-/// One thing that happened. It becomes durable with the change of the record that followed from it.
-struct JournalEntry {
-  Time time{};
-  std::size_t row = kNoRow;  ///< of the transaction, see Transaction; kGap: a number of entries
-  Op op{};                   ///< of that row; 0 without one
-  JournalKind kind{};
-  std::string text{};  ///< at most kMaxJournalText bytes
-};
-
-bool operator==(const JournalEntry& a, const JournalEntry& b);
-
-/// What is kept of one transaction.
-inline constexpr std::size_t kMaxJournalText = 200;     ///< bytes of one text
-inline constexpr std::size_t kMaxJournalEntries = 256;  ///< more are folded, see FoldJournal
-inline constexpr std::size_t kFirstEntries = 48;
-inline constexpr std::size_t kLastEntries = 128;
-inline constexpr std::size_t kDecisionsBetween = 16;
-
-/// There may be any number of these between two decisions.
-bool IsAttempt(JournalKind kind);
-
-/// Leaves the first kFirstEntries, the last kLastEntries and the first kDecisionsBetween decisions between
-/// them. In place of the others there is a gap that counts them. Does nothing while there are no more than
-/// kMaxJournalEntries.
-void FoldJournal(std::vector<JournalEntry>& entries);
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/store/store.hpp -----------------------------------------------------------------------
-
-/// The contract of stores, which keep what is durable. One test suite (tests/store/store_contract.hpp) checks every
-/// store against it.
-/// Needs: std. Threads: one owner thread calls everything but Load, ReadJournal, Scan, ScanValues and
-/// CountUnfinished, which any thread may.
-
-namespace dtm {
-inline namespace v1 {
-
-/// A commit that may or may not have become durable. After Recover() the stored records show which.
-class CommitInDoubt : public StoreError {
- public:
-  using StoreError::StoreError;
-};
-
-/// One transaction to write in the open batch: an insert if its `id` is 0, else an update.
-struct Change {
-  Transaction* transaction = nullptr;
-  bool due_changed = true;          ///< false spares the update of the index
-  bool definition_changed = false;  ///< an update writes the whole definition as well
-  /// Out, once Commit has returned: false = the gid exists already, or the stored version is another.
-  bool applied = false;
-  /// Without definition_changed, an update adds the last so many steps: all that is new in the definition.
-  std::size_t new_steps = 0;
-  /// Entries to append to the journal of the transaction if the change is applied. Null: none.
-  const std::vector<JournalEntry>* journal = nullptr;
-};
-
-/// What is kept of a finished transaction when its record is removed, so that the same gid does not run again.
-struct KeptGid {
-  std::string gid;
-  TransType type{};  ///< 0: its record was damaged
-  Status status{};
-  Time finished{};
-  std::uint64_t content = 0;  ///< see Transaction
-};
-
-KeptGid KeptOf(const Transaction& transaction);
-
-Transaction RecordOf(const KeptGid& kept);
-
-/// What Scan returns; unset = any.
-struct ScanFilter {
-  std::optional<TransType> type;
-  std::optional<Status> status;
-  Time created_from{};
-  Time created_to = kNever;
-};
-
-struct ScanPage {
-  std::vector<Transaction> transactions;  ///< newest first
-  std::int64_t next = 0;  ///< position of the next page, which may be empty; 0 = there is none
-};
-
-/// The number of unfinished transactions.
-struct Backlog {
-  std::uint64_t unfinished = 0;
-  std::uint64_t waiting = 0;  ///< of them: for a time that has not come, or for their submit
-  std::uint64_t stuck = 0;    ///< of them: see Transaction
-  Time oldest = kNever;       ///< when the oldest was created; kNever: there is none
-};
-
-/// A position in the order in which unfinished transactions are due.
-struct DuePosition {
-  Time due = (Time::min)();
-  std::int64_t id = 0;
-};
-
-/// Gets one transaction; returns true for more.
-using DueVisitor = std::function<bool(Transaction&&)>;
-
-/// A small text that is stored under a name, such as a topic with its subscribers (category "topics").
-struct KeyValue {
-  std::string category, key, value;
-  std::uint64_t version = 0;  ///< counted up with each write, from 1
-  Time created{}, updated{};
-  std::int64_t id = 0;  ///< the store's own key
-};
-
-struct KeyValuePage {
-  std::vector<KeyValue> values;
-  std::int64_t next = 0;  ///< position of the next page, which may be empty; 0 = there is none
-};
-
-/// User code whose writes share the commit of the batch it runs in.
-using Work = std::function<Result(const WorkContext&)>;
-
-/// A work has broken the open batch (its SQL made the database roll everything back). Nothing of the batch is
-/// stored; after Rollback the batch can be written again without that work.
-class BatchLost : public StoreError {
- public:
-  using StoreError::StoreError;
-};
-
-/// Another connection is writing, so the batch was not opened. Nothing has failed; try again a little later.
-class StoreBusy : public StoreError {
- public:
-  using StoreError::StoreError;
-};
-
-/// Some expired records could not be removed, since a table of the user refers to them. The others were removed, and the
-/// batch can go on.
-class NotAllExpired : public StoreError {
- public:
-  NotAllExpired(const std::string& text, std::int64_t next_id);
-  const std::int64_t next;  ///< what Expire would have returned
-};
-
-/// Several coordinators share the store, and the others have taken over what this one owned, since it was silent for too
-/// long. Nothing of the batch is stored, and nothing that was read or written before is ours. After Recover it is a
-/// coordinator like a new one. Any call of the owner thread may throw it, but what only reads; Recover only if no call did before.
-class Fenced : public StoreError {
- public:
-  using StoreError::StoreError;
-};
-
-class Store {
- public:
-  virtual ~Store();
-
-  /// What it is, for people and metrics. Any thread.
-  virtual const char* Kind() const = 0;
-
-  // Who drives what. A store that one coordinator has for itself keeps to what is here.
-
-  /// This coordinator's number among those that share the store: what it writes is its own from then on, whoever owned it
-  /// before, and another's change of it is left out. Never given again; only Recover changes it. 0: it has the store for
-  /// itself, or (in a record) nobody has taken it up yet.
-  virtual std::uint64_t Owner() const;
-
-  /// Until when nobody takes over what is ours, in the coordinator's time, which is `now`: no call leaves later. Any thread.
-  virtual Time OwnedUntil(Time) const;
-
-  /// How often something has come to be ours that the owner thread has not written, or we were fenced: then Due has more to
-  /// tell. Any thread. `changed` is called by some thread after each, until Leave has returned; it comes before the first turn.
-  virtual std::uint64_t Takeovers() const;
-  virtual void OnTakeover(const std::function<void()>& /*changed*/);
-
-  /// The coordinator has stopped, and writes no more: another one may take over what is unfinished at once. Reading goes on.
-  virtual void Leave() noexcept;
-
-  /// Opens a batch. Nothing of it is visible to Load and Scan before Commit; Due and NextDue are
-  /// asked between batches only. In a batch Apply comes before Expire.
-  /// @throws StoreBusy   another connection is writing; Begin waits only for a moment.
-  /// @throws StoreError  nothing was changed.
-  virtual void Begin() = 0;
-
-  /// Runs user work inside the batch. Its writes are kept if it returns Success, and undone otherwise,
-  /// without harm to the rest of the batch; an exception is an Error result.
-  /// @throws BatchLost  the work broke the batch.
-  virtual Result Run(const Work& work) = 0;
-
-  /// Whether this gid has a record or is kept, in the store or in the open batch.
-  virtual bool Has(const std::string& gid) = 0;
-
-  /// Values as the open batch has left them, for work that Run runs. PutValue writes `value` under its
-  /// category and key, as a new version; RemoveValue returns whether there was one.
-  virtual std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) = 0;
-  virtual void PutValue(const KeyValue& value) = 0;
-  virtual bool RemoveValue(const std::string& category, const std::string& key) = 0;
-
-  /// Writes the changes, which stay in their place until Commit or Rollback; each is compare-and-set on (id, version),
-  /// or on the gid being new (and not kept). Once Commit has returned, `applied` says how it went, and inserted
-  /// transactions have their `id`: the store may send the whole batch at once. One that runs works (Run) knows both when
-  /// this returns. The caller counts `version` up once Commit has returned.
-  virtual void Apply(std::vector<Change>& changes) = 0;
-
-  /// Makes the batch durable, all or nothing. It waits for another machine for a bounded time only.
-  /// @throws CommitInDoubt  an I/O error, or that time is over: it may be stored; call Recover before the next Begin.
-  /// @throws StoreError     definite: nothing of the batch is stored.
-  virtual void Commit() = 0;
-
-  /// Drops the open batch, if there is one.
-  virtual void Rollback() noexcept = 0;
-
-  /// After an I/O error or Fenced: reopens, recovers and checks. Until it has returned nothing may be
-  /// believed; from then on no earlier batch can become durable any more.
-  /// @throws Fenced      that was not known yet; call again.
-  /// @throws StoreError  it is still not usable; call again later.
-  virtual void Recover() = 0;
-
-  /// Looks for damage in all that is stored, which may take long; ends early when `stop` becomes
-  /// true. Any thread, at any time. Returns what is wrong, or nothing.
-  virtual std::string Check(const std::atomic<bool>& stop) = 0;
-
-  /// The committed record; or, if it has expired, what is kept of it.
-  virtual std::optional<Transaction> Load(const std::string& gid) = 0;
-
-  /// The journal of this transaction, oldest first, folded to kMaxJournalEntries; empty without a record or a
-  /// journal. It is removed with the record. Any thread.
-  virtual std::vector<JournalEntry> ReadJournal(const std::string& gid) = 0;
-
-  /// Committed records, newest first, from `position` (0 = the newest) on.
-  virtual ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) = 0;
-
-  /// Committed values, in the order of their creation, after `position` (0 = from the first); an
-  /// empty category or key matches any. Any thread.
-  virtual KeyValuePage ScanValues(const std::string& category, const std::string& key,
-                                  std::int64_t position, std::size_t limit) = 0;
-
-  /// Counts the committed ones. Any thread. It takes about 50 ns for each.
-  virtual Backlog CountUnfinished(Time now) = 0;
-
-  /// Reads unfinished transactions that are ours, with due <= `now`, in order of (due, id), after `after`, one by one until `visit`
-  /// returns false: each may be a megabyte. `visit` must not use the store.
-  virtual void Due(Time now, DuePosition after, const DueVisitor& visit) = 0;
-
-  /// When the first unfinished transaction of ours after `now` is due; kNever if there is none.
-  virtual Time NextDue(Time now) = 0;
-
-  /// One small step of retention: looks at up to `limit` records after the id `after` and removes those that
-  /// finished before `before`; with `keep_gids` their gids are kept. Returns where to continue; 0 = the end was
-  /// reached, or all others are younger. Unfinished transactions never expire.
-  virtual std::int64_t Expire(Time before, std::int64_t after, std::size_t limit,
-                              bool keep_gids) = 0;
-
-  /// The same for kept gids: looks at up to `limit` of them after `after`, in their order, and removes those of
-  /// transactions that finished before `before`. Returns where to continue; empty = the end was reached.
-  virtual std::string ForgetGids(Time before, const std::string& after, std::size_t limit) = 0;
 };
 
 }  // namespace v1
@@ -5493,8 +5511,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_5be285a6fcb3(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_5be285a6fcb3;
+void dtm_cpp_of_version_0_1_0_96ceac8c32a1(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_96ceac8c32a1;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

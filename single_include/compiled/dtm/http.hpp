@@ -349,6 +349,7 @@ struct HttpOutcome {
     kNoReply,     ///< the connection ended before one
     kInvalid,     ///< what came is no HTTP
     kNotReached,  ///< nothing was sent
+    kNotAllowed,  ///< nothing was sent, see MaySend
     kLate         ///< the deadline has passed
   };
   /// The problem of a reply that cannot do without its body, or whose head is too long.
@@ -376,6 +377,8 @@ class HttpCall {
   std::size_t keep_body = 64 * 1024;       ///< the rest is only shown to OnBody
   std::size_t max_body = 8 * 1024 * 1024;  ///< a longer one is not read to its end
 
+  /// Asked directly before its first byte is written, on each connection. False: it is not sent.
+  virtual bool MaySend() const;
   /// Each piece of the reply's body, as it comes. `kept`: so much of it will be in the outcome.
   virtual void OnBody(std::string_view, std::size_t kept);
   /// Once, at the latest a little after the deadline; not if the host is destroyed before.
@@ -1192,7 +1195,8 @@ class HostConnection final : public transport::SocketConnection {
     virtual bool Keep(HostConnection& connection) = 0;
     /// Disposes of it.
     virtual void Drop(HostConnection& connection) = 0;
-    virtual void SendFresh(std::unique_ptr<HttpCall> call) noexcept = 0;
+    /// `again`: on another connection, where it got no answer.
+    virtual void SendFresh(std::unique_ptr<HttpCall> call, bool again) noexcept = 0;
     virtual void OnUnreachable() = 0;
 
    protected:
@@ -1201,8 +1205,8 @@ class HostConnection final : public transport::SocketConnection {
 
   HostConnection(transport::IoLoop& loop, Owner& owner);
 
-  /// Takes the first call; Connect follows. False: it was too late for it.
-  bool Begin(std::unique_ptr<HttpCall> call);
+  /// Takes the first call; Connect follows. `again`: it was sent once, and lost. False: it was too late for it.
+  bool Begin(std::unique_ptr<HttpCall> call, bool again);
 
   /// @throws std::bad_alloc  Fail has to follow.
   void Connect(const transport::FoundAddresses& found);
@@ -1223,8 +1227,9 @@ class HostConnection final : public transport::SocketConnection {
 
  private:
   using Kind = HttpOutcome::Kind;
+  static constexpr const char* kNoAnswer = "closed the connection without a valid HTTP answer";
 
-  /// Nothing is sent after the deadline.
+  /// Nothing is sent after the deadline, nor if it may not be.
   bool InTime();
 
   void NotReached(const std::string& problem);
@@ -1270,6 +1275,7 @@ class HostConnection final : public transport::SocketConnection {
   std::size_t body_bytes_ = 0;
   std::size_t counted_ = 0;  ///< by the owner
   bool used_before_ = false;
+  bool sent_before_ = false;  ///< its first call, on another connection
 };
 
 }  // namespace hosts
@@ -1326,7 +1332,7 @@ class HttpHost final : HostConnection::Owner {
   void Hold(std::size_t& counted, std::size_t now) override;
   bool HasRoom(std::size_t size) const override;
 
-  void SendFresh(std::unique_ptr<HttpCall> call) noexcept override;
+  void SendFresh(std::unique_ptr<HttpCall> call, bool again) noexcept override;
 
   void Connect(HostConnection& connection);
 
@@ -1383,6 +1389,7 @@ class BlockingHost {
 
   struct Relay final : HttpCall {
     Relay(HttpCall& call, bool& over);
+    bool MaySend() const override;
     void OnBody(std::string_view piece, std::size_t kept) override;
     void OnDone(HttpOutcome outcome) override;
     HttpCall& to;
@@ -2192,6 +2199,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
 
   struct Sent final : BranchHttpCall {
     Sent(UrlCaller& caller, Host& to, Job& sent, SteadyTime until);
+    bool MaySend() const override;
     void OnDone(hosts::HttpOutcome outcome) override;
     UrlCaller& owner;
     Host& host;
@@ -3005,8 +3013,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_9e1ae8816981(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_9e1ae8816981;
+void http_cpp_of_version_0_1_0_ebcf2fe37295(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_ebcf2fe37295;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

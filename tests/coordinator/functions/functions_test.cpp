@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/test_lease.hpp"
 #include <dtm/coordinator/functions/functions.hpp>
 
 using Catch::Matchers::ContainsSubstring;
@@ -70,6 +71,7 @@ class Barrier {
   Result Pass() {
     std::unique_lock<std::mutex> lock(mutex_);
     most_ = (std::max)(most_, ++inside_);
+    ++passed_;
     changed_.notify_all();
     changed_.wait(lock, [this] { return open_; });
     --inside_;
@@ -88,6 +90,10 @@ class Barrier {
     const std::lock_guard<std::mutex> lock(mutex_);
     return inside_;
   }
+  std::size_t Passed() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return passed_;
+  }
   std::size_t Most() {
     const std::lock_guard<std::mutex> lock(mutex_);
     return most_;
@@ -98,6 +104,7 @@ class Barrier {
   std::condition_variable changed_;
   std::size_t inside_ = 0;
   std::size_t most_ = 0;
+  std::size_t passed_ = 0;
   bool open_ = false;
 };
 
@@ -198,6 +205,38 @@ TEST_CASE("functions: without threads, what a function queues is for the next ti
   CHECK(functions.RunQueued());
   CHECK(results.Count() == 2);
   CHECK(!functions.RunQueued());
+}
+
+TEST_CASE("functions: a call that waited until the lease was over does not begin") {
+  Functions functions(1, 1);
+  Results results;
+  Barrier barrier;
+  functions.Register("Block",
+                     [&](const std::string&, const dtm::Caller&) { return barrier.Pass(); });
+  const auto lease = std::make_shared<dtm_test::TestLease>();
+  const auto call = [&](const std::string& gid) {
+    BranchCall made = CallOf("Block", gid);
+    made.lease = lease;
+    return made;
+  };
+  functions.StartThreads();
+  functions.Call({call("runs")}, results);
+  REQUIRE(barrier.WaitUntilInside(1));
+  functions.Call({call("waits"), call("waits too")}, results);
+  lease->holds = false;
+  barrier.Open();
+  REQUIRE(results.WaitFor(3));
+  CHECK(results.Of("runs").kind == Result::Kind::kSuccess);
+  for (const char* gid : {"waits", "waits too"}) {
+    CHECK(results.Of(gid).kind == Result::Kind::kNotSent);
+    CHECK(results.Of(gid).at_once);
+    CHECK_THAT(results.Of(gid).text, ContainsSubstring("others may have taken over"));
+  }
+  CHECK(barrier.Passed() == 1);
+  lease->holds = true;
+  functions.Call({call("again")}, results);
+  REQUIRE(results.WaitFor(4));
+  CHECK(results.Of("again").kind == Result::Kind::kSuccess);
 }
 
 TEST_CASE("functions: the pool grows while calls wait and all that run are blocked") {

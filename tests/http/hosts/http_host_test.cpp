@@ -41,12 +41,18 @@ struct Told {
   HttpOutcome outcome;
   std::string retry_after;  ///< of the head, which is gone later
   std::size_t seen = 0;     ///< bytes of its body
+  int may_send = 1000;      ///< so often, when it is asked
+  int asked = 0;
   bool done = false;
 };
 
 struct Call final : HttpCall {
   explicit Call(Told& to) : told(to) {}
   void OnBody(std::string_view piece, std::size_t) override { told.seen += piece.size(); }
+  bool MaySend() const override {
+    ++told.asked;
+    return told.asked <= told.may_send;
+  }
   void OnDone(HttpOutcome outcome) override {
     if (outcome.head != nullptr) told.retry_after = outcome.head->Find("retry-after");
     told.outcome = std::move(outcome);
@@ -83,8 +89,9 @@ struct Kit {
     const auto end = Clock::now() + time;
     Turn([&] { return Clock::now() >= end; });
   }
-  HttpOutcome Ask(Ms timeout = Ms(5000)) {
+  HttpOutcome Ask(Ms timeout = Ms(5000), int may_send = 1000) {
     Told told;
+    told.may_send = may_send;
     host->Send(Post(told, timeout));
     Turn([&] { return told.done; });
     REQUIRE(told.done);
@@ -606,6 +613,51 @@ TEST_CASE("http_host: TLS that is agreed on after the deadline sends nothing eit
   CHECK(requests == 0);
   CHECK(kit.Ask(Ms(5000)).kind == Kind::kReply);
   CHECK(requests == 1);
+}
+
+TEST_CASE("http_host: what may not be sent any more is not, whenever that begins") {
+  std::atomic<int> requests{0};
+  RawServer server([&](int fd, int n) {
+    for (int i = 0; !RawServer::ReadRequest(fd).empty(); ++i) {
+      ++requests;
+      if (n > 0 && i == 1) return RawServer::Reset(fd);
+      RawServer::Write(fd, RawServer::Ok());
+    }
+  });
+  Kit kit(server.Url());
+  CHECK(kit.Ask(Ms(5000), 0).kind == Kind::kNotAllowed);  // before there is a connection
+  CHECK(server.Connections() == 0);
+  CHECK(kit.Ask(Ms(5000), 1).kind == Kind::kNotAllowed);  // once there is one
+  server.AwaitClosed(1);
+  CHECK(requests == 0);
+  CHECK(kit.Ask().kind == Kind::kReply);
+  REQUIRE(kit.host->Idle() == 1);
+  // What was sent and lost may have arrived, so it is not called unsent.
+  const HttpOutcome lost = kit.Ask(Ms(5000), 1);
+  CHECK(lost.kind == Kind::kNoReply);
+  CHECK_THAT(lost.problem, ContainsSubstring("closed the connection"));
+  CHECK(requests == 2);
+  CHECK(kit.Ask().kind == Kind::kReply);
+  REQUIRE(kit.host->Idle() == 1);
+  CHECK(kit.Ask(Ms(5000), 2).kind == Kind::kNoReply);  // on the fresh connection
+  CHECK(requests == 4);
+  CHECK(kit.Ask().kind == Kind::kReply);
+  REQUIRE(kit.host->Idle() == 1);
+  CHECK(kit.Ask(Ms(5000), 0).kind == Kind::kNotAllowed);  // on one that rested
+  CHECK(requests == 5);
+}
+
+TEST_CASE("http_host: what may not be sent once TLS is agreed on is not") {
+  std::atomic<int> requests{0};
+  RawServer server([&](int fd, int) {
+    if (!RawServer::ReadRequest(fd).empty()) ++requests;
+  });
+  SlowTls tls;
+  Kit kit("https://127.0.0.1:" + std::to_string(PortOf(server)));
+  kit.parts.tls = &tls;
+  CHECK(kit.Ask(Ms(5000), 2).kind == Kind::kNotAllowed);
+  server.AwaitClosed(1);
+  CHECK(requests == 0);
 }
 
 TEST_CASE("http_host: nobody listens, the name is unknown, or it has no address") {

@@ -244,7 +244,10 @@ class Functions : public BranchCaller {
     running_.push_back(std::this_thread::get_id());
     BranchResults& results = *results_;
     lock.unlock();
-    Result result = CatchAsResult([&] { return entry.Function()(call.Payload(), Caller(call)); });
+    Result result =
+        call.MayBegin()
+            ? CatchAsResult([&] { return entry.Function()(call.Payload(), Caller(call)); })
+            : LeaseOver();
     results.Done(std::move(call), std::move(result));
     lock.lock();
     running_.erase(std::find(running_.begin(), running_.end(), std::this_thread::get_id()));

@@ -91,7 +91,8 @@ class Loop {
       next = (std::min)(next, state_.loader.NextPass());
     }
     if (HasTakenOver()) next = now;
-    if (state_.store.OwnedUntil(now) <= now) next = (std::max)(next, now + kAfterBrokenTurn);
+    const auto lease = state_.store.OurLease();
+    if (lease != nullptr && !lease->Holds()) next = (std::max)(next, now + kAfterBrokenTurn);
     if (!state_.health.MayTry(now)) {  // but whose time is over is answered meanwhile
       next = (std::min)((std::max)(next, state_.health.NextTry()), state_.timers.Next());
     }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +17,7 @@
 #include <dtm/coordinator/state/turn_state.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/schedule.hpp>
+#include <dtm/store/store.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -34,10 +36,12 @@ class ReleaseStage {
   void Run() {
     released_.clear();
     released_.swap(state_.to_release.touched);
+    lease_ = state_.store.OurLease();
+    const bool may_call = lease_ == nullptr || lease_->Holds();
     if (!state_.to_commit.dirty.empty()) KeepUnsettled();
     local_calls_.reserve(released_.size());
-    const Time now = clock_.Now();
-    if (now < state_.store.OwnedUntil(now)) {
+    now_ = clock_.Now();
+    if (may_call) {
       ForEachActive(released_, [this](ActiveTransaction& active) { TakeCalls(active); });
       StartCalls();
     }
@@ -46,10 +50,11 @@ class ReleaseStage {
       const bool grows =
           !active.events.empty() && active.events.back().kind == engine::EventKind::kBranchAdded;
       active.events.clear();
-      active.journaled_events = active.journaled_calls = 0;
+      active.journaled_events = 0;
+      active.journaled_calls = active.held_calls.size();
       AnswerWaiters(active);
       ArmTimerOrLeave(active, grows);
-      if (!active.held_calls.empty()) state_.Touch(active);  // until this coordinator owns it again
+      if (!active.held_calls.empty()) state_.Touch(active);  // until the lease holds
     });
     if (!state_.to_release.alerts.empty())
       alerts_.Tell(std::exchange(state_.to_release.alerts, {}));
@@ -88,26 +93,30 @@ class ReleaseStage {
         call.slot = active.slot;
         call.generation = active.generation;
         call.timeout = engine::RequestTimeout(transaction.definition->options, state_.context);
-        (IsLocal(call.Url()) ? local_calls_ : url_calls_).push_back(std::move(call));
+        call.lease = lease_;
+        TakeCall(std::move(call), transaction.branches[row].deadline);
       }
     }
     active.held_calls.clear();
   }
 
+  /// The stored deadline holds even if the commit took long or the call was held back, so it is told how late it is. With no
+  /// time left after it was held back it is decided on again.
+  void TakeCall(BranchCall call, Time deadline) {
+    if (IsLocal(call.Url())) return local_calls_.push_back(std::move(call));
+    call.late = (std::max)(now_ + 2 * call.timeout - deadline, Duration(0));
+    if (lease_ != nullptr && call.late >= call.timeout) {
+      return results_.Done(std::move(call), LeaseOver());
+    }
+    url_calls_.push_back(std::move(call));
+  }
+
+  /// The next deadlines allow for as long a commit.
   void StartCalls() {
     if (!local_calls_.empty()) functions_.Call(std::exchange(local_calls_, {}), results_);
     if (url_calls_.empty()) return;
-    TellLateness();
+    state_.context.lateness = 2 * (std::max)(now_ - state_.context.now, Duration(0));
     urls_.Call(std::exchange(url_calls_, {}), results_);
-  }
-
-  /// The stored deadlines hold even if the commit took long, so the calls are told how late they are. The next deadlines
-  /// allow for as long a commit.
-  void TellLateness() {
-    const Duration late = clock_.Now() - state_.context.now;
-    const Duration beyond = (std::max)(late - state_.context.lateness, Duration(0));
-    for (BranchCall& call : url_calls_) call.late = beyond;
-    state_.context.lateness = 2 * late;
   }
 
   void AnswerWaiters(ActiveTransaction& active) {
@@ -162,6 +171,8 @@ class ReleaseStage {
   BranchCaller& urls_;
   BranchResults& results_;
   Alerts& alerts_;
+  std::shared_ptr<const Lease> lease_;        // in this turn
+  Time now_{};                                // when its commit was done
   std::vector<ActiveTransaction*> released_;  // in this turn; a member for its memory
   std::vector<BranchCall> local_calls_;
   std::vector<BranchCall> url_calls_;

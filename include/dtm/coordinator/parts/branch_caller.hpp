@@ -12,12 +12,14 @@
 #include <utility>
 #include <vector>
 
+#include <dtm/base/error.hpp>
 #include <dtm/base/text.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/store/store.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -31,12 +33,26 @@ struct BranchCall {
   Duration late{};       ///< of a URL call: how long it has waited already
   std::size_t slot = 0;  ///< whose call it is, see ActiveTable
   std::uint64_t generation = 0;
-  bool keep_body = false;  ///< a success needs the body of the reply as its text
+  bool keep_body = false;                ///< a success needs the body of the reply as its text
+  std::shared_ptr<const Lease> lease{};  ///< null: it may begin at any time
+
+  /// Asked directly before it begins, as late as whoever makes the call can: others may have taken over meanwhile. False: its
+  /// result is LeaseOver.
+  bool MayBegin() const { return lease == nullptr || lease->Holds(); }
 
   const std::string& Url() const { return UrlOf(*definition, row); }
   const std::string& Payload() const { return PayloadOf(*definition, row); }
   BranchInfo Info() const { return InfoOf(*definition, row); }
 };
+
+/// It certainly did not begin; it is tried again as soon as the coordinator may make calls again.
+inline Result LeaseOver() {
+  Result result = Result::NotSent(IfThereIsMemory([] {
+    return std::string("the coordinator was silent for too long, and others may have taken over");
+  }));
+  result.at_once = true;
+  return result;
+}
 
 /// A call that an initiator makes itself, in the form for a BranchCaller. `coordinator`: the url that the branch is
 /// told.
@@ -100,9 +116,9 @@ class BranchCaller {
   /// The schemes of the URLs that it calls, in lower case: Coordinator::Use gives it the calls with these.
   virtual std::vector<std::string> Schemes() const { return {"http", "https"}; }
 
-  /// Starts the calls and returns without waiting for them. Every call gets exactly one result: NotSent if it is a URL
-  /// call that is not sent within `call.timeout - call.late` from now; once sent, a result within another
-  /// `call.timeout`. Never throws.
+  /// Starts the calls and returns without waiting for them. Every call gets exactly one result: LeaseOver if it may not
+  /// begin (MayBegin) when it could; NotSent if it is a URL call that is not sent within `call.timeout - call.late` from now;
+  /// once sent, a result within another `call.timeout`. Never throws.
   virtual void Call(std::vector<BranchCall> calls, BranchResults& results) = 0;
 
   /// The present load. Any thread.

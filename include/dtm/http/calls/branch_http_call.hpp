@@ -94,6 +94,7 @@ class BranchHttpCall : public hosts::HttpCall {
         if (outcome.encoded || (wanted_ && outcome.cut)) break;
         return Whole(outcome, call);
       case Kind::kTooLong: break;
+      case Kind::kNotAllowed: return {LeaseOver(), false};
       case Kind::kLate:
         return error(
             "gave no answer within " +

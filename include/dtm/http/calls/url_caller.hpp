@@ -94,6 +94,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
           owner(caller),
           host(to),
           job(std::move(sent)) {}
+    bool MaySend() const override { return job.call.MayBegin(); }
     void OnDone(hosts::HttpOutcome outcome) override { owner.OnDone(*this, outcome); }
     UrlCaller& owner;
     Host& host;

@@ -52,6 +52,7 @@ class BlockingHost {
       keep_body = call.keep_body;
       max_body = call.max_body;
     }
+    bool MaySend() const override { return to.MaySend(); }
     void OnBody(std::string_view piece, std::size_t kept) override { to.OnBody(piece, kept); }
     void OnDone(HttpOutcome outcome) override {
       done = true;

@@ -41,7 +41,8 @@ class HostConnection final : public transport::SocketConnection {
     virtual bool Keep(HostConnection& connection) = 0;
     /// Disposes of it.
     virtual void Drop(HostConnection& connection) = 0;
-    virtual void SendFresh(std::unique_ptr<HttpCall> call) noexcept = 0;
+    /// `again`: on another connection, where it got no answer.
+    virtual void SendFresh(std::unique_ptr<HttpCall> call, bool again) noexcept = 0;
     virtual void OnUnreachable() = 0;
 
    protected:
@@ -51,9 +52,10 @@ class HostConnection final : public transport::SocketConnection {
   HostConnection(transport::IoLoop& loop, Owner& owner)
       : transport::SocketConnection(loop), owner_(owner), connector_(loop) {}
 
-  /// Takes the first call; Connect follows. False: it was too late for it.
-  bool Begin(std::unique_ptr<HttpCall> call) {
+  /// Takes the first call; Connect follows. `again`: it was sent once, and lost. False: it was too late for it.
+  bool Begin(std::unique_ptr<HttpCall> call, bool again) {
     call_ = std::move(call);
+    sent_before_ = again;
     Recount();
     return InTime();
   }
@@ -71,6 +73,7 @@ class HostConnection final : public transport::SocketConnection {
   void SendAgain(std::unique_ptr<HttpCall> call) {
     call_ = std::move(call);
     used_before_ = true;
+    sent_before_ = false;
     parser_.Reset();
     body_.reset();
     outcome_ = HttpOutcome();
@@ -103,15 +106,19 @@ class HostConnection final : public transport::SocketConnection {
 
  private:
   using Kind = HttpOutcome::Kind;
+  static constexpr const char* kNoAnswer = "closed the connection without a valid HTTP answer";
 
-  /// Nothing is sent after the deadline.
+  /// Nothing is sent after the deadline, nor if it may not be.
   bool InTime() {
     if (transport::IoLoop::Clock::now() >= call_->deadline) {
       Finish(Kind::kLate, false);
       return false;
     }
     SetDeadline(call_->deadline);
-    return true;
+    if (call_->MaySend()) return true;
+    outcome_.problem = kNoAnswer;
+    Finish(sent_before_ ? Kind::kNoReply : Kind::kNotAllowed, false);
+    return false;
   }
 
   void NotReached(const std::string& problem) {
@@ -214,14 +221,9 @@ class HostConnection final : public transport::SocketConnection {
       // the other side has to take in any case.
       std::unique_ptr<HttpCall> call = std::move(call_);
       Ended();
-      return owner_.SendFresh(std::move(call));
+      return owner_.SendFresh(std::move(call), true);
     }
-    if (parser_.Begun()) {
-      outcome_.problem = outcome_.status == 0 ? "closed the connection without a valid HTTP answer"
-                                              : "broke off its answer";
-    } else {
-      outcome_.problem = "closed the connection without a valid HTTP answer";
-    }
+    outcome_.problem = outcome_.status == 0 ? kNoAnswer : "broke off its answer";
     if (!tls.empty()) outcome_.problem += " (" + tls + ")";
     Finish(outcome_.status == 0 ? Kind::kNoReply : Kind::kBrokeOff, false);
   }
@@ -269,6 +271,7 @@ class HostConnection final : public transport::SocketConnection {
   std::size_t body_bytes_ = 0;
   std::size_t counted_ = 0;  ///< by the owner
   bool used_before_ = false;
+  bool sent_before_ = false;  ///< its first call, on another connection
 };
 
 }  // namespace hosts

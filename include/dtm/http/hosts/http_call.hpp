@@ -22,6 +22,7 @@ struct HttpOutcome {
     kNoReply,     ///< the connection ended before one
     kInvalid,     ///< what came is no HTTP
     kNotReached,  ///< nothing was sent
+    kNotAllowed,  ///< nothing was sent, see MaySend
     kLate         ///< the deadline has passed
   };
   /// The problem of a reply that cannot do without its body, or whose head is too long.
@@ -49,6 +50,8 @@ class HttpCall {
   std::size_t keep_body = 64 * 1024;       ///< the rest is only shown to OnBody
   std::size_t max_body = 8 * 1024 * 1024;  ///< a longer one is not read to its end
 
+  /// Asked directly before its first byte is written, on each connection. False: it is not sent.
+  virtual bool MaySend() const { return true; }
   /// Each piece of the reply's body, as it comes. `kept`: so much of it will be in the outcome.
   virtual void OnBody(std::string_view, std::size_t kept) { (void)kept; }
   /// Once, at the latest a little after the deadline; not if the host is destroyed before.

@@ -57,7 +57,7 @@ class HttpHost final : HostConnection::Owner {
 
   /// On a connection that is kept if there is one, else on a new one.
   void Send(std::unique_ptr<HttpCall> call) noexcept {
-    if (idle_.empty()) return SendFresh(std::move(call));
+    if (idle_.empty()) return SendFresh(std::move(call), false);
     HostConnection* const connection = idle_.back();  // the one that rested least
     idle_.pop_back();
     --parts_.idle;
@@ -87,7 +87,7 @@ class HttpHost final : HostConnection::Owner {
   }
   bool HasRoom(std::size_t size) const override { return parts_.held.Allow(size); }
 
-  void SendFresh(std::unique_ptr<HttpCall> call) noexcept override {
+  void SendFresh(std::unique_ptr<HttpCall> call, bool again) noexcept override {
     HostConnection* connection = nullptr;
     try {
       idle_.reserve(connections_.capacity() + 1);  // so that nothing that ends a call needs memory
@@ -96,7 +96,7 @@ class HttpHost final : HostConnection::Owner {
           parts_.loop, static_cast<HostConnection::Owner&>(*this)));
       connection = connections_.back().get();
       connection->place = connections_.size() - 1;
-      if (connection->Begin(std::move(call))) Connect(*connection);
+      if (connection->Begin(std::move(call), again)) Connect(*connection);
     } catch (const std::bad_alloc&) {
       if (connection != nullptr) return connection->Fail();
       HttpOutcome outcome;

@@ -25,6 +25,19 @@ namespace dtm {
 inline namespace v1 {
 namespace shared_store {
 
+/// In the time since boot.
+class BeatLease : public Lease {
+ public:
+  explicit BeatLease(Members::NowFunction now) : now_(std::move(now)) {}
+  bool Holds() const override { return now_() < Duration(until_); }
+  void Extend(Duration until) { until_ = until.count(); }
+  void End() { until_ = 0; }
+
+ private:
+  const Members::NowFunction now_;
+  std::atomic<Duration::rep> until_{0};
+};
+
 class Membership {
  public:
   /// `lease`: after so much silence others take over. `now`: the time since boot; another one in tests.
@@ -39,7 +52,10 @@ class Membership {
     const std::lock_guard<std::mutex> lock(mutex_);
     owner_ = owner;
     fenced_ = false;
-    until_ = (sent + lease_ / 10 * 9).count();
+    if (our_lease_ != nullptr)
+      our_lease_->End();  // calls that were handed out under it do not begin
+    our_lease_ = std::make_shared<BeatLease>(now_);
+    our_lease_->Extend(sent + lease_ / 10 * 9);
   }
 
   /// Before other threads know of it.
@@ -79,9 +95,9 @@ class Membership {
     connection_.reset();
   }
 
-  /// How long others still leave alone what is ours; below 0 if that is over.
-  Duration Left() const { return Duration(until_) - now_(); }
   Duration Now() const { return now_(); }
+  /// On the thread that calls Joined.
+  std::shared_ptr<const Lease> OurLease() const { return our_lease_; }
   bool IsFenced() const { return fenced_; }
   std::uint64_t Takeovers() const { return takeovers_; }
   void OnTakeover(std::function<void()> changed) {
@@ -104,9 +120,12 @@ class Membership {
   void Note(std::uint64_t member, const Members::Seen& seen) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (stopping_ || member != owner_) return;  // of one that it was
-    if (seen.is_member) until_ = seen.until.count();
+    if (seen.is_member) our_lease_->Extend(seen.until);
     const bool fenced = !seen.is_member && !fenced_;
-    if (fenced) fenced_ = true;
+    if (fenced) {
+      fenced_ = true;
+      our_lease_->End();
+    }
     if (seen.taken == 0 && !fenced) return;
     ++takeovers_;
     if (changed_) changed_();
@@ -118,11 +137,11 @@ class Membership {
   Members members_;                         // of who beats
   std::unique_ptr<Connection> connection_;  // the same
   std::atomic<std::uint64_t> owner_{0}, takeovers_{0};
-  std::atomic<Duration::rep> until_{0};
   std::atomic<bool> fenced_{false};
   bool beats_ = false;
   std::mutex mutex_;  // guards what is below, and that what is above is of one member
   bool stopping_ = false;
+  std::shared_ptr<BeatLease> our_lease_;
   std::function<void()> changed_;
   std::condition_variable wake_;
   std::thread thread_;

@@ -59,8 +59,8 @@ class SharedStore : public Store {
     return database_->Dialect() == SqlDialect::kPostgres ? "postgres" : "mysql";
   }
   std::uint64_t Owner() const override { return membership_.Owner(); }
-  Time OwnedUntil(Time now) const override {
-    return membership_.Beats() ? now + membership_.Left() : kNever;
+  std::shared_ptr<const Lease> OurLease() const override {
+    return membership_.Beats() ? membership_.OurLease() : nullptr;
   }
   std::uint64_t Takeovers() const override { return membership_.Takeovers(); }
   void OnTakeover(const std::function<void()>& changed) override {
