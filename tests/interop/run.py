@@ -4,6 +4,10 @@
   run.py --build DIR [go] [python] [PROGRAM...]      the clients to run (go and python if none is named)
     --server ours|go         ours needs --server-binary; go is made by tools/go_dtm.sh if no binary is given
     --server-binary PATH
+    --shared                 two servers of ours on the PostgreSQL that DTM_POSTGRES names, each request to one of them by
+                             chance; `crash` kills one of them. Run it by tools/with_postgres.sh
+    --command                what is named is one command, which finds the URL of --shared in DTM_COORDINATOR, and no client
+    --seed N                 repeats what chance decides
     --prepare                only installs and builds what the run needs, below DIR; once, it takes a minute
 
 For each client a server is started on a free port of the loopback, with fresh data. The client is called as
@@ -14,6 +18,7 @@ when it has come to its end, whatever the scenarios did.
 Needs: Go >= 1.19 and pip (on Debian they are installed if missing); what the clients need is downloaded by them.
 """
 import argparse
+import contextlib
 import os
 import random
 import shutil
@@ -29,6 +34,10 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TOOLS = HERE.parent.parent / 'tools'
+sys.path.insert(0, str(HERE.parent / 'support'))
+sys.dont_write_bytecode = True
+
+from either import Either  # pylint: disable=wrong-import-position
 
 
 class Problem(Exception):
@@ -116,9 +125,12 @@ class Server:
             raise
         return self
 
+    def store(self):
+        return ['--db', 'saga.db']
+
     def start(self):
         if self.kind == 'ours':
-            what, env = [self.binary, '--db', 'saga.db', '--listen', f'127.0.0.1:{self.port}'], {}
+            what, env = [self.binary, *self.store(), '--listen', f'127.0.0.1:{self.port}'], {}
         else:  # it listens at every address of the machine, which cannot be changed; its data is dtm.bolt
             what, env = [self.binary], {'HTTP_PORT': str(self.port), 'GRPC_PORT': str(free_port()),
                                         'JSON_RPC_PORT': str(free_port()), 'STORE_DRIVER': 'boltdb', 'LOG_LEVEL': 'warn'}
@@ -166,6 +178,53 @@ class Server:
             self.process.wait()
         self.log.close()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Node(Server):
+    """One of those that share a database."""
+
+    def __init__(self, binary, database):
+        super().__init__('ours', binary)
+        self.database = database
+
+    def store(self):
+        return ['--store', self.database]
+
+
+class Pair:
+    """Two servers on one database, which look like one."""
+    kind, databases = 'ours', 0
+
+    def __init__(self, binary, seed):
+        Pair.databases += 1
+        name = f'interop_{os.getpid()}_{Pair.databases}'
+        subprocess.run(['psql', '-qX', os.environ['DTM_POSTGRES'], '-c', f'CREATE DATABASE {name}'], check=True)
+        self.nodes = [Node(binary, f'{os.environ["DTM_POSTGRES"]} dbname={name}') for _ in range(2)]
+        self.random, self.crashes = random.Random(seed), [0, 0]
+        self.front = Either([node.port for node in self.nodes], seed)
+
+    def __enter__(self):
+        with contextlib.ExitStack() as stack:
+            for part in (*self.nodes, self.front):
+                stack.enter_context(part)
+            self.stack = stack.pop_all()
+        self.url = f'http://127.0.0.1:{self.front.port}/api/dtmsvr'
+        return self
+
+    def crash(self):
+        which = self.random.randrange(2)
+        self.crashes[which] += 1
+        self.nodes[which].crash()
+
+    def stop(self):
+        print(f'    requests: {self.front.counts}, crashes: {self.crashes}', flush=True)
+        return next(filter(None, [node.stop() for node in self.nodes]), None)
+
+    def tail(self):
+        return '\n'.join(node.tail() for node in self.nodes)
+
+    def __exit__(self, *_):
+        self.stack.close()
 
 
 # --- the run ---
@@ -220,6 +279,9 @@ def main():
     parser.add_argument('--build', type=Path, required=True)
     parser.add_argument('--server', choices=['ours', 'go'], default='ours')
     parser.add_argument('--server-binary')
+    parser.add_argument('--shared', action='store_true')
+    parser.add_argument('--command', action='store_true')
+    parser.add_argument('--seed', type=int, default=random.randrange(1000000))
     parser.add_argument('--prepare', action='store_true')
     parser.add_argument('clients', nargs='*', default=['go', 'python'])
     args = parser.parse_args()
@@ -238,8 +300,18 @@ def main():
             return 0
         if not binary:
             raise Problem('--server ours needs --server-binary, the path of dtm-server')
+        if args.shared:
+            print(f'seed {args.seed}', flush=True)
+        if args.command:
+            with Pair(binary, args.seed) as pair:
+                done = subprocess.run(args.clients, env={**os.environ, 'DTM_COORDINATOR': pair.url}, check=False)
+                wrong = pair.stop() or (f'it ends with {done.returncode}' if done.returncode else None)
+                if wrong:
+                    print(pair.tail())
+                report.add(Path(args.clients[0]).name, f'FAILED command: {wrong}' if wrong else 'ok command', 0)
+            args.clients = []
         for client in args.clients:
-            with Server(args.server, binary) as server:
+            with Pair(binary, args.seed) if args.shared else Server(args.server, binary) as server:
                 run(client, build, server, report)
     except (Problem, OSError, subprocess.CalledProcessError) as problem:
         report.add('run.py', f'FAILED: {problem}', 0)

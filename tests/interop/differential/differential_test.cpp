@@ -35,7 +35,7 @@ class Peers {
   Both Run(const std::vector<Scenario>& scenarios) {
     Both both;
     std::thread go([&] { both.go = Runner(go_, service_, scenarios).RunAll(); });
-    both.ours = Runner(ours_, service_, scenarios).RunAll();
+    both.ours = Runner(*ours_, service_, scenarios).RunAll();
     go.join();
     return both;
   }
@@ -43,7 +43,7 @@ class Peers {
  private:
   ScriptedService service_;
   GoServer go_;
-  Ours ours_;
+  std::unique_ptr<Peer> ours_ = MakeOurs();
 };
 
 /// Those of them that no row of docs/differences.md names.

@@ -1,4 +1,5 @@
-/// The two coordinators: the Go server, as a process, and ours, in this process behind its HTTP API.
+/// The two coordinators: the Go server, as a process, and ours, in this process behind its HTTP API, or where
+/// DTM_COORDINATOR says (`run.py --shared` sets it: two processes on one database).
 /// Needs: POSIX, tools/go_dtm.sh, dtm/http.hpp. Threads: Post and Get from any.
 #pragma once
 
@@ -6,6 +7,7 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <fcntl.h>
 #include <memory>
 #include <netinet/in.h>
@@ -88,6 +90,20 @@ class Ours final : public Peer {
   dtm::Coordinator tm_{directory_ / "saga.db", Options()};
   dtm::Server server_{tm_};
 };
+
+class OursElsewhere final : public Peer {
+ public:
+  /// `url`: http://127.0.0.1:PORT/...
+  explicit OursElsewhere(const std::string& url) : Peer("ours") {
+    port_ = std::stoi(url.substr(url.rfind(':') + 1));
+  }
+};
+
+inline std::unique_ptr<Peer> MakeOurs() {
+  const char* const url = std::getenv("DTM_COORDINATOR");
+  if (url != nullptr) return std::make_unique<OursElsewhere>(url);
+  return std::make_unique<Ours>();
+}
 
 class GoServer final : public Peer {
  public:
