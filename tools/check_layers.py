@@ -20,6 +20,7 @@ MAY_INCLUDE = {
     'store/sqlite': ['base', 'core', 'sql', 'store'],
     'store/shared': ['base', 'core', 'sql', 'store'],
     'store/postgres': ['base', 'core', 'sql', 'store', 'store/shared'],
+    'store/mysql': ['base', 'core', 'sql', 'store', 'store/shared'],
     'barrier': ['base', 'core', 'sql'],
     'outbox': ['base', 'core', 'client', 'sql', 'store', 'coordinator/parts'],
     'coordinator/parts': ['base', 'core', 'engine', 'store'],
