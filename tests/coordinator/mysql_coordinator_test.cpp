@@ -22,7 +22,13 @@ using std::chrono::seconds;
 
 namespace {
 
-std::unique_ptr<dtm::Store> Store() { return dtm::MysqlStore(MysqlServer::Shared().Address()); }
+std::unique_ptr<dtm::Store> Store() {
+  dtm::MysqlAddress address = MysqlServer::Shared().Address();
+  const dtm::MysqlConnection connection(address);
+  dtm_test::Ask(connection.Handle(), "CREATE DATABASE IF NOT EXISTS coordinator");
+  address.database = "coordinator";
+  return dtm::MysqlStore(address);
+}
 
 /// A coordinator with the functions of this program.
 struct Node {
