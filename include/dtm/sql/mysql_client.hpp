@@ -128,12 +128,11 @@ class MysqlClient {
   [[noreturn]] void Fail() {
     MYSQL* const mysql = connection_.Handle();
     const unsigned code = mysql_errno(mysql);
-    const SqlError error(
-        std::string("MySQL: ") + mysql_error(mysql) + " (" + std::to_string(code) + ")",
-        std::to_string(code));
+    const std::string text =
+        std::string("MySQL: ") + mysql_error(mysql) + " (" + std::to_string(code) + ")";
     const bool of_client = code < 1000 || (code >= 2000 && code < 3000);
     works_ = !of_client && mysql_query(mysql, "ROLLBACK") == 0;
-    throw error;
+    throw SqlError(text, std::to_string(code));
   }
 
   MysqlConnection connection_;

@@ -1,0 +1,180 @@
+/// Generated from include/dtm/store/mysql/mysql_statements.hpp by tools/amalgamate.py; do not edit.
+/// MIT License, copyright (c) dtm for C++ authors.
+#pragma once
+
+#include "../../dtm.hpp"
+#include "../../sql/rows.hpp"
+#include "mysql_literals.hpp"
+#include "../shared/database.hpp"
+
+// ---- dtm/store/mysql/mysql_statements.hpp ------------------------------------------------------
+
+/// The statements of a store in MariaDB or MySQL, with their values in them. Only what both servers have.
+/// Needs: std. Threads: pure functions.
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace dtm {
+inline namespace v1 {
+namespace mysql_store {
+
+/// Fails with kNotOne, and so ends the message, unless the statement before has changed one row.
+inline constexpr char kExpectOne[] = "SELECT IF(ROW_COUNT() = 1, 1, (SELECT 1 UNION SELECT 2));";
+inline constexpr char kNotOne[] = "1242";  // a subquery returns more than one row
+
+/// Goes on only as a member, and for as long as this transaction runs: whoever is to inherit from it waits.
+inline std::string Fence(const std::string& condition) {
+  return "START TRANSACTION;UPDATE dtm_fence SET turn = turn + 1 WHERE " + condition + ";" +
+         kExpectOne;
+}
+
+/// See shared_store::Column.
+inline std::string Records(const std::string& rest) {
+  return "SELECT id, gid, type, status, version, created, finished, due, owner, state, definition, "
+         "content, CASE WHEN type IN (3, 4, 5) THEN (SELECT GROUP_CONCAT(CONCAT(UNHEX(LPAD(HEX("
+         "s.nr), 8, '0')), UNHEX(LPAD(HEX(LENGTH(s.step)), 8, '0')), s.step) ORDER BY s.nr "
+         "SEPARATOR '') FROM dtm_step s WHERE s.trans = dtm_trans.id) END FROM dtm_trans " +
+         rest;
+}
+
+/// $1, $2 and so on stand for the values.
+inline std::string Pattern(shared_store::Query query) {
+  using Query = shared_store::Query;
+  switch (query) {
+    case Query::kFind: return Records("WHERE gid = $1");
+    case Query::kScan:
+      return Records(
+          "WHERE id > 0 AND id < $1 AND ($2 = 0 OR type = $2) AND ($3 = 0 OR status = $3) AND "
+          "created >= $4 AND created <= $5 ORDER BY id DESC LIMIT $6");
+    case Query::kDue:
+      return Records(
+          "WHERE owner = $1 AND due IS NOT NULL AND due >= $2 AND (due > $2 OR id > $3) AND due "
+          "<= $4 ORDER BY due, id LIMIT $5");
+    case Query::kNextDue:
+      return "SELECT MIN(due) FROM dtm_trans WHERE owner = $1 AND due IS NOT NULL AND due > $2";
+    case Query::kCount:
+      // Stuck: nothing will wake it, and the lowest bit of the second byte of the state is set.
+      return "SELECT COUNT(*), COALESCE(SUM(due > $1 AND NOT stuck), 0), COALESCE(SUM(stuck), 0), "
+             "MIN(created) FROM (SELECT due, created, (due = 9223372036854775807 AND "
+             "(ORD(SUBSTRING(state, 2, 1)) & 1) = 1) AS stuck FROM dtm_trans WHERE due IS NOT "
+             "NULL) t";
+    case Query::kJournal:
+      return "SELECT (SELECT j.entries FROM dtm_journal j WHERE j.trans = t.id), t.journal FROM "
+             "dtm_trans t WHERE t.gid = $1 AND t.id > 0";
+    case Query::kJournals:
+      return "SELECT t.id, (SELECT j.entries FROM dtm_journal j WHERE j.trans = t.id), t.journal "
+             "FROM dtm_trans t WHERE t.id IN ($1)";
+    case Query::kValues:
+      return "SELECT id, cat, k, v, version, created, updated FROM dtm_kv WHERE id > $1 AND "
+             "($2 = '' OR cat = $2) AND ($3 = '' OR k = $3) ORDER BY id LIMIT $4";
+    case Query::kNewest: return "SELECT created FROM dtm_trans ORDER BY id DESC LIMIT 1";
+    case Query::kLook:
+      return "SELECT id, created, finished, LENGTH(definition) + LENGTH(state) FROM dtm_trans "
+             "WHERE id > $1 ORDER BY id LIMIT $2";
+    case Query::kRecords: return Records("WHERE id IN ($1)");
+    case Query::kRemove:
+      return "DELETE t, s, j FROM dtm_trans t LEFT JOIN dtm_step s ON s.trans = t.id LEFT JOIN "
+             "dtm_journal j ON j.trans = t.id WHERE t.id IN ($1) AND t.due IS NULL";
+    case Query::kKeep:  // $4: rows of id, type, content
+      return "START TRANSACTION;DELETE s, j FROM dtm_trans t LEFT JOIN dtm_step s ON s.trans = "
+             "t.id LEFT JOIN dtm_journal j ON j.trans = t.id WHERE t.id IN ($1) AND t.due IS NULL;"
+             "UPDATE ($4) k STRAIGHT_JOIN dtm_trans t ON t.id = k.id SET t.id = -k.id, t.type = "
+             "k.type, t.content = k.content, t.definition = '', t.state = '', t.journal = NULL "
+             "WHERE t.due IS NULL;COMMIT";
+    case Query::kLookKept:
+      return "SELECT -id, finished FROM dtm_trans WHERE id < -$1 ORDER BY id DESC LIMIT $2";
+    case Query::kForget: return "DELETE FROM dtm_trans WHERE id IN ($2)";  // $2: -$1
+    case Query::kJoin:
+      return "START TRANSACTION;INSERT INTO dtm_node (beat, heir) VALUES (1, 0);INSERT INTO "
+             "dtm_fence (id, epoch, turn) VALUES (LAST_INSERT_ID(), 1, 0);COMMIT;SELECT "
+             "LAST_INSERT_ID()";
+    case Query::kRejoin:  // waits for a batch of the old epoch that runs; a later one finds no row
+      return "START TRANSACTION;UPDATE dtm_fence SET epoch = epoch + 1 WHERE id = $1;SELECT epoch "
+             "FROM dtm_fence WHERE id = $1;COMMIT";
+    case Query::kBeat:  // not of the row of the fence: it does not wait for a batch
+      return "UPDATE dtm_node SET beat = beat + 1 WHERE id = $1 AND heir = 0;SELECT id, beat, "
+             "heir, "
+             "ROW_COUNT() = 1 FROM dtm_node";
+    case Query::kInherit:
+      return Fence("id = $4") +
+             "UPDATE dtm_node SET heir = $4 WHERE id = $1 AND beat = $2 AND heir = $3;SELECT id "
+             "FROM dtm_node WHERE id = $1 AND ROW_COUNT() = 1;DELETE f FROM dtm_node n JOIN "
+             "dtm_fence f ON f.id = n.id WHERE n.id = $1 AND n.heir = $4;COMMIT";
+    case Query::kClaim:  // both find the same rows: they are locked, and nobody adds any
+      return Fence("id = $2") +
+             "SELECT id FROM dtm_trans WHERE owner = $1 AND due IS NOT NULL ORDER BY due, id LIMIT "
+             "$3 FOR UPDATE;UPDATE dtm_trans SET owner = $2, version = version + 1 WHERE owner = "
+             "$1 AND due IS NOT NULL ORDER BY due, id LIMIT $3;COMMIT";
+    case Query::kBury:
+      return "DELETE FROM dtm_node WHERE id = $1 AND heir = $2 AND NOT EXISTS (SELECT 1 FROM "
+             "dtm_trans WHERE owner = $1 AND due IS NOT NULL)";
+    case Query::kLeave:
+      return "START TRANSACTION;UPDATE dtm_node SET heir = -1 WHERE id = $1 AND heir = 0;DELETE "
+             "FROM dtm_fence WHERE id = $1;COMMIT";
+  }
+  return {};
+}
+
+inline void AppendValue(std::string& out, const SqlValue& value) {
+  if (const auto* number = std::get_if<std::int64_t>(&value)) {
+    out += std::to_string(*number);
+  } else if (const auto* text = std::get_if<std::string_view>(&value)) {
+    AppendBytes(out, *text);
+  } else if (const auto* bytes = std::get_if<SqlBytes>(&value)) {
+    AppendBytes(out, bytes->bytes);
+  } else {
+    AppendNumbers(out, *std::get<const std::vector<std::int64_t>*>(value));
+  }
+}
+
+/// $2 of kForget.
+inline std::string ForgottenIds(const std::vector<SqlValue>& values) {
+  std::vector<std::int64_t> ids = *std::get<const std::vector<std::int64_t>*>(values[0]);
+  for (std::int64_t& id : ids) id = -id;
+  std::string text;
+  AppendNumbers(text, ids);
+  return text;
+}
+/// $4 of kKeep.
+inline std::string KeptRows(const std::vector<SqlValue>& values) {
+  const auto& ids = *std::get<const std::vector<std::int64_t>*>(values[0]);
+  const auto& types = *std::get<const std::vector<std::int64_t>*>(values[1]);
+  const auto& contents = *std::get<const std::vector<std::int64_t>*>(values[2]);
+  std::string text;
+  RowsText rows(text, RowsText::Form::kSelects);
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    rows.Begin();
+    rows.Number("id", ids[i]);
+    rows.Number("type", types[i]);
+    rows.Number("content", contents[i]);
+    rows.End();
+  }
+  return text;
+}
+
+inline std::string TextOf(shared_store::Query query, const std::vector<SqlValue>& values) {
+  const std::string pattern = Pattern(query);
+  std::string text;
+  for (std::size_t i = 0; i < pattern.size(); ++i) {
+    if (pattern[i] != '$') {
+      text += pattern[i];
+      continue;
+    }
+    const auto place = static_cast<std::size_t>(pattern[++i] - '1');
+    if (place < values.size()) {
+      AppendValue(text, values[place]);
+    } else {
+      text += query == shared_store::Query::kForget ? ForgottenIds(values) : KeptRows(values);
+    }
+  }
+  return text;
+}
+
+}  // namespace mysql_store
+}  // namespace v1
+}  // namespace dtm
