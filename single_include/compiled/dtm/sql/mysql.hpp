@@ -182,7 +182,19 @@ class MysqlSession : public SqlSession {
         0) {
       Fail(sql, statement.get());
     }
-    return prepared_.emplace(sql, std::move(statement)).first->second.get();
+    MYSQL_STMT* const made = prepared_.emplace(sql, std::move(statement)).first->second.get();
+    if ((connection_->server_status & SERVER_STATUS_IN_TRANS) != 0) CheckStillOpen();
+    return made;
+  }
+
+  /// In a Galera cluster a transaction that another node's commit ends while a statement is being prepared ends silently (seen with
+  /// MariaDB 10.11.19): what is executed next would commit by itself. The answer to a statement that does nothing tells.
+  void CheckStillOpen() {
+    if (mysql_query(connection_, "DO 0") != 0) Fail();
+    if ((connection_->server_status & SERVER_STATUS_IN_TRANS) != 0) return;
+    throw SqlError(
+        "MySQL: the server rolled the transaction back while a statement was being prepared (1213)",
+        "1213");
   }
 
   MYSQL* connection_;
