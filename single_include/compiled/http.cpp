@@ -9454,12 +9454,12 @@ void CallQueue::Return(Host& host, bool silent, SteadyTime now) {
     limits_.Finished(host.load_, silent);
     host.last_used_ = now;
   }
-auto CallQueue::Check(SteadyTime now, std::vector<Ended>& ended) -> SteadyTime {
+auto CallQueue::Check(SteadyTime now, std::size_t limit, std::vector<Ended>& ended) -> SteadyTime {
     SteadyTime next = now + std::chrono::hours(1);
     for (auto at = hosts_.begin(); at != hosts_.end();) {
       Host& host = *at->second;
       for (auto& waiting = host.waiting_; !waiting.empty(); waiting.erase(waiting.begin())) {
-        if (waiting.begin()->first > now) {
+        if (waiting.begin()->first > now || ended.size() >= limit) {
           next = (std::min)(next, waiting.begin()->first);
           break;
         }
@@ -9676,7 +9676,7 @@ void UrlCaller::Take(std::vector<BranchCall>& calls, BranchResults& results) {
     look_ = true;
   }
 void UrlCaller::SendWaiting() {
-    for (int i = 0; i < kAtATime; ++i) {
+    for (std::size_t i = 0; i < kAtATime; ++i) {
       Host* host = nullptr;
       CallQueue::Taken taken;
       {
@@ -9734,7 +9734,10 @@ void UrlCaller::OnDeadline() {
     SteadyTime next = loop_.Now() + kALittle;
     try {
       const std::lock_guard<std::mutex> lock(mutex_);
-      next = (std::max)(next, queue_.Check(loop_.Now(), ended));
+      const SteadyTime again = queue_.Check(loop_.Now(), kAtATime, ended);
+      // With more to say: in the next turn.
+      next =
+          ended.size() < kAtATime ? (std::max)(next, again) : loop_.Now() + SteadyTime::duration(1);
     } catch (const std::bad_alloc&) {  // what was not looked at is looked at again
     }
     CheckBefore(next);
@@ -10805,5 +10808,5 @@ auto Server::Limits() const -> serving::ServingLimits {
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_ebcf2fe37295(Here) {}
+void http_cpp_of_version_0_1_0_f997d0c2dcee(Here) {}
 }}}

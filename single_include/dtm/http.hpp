@@ -5262,13 +5262,14 @@ class CallQueue {
     host.last_used_ = now;
   }
 
-  /// Collects what has become too late, forgets hosts that are not called any more, and returns when to look again.
-  SteadyTime Check(SteadyTime now, std::vector<Ended>& ended) {
+  /// Collects what has become too late, `limit` calls at most, forgets hosts that are not called any more, and returns when
+  /// to look again: not after `now` if there is more.
+  SteadyTime Check(SteadyTime now, std::size_t limit, std::vector<Ended>& ended) {
     SteadyTime next = now + std::chrono::hours(1);
     for (auto at = hosts_.begin(); at != hosts_.end();) {
       Host& host = *at->second;
       for (auto& waiting = host.waiting_; !waiting.empty(); waiting.erase(waiting.begin())) {
-        if (waiting.begin()->first > now) {
+        if (waiting.begin()->first > now || ended.size() >= limit) {
           next = (std::min)(next, waiting.begin()->first);
           break;
         }
@@ -5665,7 +5666,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
 
   /// Not all at once: a host to which a thousand wait does not keep the replies of the others waiting.
   void SendWaiting() {
-    for (int i = 0; i < kAtATime; ++i) {
+    for (std::size_t i = 0; i < kAtATime; ++i) {
       Host* host = nullptr;
       CallQueue::Taken taken;
       {
@@ -5723,14 +5724,17 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
     if (time < Deadline()) loop_.Set(*this, time);
   }
 
-  /// What waited too long is answered; hosts that are not called any more are forgotten.
+  /// What waited too long is answered, not all at once for the same reason; hosts that are not called any more are forgotten.
   void OnDeadline() override {
     loop_.Set(*this, loop_.Now() + kLongest);
     std::vector<CallQueue::Ended> ended;
     SteadyTime next = loop_.Now() + kALittle;
     try {
       const std::lock_guard<std::mutex> lock(mutex_);
-      next = (std::max)(next, queue_.Check(loop_.Now(), ended));
+      const SteadyTime again = queue_.Check(loop_.Now(), kAtATime, ended);
+      // With more to say: in the next turn.
+      next =
+          ended.size() < kAtATime ? (std::max)(next, again) : loop_.Now() + SteadyTime::duration(1);
     } catch (const std::bad_alloc&) {  // what was not looked at is looked at again
     }
     CheckBefore(next);
@@ -5781,7 +5785,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
     }
   }
 
-  static constexpr int kAtATime = 64;
+  static constexpr std::size_t kAtATime = 64;
   static constexpr std::chrono::milliseconds kALittle{1};
   static constexpr std::chrono::hours kLongest{1};
 

@@ -2081,8 +2081,9 @@ class CallQueue {
   /// A call has ended.
   void Return(Host& host, bool silent, SteadyTime now);
 
-  /// Collects what has become too late, forgets hosts that are not called any more, and returns when to look again.
-  SteadyTime Check(SteadyTime now, std::vector<Ended>& ended);
+  /// Collects what has become too late, `limit` calls at most, forgets hosts that are not called any more, and returns when
+  /// to look again: not after `now` if there is more.
+  SteadyTime Check(SteadyTime now, std::size_t limit, std::vector<Ended>& ended);
 
   std::size_t Hosts() const;
 
@@ -2222,7 +2223,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
   /// It is set already, so this needs no memory.
   void CheckBefore(SteadyTime time);
 
-  /// What waited too long is answered; hosts that are not called any more are forgotten.
+  /// What waited too long is answered, not all at once for the same reason; hosts that are not called any more are forgotten.
   void OnDeadline() override;
 
   /// At the end of the turn, with all that came in it.
@@ -2237,7 +2238,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
 
   void Tell(Job& job, Result& result);
 
-  static constexpr int kAtATime = 64;
+  static constexpr std::size_t kAtATime = 64;
   static constexpr std::chrono::milliseconds kALittle{1};
   static constexpr std::chrono::hours kLongest{1};
 
@@ -3013,8 +3014,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_ebcf2fe37295(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_ebcf2fe37295;
+void http_cpp_of_version_0_1_0_f997d0c2dcee(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_f997d0c2dcee;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -34,9 +34,9 @@ struct Checked {
   std::vector<CallQueue::Ended> answers;
 };
 
-Checked Check(CallQueue& queue, dtm::SteadyTime now) {
+Checked Check(CallQueue& queue, dtm::SteadyTime now, std::size_t limit = 1000) {
   Checked checked;
-  checked.next = queue.Check(now, checked.answers);
+  checked.next = queue.Check(now, limit, checked.answers);
   return checked;
 }
 
@@ -137,6 +137,18 @@ TEST_CASE("who waits longer than the timeout is not sent") {
   CHECK(Check(queue, kStart + Ms(30)).answers.size() == 1);
   CHECK(Check(queue, kStart + Ms(300)).answers.empty());
   CHECK(queue.Hosts() == 0);
+}
+
+TEST_CASE("who waited too long is answered a few at a time") {
+  CallQueue queue({}, kRoom);
+  for (const char* url : {"http://a/1", "http://a/2", "http://b/1"}) queue.Push(JobTo(url), kStart);
+  const auto late = kStart + std::chrono::hours(1);
+  Checked checked = Check(queue, late, 2);
+  CHECK(checked.answers.size() == 2);
+  CHECK(checked.next <= late);
+  checked = Check(queue, late, 2);
+  CHECK(checked.answers.size() == 1);
+  CHECK(checked.next > late);
 }
 
 TEST_CASE("one host fills at most half of the queue") {

@@ -159,13 +159,14 @@ class CallQueue {
     host.last_used_ = now;
   }
 
-  /// Collects what has become too late, forgets hosts that are not called any more, and returns when to look again.
-  SteadyTime Check(SteadyTime now, std::vector<Ended>& ended) {
+  /// Collects what has become too late, `limit` calls at most, forgets hosts that are not called any more, and returns when
+  /// to look again: not after `now` if there is more.
+  SteadyTime Check(SteadyTime now, std::size_t limit, std::vector<Ended>& ended) {
     SteadyTime next = now + std::chrono::hours(1);
     for (auto at = hosts_.begin(); at != hosts_.end();) {
       Host& host = *at->second;
       for (auto& waiting = host.waiting_; !waiting.empty(); waiting.erase(waiting.begin())) {
-        if (waiting.begin()->first > now) {
+        if (waiting.begin()->first > now || ended.size() >= limit) {
           next = (std::min)(next, waiting.begin()->first);
           break;
         }

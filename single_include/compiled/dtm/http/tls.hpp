@@ -18,10 +18,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <optional>
 #include <string>
 #include <sys/socket.h>
 #include <utility>
@@ -139,10 +141,11 @@ class OpenSslSession final : public TlsSession {
   std::string problem_;
 };
 
-class OpenSslClient final : public TlsClient {
+/// What all sessions of a client have in common.
+class OpenSslContext {
  public:
   /// @throws Error  OpenSSL fails, or a file that the options name cannot be used.
-  explicit OpenSslClient(const TlsOptions& options) : context_(SSL_CTX_new(TLS_client_method())) {
+  explicit OpenSslContext(const TlsOptions& options) : context_(SSL_CTX_new(TLS_client_method())) {
     if (context_ == nullptr) throw Error("OpenSSL cannot be used: " + OpenSslProblem());
     try {
       SetUp(options);
@@ -151,11 +154,12 @@ class OpenSslClient final : public TlsClient {
       throw;
     }
   }
-  ~OpenSslClient() override { SSL_CTX_free(context_); }
-  OpenSslClient(const OpenSslClient&) = delete;
-  OpenSslClient& operator=(const OpenSslClient&) = delete;
+  ~OpenSslContext() { SSL_CTX_free(context_); }
+  OpenSslContext(const OpenSslContext&) = delete;
+  OpenSslContext& operator=(const OpenSslContext&) = delete;
 
-  std::unique_ptr<TlsSession> Connect(int fd, const std::string& host) override {
+  /// @throws Error  OpenSSL fails.
+  std::unique_ptr<TlsSession> Connect(int fd, const std::string& host) const {
     SSL* const ssl = SSL_new(context_);
     BIO* const bio = ssl == nullptr ? nullptr : bio_.Make(fd);
     if (bio == nullptr) {
@@ -200,6 +204,30 @@ class OpenSslClient final : public TlsClient {
 
   SSL_CTX* const context_;
   const SocketBio bio_;
+};
+
+class OpenSslClient final : public TlsClient {
+ public:
+  /// Mistakes in files that were named are said here. Else OpenSSL and the system's certificates take time and memory only of
+  /// programs that call by https.
+  /// @throws Error  as OpenSslContext.
+  explicit OpenSslClient(TlsOptions options) : options_(std::move(options)) {
+    if (!options_.ca_file.empty() || !options_.certificate_file.empty()) (void)Context();
+  }
+
+  std::unique_ptr<TlsSession> Connect(int fd, const std::string& host) override {
+    return Context().Connect(fd, host);
+  }
+
+ private:
+  const OpenSslContext& Context() {
+    std::call_once(made_, [this] { context_.emplace(options_); });
+    return *context_;
+  }
+
+  const TlsOptions options_;
+  std::once_flag made_;
+  std::optional<OpenSslContext> context_;
 };
 
 }  // namespace transport
