@@ -92,13 +92,10 @@ inline void CreatePostgresTable(SqlSession& session, const std::string& quoted) 
 /// MariaDB and MySQL.
 inline void CreateMysqlTable(SqlSession& session, const std::string& quoted,
                              const std::string& table) {
-  const std::size_t dot = quoted.find('.');
-  const std::size_t plain_dot = table.find('.');
-  const SqlAnswer found = session.Run(
-      "SELECT 1 FROM information_schema.TABLES WHERE TABLE_NAME = ? AND TABLE_SCHEMA = " +
-          (plain_dot == std::string::npos ? "DATABASE()" : "'" + table.substr(0, plain_dot) + "'"),
-      {std::string_view(table).substr(plain_dot == std::string::npos ? 0 : plain_dot + 1)});
+  const SqlAnswer found =
+      session.Run("SELECT 1 FROM information_schema.TABLES WHERE " + sql::IsMysqlTable(table), {});
   if (!found.first_column.empty()) return;  // IF NOT EXISTS asks for the right to create, too
+  const std::size_t dot = quoted.find('.');
   if (dot != std::string::npos) {
     session.Simple(("CREATE DATABASE IF NOT EXISTS " + quoted.substr(0, dot)).c_str());
   }
