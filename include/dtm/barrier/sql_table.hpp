@@ -136,10 +136,7 @@ inline void CreateBarrierTable(SqlSession& session, const std::string& table = b
       barrier::CreateMysqlTable(session, quoted, table);
     }
   } catch (const SqlError& error) {
-    try {
-      if (session.Transaction() != SqlTransaction::kNone) session.Simple("ROLLBACK");
-    } catch (const SqlError&) {  // the server does it when it finds the connection broken
-    }
+    sql::RollBack(session);
     static constexpr std::string_view kDenied[] = {"42501", "1044", "1142"};
     const char* const advice = sql::IsOneOf(error.Code(), kDenied)
                                    ? "; have it made by a user who may (sql/ has the script), and "
@@ -191,10 +188,7 @@ inline std::int64_t DeleteOldBarriers(SqlSession& session, std::chrono::hours ag
     session.Simple("COMMIT");
     return deleted;
   } catch (const SqlError& error) {
-    try {
-      if (session.Transaction() != SqlTransaction::kNone) session.Simple("ROLLBACK");
-    } catch (const SqlError&) {  // the server does it when it finds the connection broken
-    }
+    sql::RollBack(session);
     ThrowWhere("old rows of the barrier table '" + table + "': ", session.Dialect(), error, stage);
   }
 }

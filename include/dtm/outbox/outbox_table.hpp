@@ -135,10 +135,7 @@ inline void Create(SqlSession& session, const std::string& table) {
                          .c_str());
     }
   } catch (const SqlError& error) {
-    try {
-      if (session.Transaction() != SqlTransaction::kNone) session.Simple("ROLLBACK");
-    } catch (const SqlError&) {  // NOLINT(bugprone-empty-catch): the server does it
-    }
+    sql::RollBack(session);
     throw SqlError("the outbox table '" + table + "' cannot be created: " + error.what(),
                    error.Code());
   }
