@@ -62,6 +62,11 @@ struct PgClear {
 };
 using PgResult = std::unique_ptr<PGresult, PgClear>;
 
+struct PgFinish {
+  void operator()(PGconn* connection) const { PQfinish(connection); }
+};
+using PgHandle = std::unique_ptr<PGconn, PgFinish>;
+
 }  // namespace sql
 
 /// A session on a connection of the program, which must outlive it. The connection is not changed; but our statements stay
@@ -224,10 +229,6 @@ class PgConnection {
   PGconn* Handle() const { return connection_.get(); }
 
  private:
-  struct Finish {
-    void operator()(PGconn* connection) const { PQfinish(connection); }
-  };
-
   void CheckConnected(const std::string& conninfo) const {
     if (PQstatus(connection_.get()) == CONNECTION_OK) return;
     throw SqlError(
@@ -248,7 +249,7 @@ class PgConnection {
     return PQconnectdbParams(names.data(), values.data(), 1);
   }
 
-  std::unique_ptr<PGconn, Finish> connection_;
+  sql::PgHandle connection_;
 };
 
 }  // namespace v1

@@ -9,7 +9,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -186,10 +185,6 @@ class PgClient {
   }
 
  private:
-  struct Finish {
-    void operator()(PGconn* connection) const { PQfinish(connection); }
-  };
-
   const std::string& Prepared(const std::string& sql, const std::vector<Oid>& types) {
     const auto known = prepared_.find(sql);
     if (known != prepared_.end()) return known->second;
@@ -232,7 +227,7 @@ class PgClient {
     (void)PQconsumeInput(connection_.get());  // a failure is in the result
   }
 
-  std::unique_ptr<PGconn, Finish> connection_;
+  sql::PgHandle connection_;
   const Duration limit_;
   std::unordered_map<std::string, std::string> prepared_;  ///< text to name
   // Members for their memory.
