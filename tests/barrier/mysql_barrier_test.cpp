@@ -65,14 +65,16 @@ struct Kit {
   static void ShortLocks(Connection& connection) {
     connection.Exec("SET innodb_lock_wait_timeout = 1");
   }
-  /// Until another connection waits for a lock.
-  static void WaitForALock(MYSQL*) {
+  /// Until so many connections wait for a lock.
+  static void AwaitWaiting(int connections) {
     Connection watch;
-    while (watch.Ask("SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE "
-                     "VARIABLE_NAME = 'INNODB_ROW_LOCK_CURRENT_WAITS'") == "0") {
+    while (std::stoi(watch.Ask("SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE "
+                               "VARIABLE_NAME = 'INNODB_ROW_LOCK_CURRENT_WAITS'")) < connections) {
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
   }
+  /// Until another connection waits for a lock.
+  static void WaitForALock(MYSQL*) { AwaitWaiting(1); }
   static std::int64_t DeleteOld(Connection& connection, std::chrono::hours age,
                                 std::int64_t limit = 1000) {
     return dtm::DeleteOldBarriers(connection.Handle(), age, limit);
@@ -167,13 +169,6 @@ TEST_CASE("MariaDB: a compensation that is the victim of a deadlock leaves nothi
   first.Exec(
       "INSERT INTO dtm_barrier.barrier (trans_type, gid, branch_id, op, barrier_id, reason) VALUES "
       "('saga', 'g', '01', 'action', '01', 'action')");
-  const auto wait_for = [](const char* waiting) {
-    Kit::Connection watch;
-    while (watch.Ask("SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE "
-                     "VARIABLE_NAME = 'INNODB_ROW_LOCK_CURRENT_WAITS'") != waiting) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    }
-  };
   Kit::Connection compensating;
   std::future<std::string> victim = std::async(std::launch::async, [&] {
     return Contract::TextOf<dtm::SqlError>([&] {
@@ -181,7 +176,7 @@ TEST_CASE("MariaDB: a compensation that is the victim of a deadlock leaves nothi
                         [](MYSQL* db) { Contract::Add(db, 30); });
     });
   });
-  wait_for("1");
+  Kit::AwaitWaiting(1);
   Kit::Connection acting;
   acting.Exec("BEGIN");
   for (int i = 0; i < 20; ++i) {  // it has changed more, so it is not the victim
@@ -193,7 +188,7 @@ TEST_CASE("MariaDB: a compensation that is the victim of a deadlock leaves nothi
     CHECK(table.CallInTransaction(barrier, Debit).kind == Kind::kSuccess);
     acting.Exec("COMMIT");
   });
-  wait_for("2");
+  Kit::AwaitWaiting(2);
   first.Exec("ROLLBACK");
   CHECK_THAT(victim.get(), ContainsSubstring("1213") && ContainsSubstring("may come again"));
   action.get();
