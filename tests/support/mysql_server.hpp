@@ -2,16 +2,10 @@
 /// Needs: libmariadb, tools/with_mariadb.sh. Threads: by one thread at a time; connections as the library has it.
 #pragma once
 
-#include <chrono>
 #include <csignal>
 #include <cstdlib>
-#include <fstream>
 #include <stdexcept>
 #include <string>
-#include <sys/types.h>
-#include <sys/wait.h>
-#include <thread>
-#include <unistd.h>
 
 #include "tests/support/server_process.hpp"
 #include <dtm/sql/mysql.hpp>
@@ -25,12 +19,6 @@ class MysqlServer {
     static MysqlServer server;
     return server;
   }
-  ~MysqlServer() {
-    if (restarted_ <= 0) return;
-    ::kill(restarted_, SIGTERM);
-    ::waitpid(restarted_, nullptr, 0);
-  }
-
   dtm::MysqlAddress Address() const {
     dtm::MysqlAddress address;
     address.port = static_cast<unsigned>(std::atoi(process_.Get("DTM_MYSQL_PORT").c_str()));
@@ -40,34 +28,17 @@ class MysqlServer {
   }
 
   /// As by a power loss.
-  void Kill() {
-    std::ifstream file(process_.Get("DTM_MYSQL_PID"));
-    pid_t pid = 0;
-    file >> pid;
-    if (pid <= 0) throw std::runtime_error("no pid of the server");
-    ::kill(pid, SIGKILL);
-    if (pid == restarted_) ::waitpid(pid, nullptr, 0);
-    restarted_ = 0;
-  }
+  void Kill() { server_.Kill(Restarts::ReadPid(process_.Get("DTM_MYSQL_PID"))); }
   /// After Kill; returns when it accepts connections.
   void Start() {
-    const std::string command = process_.Get("DTM_MYSQL_START");
-    for (int attempt = 0; attempt < 400; ++attempt) {
-      if (restarted_ <= 0 || ::waitpid(restarted_, nullptr, WNOHANG) == restarted_) {
-        restarted_ = ::fork();
-        if (restarted_ == 0) {
-          ::execl("/bin/bash", "bash", "-c", command.c_str(), nullptr);
-          ::_exit(127);
-        }
-      }
+    server_.Start(process_.Get("DTM_MYSQL_START"), [this] {
       try {
         dtm::MysqlConnection connection(Address());
-        return;
+        return true;
       } catch (const dtm::SqlError&) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        return false;
       }
-    }
-    throw std::runtime_error("the server did not start again");
+    });
   }
 
  private:
@@ -76,7 +47,7 @@ class MysqlServer {
                                      "DTM_MYSQL_PID", "DTM_MYSQL_START"}) {}
 
   ServerProcess process_;
-  pid_t restarted_ = 0;
+  Restarts server_{SIGTERM};
 };
 
 /// The first column of the first row; "" if there is none.

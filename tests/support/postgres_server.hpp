@@ -2,15 +2,11 @@
 /// Needs: libpq, tools/with_postgres.sh. Threads: by one thread at a time; connections as libpq has it.
 #pragma once
 
-#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
 #include <string>
 #include <sys/types.h>
-#include <sys/wait.h>
-#include <thread>
-#include <unistd.h>
 #include <vector>
 
 #include "tests/support/server_process.hpp"
@@ -25,12 +21,6 @@ class PostgresServer {
     static PostgresServer server;
     return server;
   }
-  ~PostgresServer() {
-    if (restarted_ <= 0) return;
-    ::kill(restarted_, SIGINT);
-    ::waitpid(restarted_, nullptr, 0);
-  }
-
   const std::string& Conninfo() const { return process_.Get("DTM_POSTGRES"); }
   /// As Conninfo, but over TCP and this port: for a proxy.
   std::string ConninfoAt(int port) const {
@@ -43,34 +33,19 @@ class PostgresServer {
 
   /// As by a power loss.
   void Kill() {
-    std::ifstream file(process_.Get("DTM_POSTGRES_DATA") + "/postmaster.pid");
-    pid_t pid = 0;
-    file >> pid;
-    if (pid <= 0) throw std::runtime_error("no pid of the server");
+    const pid_t pid = Restarts::ReadPid(process_.Get("DTM_POSTGRES_DATA") + "/postmaster.pid");
     // Its processes would go on without it until they look.
     std::ifstream children("/proc/" + std::to_string(pid) + "/task/" + std::to_string(pid) +
                            "/children");
-    std::vector<pid_t> pids{pid};
+    std::vector<pid_t> pids;
     for (pid_t child = 0; children >> child;) pids.push_back(child);
+    server_.Kill(pid);
     for (const pid_t each : pids) ::kill(each, SIGKILL);
-    if (pid == restarted_) ::waitpid(pid, nullptr, 0);
-    restarted_ = 0;
   }
   /// After Kill; returns when it accepts connections.
   void Start() {
-    const std::string command = process_.Get("DTM_POSTGRES_START");
-    for (int attempt = 0; attempt < 200; ++attempt) {
-      if (restarted_ <= 0 || ::waitpid(restarted_, nullptr, WNOHANG) == restarted_) {
-        restarted_ = ::fork();  // again while processes of the killed one are still there
-        if (restarted_ == 0) {
-          ::execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
-          ::_exit(127);
-        }
-      }
-      if (PQping(Conninfo().c_str()) == PQPING_OK) return;
-      std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    }
-    throw std::runtime_error("the server did not start again");
+    server_.Start(process_.Get("DTM_POSTGRES_START"),
+                  [this] { return PQping(Conninfo().c_str()) == PQPING_OK; });
   }
 
  private:
@@ -78,7 +53,7 @@ class PostgresServer {
       : process_("with_postgres.sh", {"DTM_POSTGRES", "DTM_POSTGRES_DATA", "DTM_POSTGRES_START"}) {}
 
   ServerProcess process_;
-  pid_t restarted_ = 0;
+  Restarts server_{SIGINT};
 };
 
 /// The first column of the first row; "" if there is none.

@@ -2,18 +2,12 @@
 /// Needs: hiredis, tools/with_redis.sh. Threads: by one thread at a time; connections as hiredis has it.
 #pragma once
 
-#include <chrono>
 #include <csignal>
 #include <cstdlib>
-#include <fstream>
 #include <hiredis/hiredis.h>
 #include <memory>
 #include <stdexcept>
 #include <string>
-#include <sys/types.h>
-#include <sys/wait.h>
-#include <thread>
-#include <unistd.h>
 #include <vector>
 
 #include "tests/support/server_process.hpp"
@@ -74,49 +68,26 @@ class RedisServer {
     static RedisServer server;
     return server;
   }
-  ~RedisServer() {
-    if (restarted_ <= 0) return;
-    ::kill(restarted_, SIGKILL);
-    ::waitpid(restarted_, nullptr, 0);
-  }
-
   int Port() const { return std::atoi(process_.Get("DTM_REDIS").c_str() + 10); }  // 127.0.0.1:port
 
-  void Kill() {
-    std::ifstream file(process_.Get("DTM_REDIS_PID"));
-    pid_t pid = 0;
-    file >> pid;
-    if (pid <= 0) throw std::runtime_error("no pid of the server");
-    ::kill(pid, SIGKILL);
-    if (pid == restarted_) ::waitpid(pid, nullptr, 0);
-    restarted_ = 0;
-  }
+  void Kill() { server_.Kill(Restarts::ReadPid(process_.Get("DTM_REDIS_PID"))); }
   /// After Kill; returns when it has loaded what it had.
   void Start() {
-    const std::string command = process_.Get("DTM_REDIS_START");
-    for (int attempt = 0; attempt < 200; ++attempt) {
-      if (restarted_ <= 0 || ::waitpid(restarted_, nullptr, WNOHANG) == restarted_) {
-        restarted_ = ::fork();  // again while the killed one still has the port
-        if (restarted_ == 0) {
-          ::execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
-          ::_exit(127);
-        }
-      }
+    server_.Start(process_.Get("DTM_REDIS_START"), [this] {
       try {
         RedisConnection probe(Port());
-        if (probe.Handle()->err == 0 && probe.Ask({"PING"}) == "PONG") return;
+        return probe.Handle()->err == 0 && probe.Ask({"PING"}) == "PONG";
       } catch (const std::runtime_error&) {  // the killed one had accepted it
+        return false;
       }
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
-    throw std::runtime_error("the server did not start again");
+    });
   }
 
  private:
   RedisServer() : process_("with_redis.sh", {"DTM_REDIS", "DTM_REDIS_PID", "DTM_REDIS_START"}) {}
 
   ServerProcess process_;
-  pid_t restarted_ = 0;
+  Restarts server_{SIGKILL};
 };
 
 }  // namespace dtm_test

@@ -2,14 +2,17 @@
 /// Needs: POSIX, the scripts of tools/. Threads: by one thread at a time.
 #pragma once
 
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <fcntl.h>
+#include <fstream>
 #include <map>
 #include <stdexcept>
 #include <string>
 #include <sys/types.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 #include <vector>
 
@@ -70,6 +73,55 @@ class ServerProcess {
   pid_t pid_ = -1;
   int end_ = -1;
   std::map<std::string, std::string> values_;
+};
+
+/// A server that a test kills and starts again. What is running then is a child of the test, not of the script.
+class Restarts {
+ public:
+  /// `end`: the signal that the server ends by.
+  explicit Restarts(int end) : end_(end) {}
+  ~Restarts() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, end_);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  Restarts(const Restarts&) = delete;
+  Restarts& operator=(const Restarts&) = delete;
+
+  static pid_t ReadPid(const std::string& file) {
+    std::ifstream text(file);
+    pid_t pid = 0;
+    text >> pid;
+    if (pid <= 0) throw std::runtime_error("no pid of the server");
+    return pid;
+  }
+
+  void Kill(pid_t pid) {
+    ::kill(pid, SIGKILL);
+    if (pid == pid_) ::waitpid(pid, nullptr, 0);
+    pid_ = 0;
+  }
+  /// Runs the shell command, again if it ends, since the killed one may still have the port or the files; returns when
+  /// `accepts()`.
+  template <typename Accepts>
+  void Start(const std::string& command, const Accepts& accepts) {
+    for (int attempt = 0; attempt < 1000; ++attempt) {
+      if (pid_ <= 0 || ::waitpid(pid_, nullptr, WNOHANG) == pid_) {
+        pid_ = ::fork();
+        if (pid_ == 0) {
+          ::execl("/bin/bash", "bash", "-c", command.c_str(), nullptr);
+          ::_exit(127);
+        }
+      }
+      if (accepts()) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    throw std::runtime_error("the server did not start again");
+  }
+
+ private:
+  const int end_;
+  pid_t pid_ = 0;
 };
 
 }  // namespace dtm_test

@@ -31,7 +31,7 @@
 namespace dtm {
 inline namespace v1 {
 
-/// Counts of one relay or several; any thread.
+/// Counts of one relay; any thread.
 struct RelayCounts {
   std::atomic<std::uint64_t> relayed{0}, refused{0};
   std::atomic<Duration::rep> oldest{0};  ///< microseconds
