@@ -6,6 +6,8 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tools/install_packages.sh
 . "$here/install_packages.sh"
+# shellcheck source=tools/free_ports.sh
+. "$here/free_ports.sh"
 [ $# -gt 0 ] || { echo "usage: with_galera.sh COMMAND..." >&2; exit 2; }
 PATH=$PATH:/usr/sbin
 provider=/usr/lib/galera/libgalera_smm.so
@@ -42,10 +44,7 @@ all_synced() {  # fails as soon as a node has ended: somebody was faster and too
 }
 state=11111111-1111-1111-1111-111111111111
 for attempt in 1 2 3 4 5; do
-  mapfile -t ports < <(python3 -c 'import socket
-all = [socket.socket() for _ in range(12)]
-for each in all: each.bind(("127.0.0.1", 0))
-for each in all: print(each.getsockname()[1])')
+  mapfile -t ports < <(free_ports 12)
   servers=()
   for node in 0 1 2; do
     rm -rf "${home:?}/$node"

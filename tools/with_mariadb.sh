@@ -7,6 +7,8 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tools/install_packages.sh
 . "$here/install_packages.sh"
+# shellcheck source=tools/free_ports.sh
+. "$here/free_ports.sh"
 [ $# -gt 0 ] || { echo "usage: with_mariadb.sh COMMAND..." >&2; exit 2; }
 PATH=$PATH:/usr/sbin
 command -v mariadbd >/dev/null || install_packages mariadb-server >&2
@@ -32,7 +34,7 @@ small=("${new[@]}" --innodb-buffer-pool-size=16M --innodb-flush-log-at-trx-commi
 mariadb-install-db --no-defaults "${user[@]}" --datadir="$home/data" --auth-root-authentication-method=normal --skip-test-db \
   "${new[@]}" >"$home/install.log" 2>&1 || { cat "$home/install.log" >&2; exit 1; }
 for attempt in 1 2 3 4 5; do
-  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  port=$(free_ports 1)
   start=(mariadbd --no-defaults "${user[@]}" "${small[@]}" --datadir="$home/data" --tmpdir="$home/tmp" --bind-address=127.0.0.1 --port="$port" --socket="$home/socket"
     --pid-file="$home/pid" --log-error="$home/server.log")
   setpriv --pdeathsig TERM "${start[@]}" >>"$home/server.log" 2>&1 &  # ends if this script is killed

@@ -7,6 +7,8 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tools/install_packages.sh
 . "$here/install_packages.sh"
+# shellcheck source=tools/free_ports.sh
+. "$here/free_ports.sh"
 [ $# -gt 0 ] || { echo "usage: with_postgres.sh COMMAND..." >&2; exit 2; }
 bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1 || true)
 if [ -z "$bin" ] && ! command -v initdb >/dev/null; then
@@ -34,7 +36,7 @@ trap 'exit 143' TERM INT HUP
 setpriv "${as[@]}" initdb -D "$data" -U dtm -A trust -E UTF8 --locale=C --no-sync --no-instructions >"$home/initdb.log" 2>&1 ||
   { cat "$home/initdb.log" >&2; exit 1; }
 for attempt in 1 2 3 4 5; do
-  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  port=$(free_ports 1)
   cat >"$data/postgresql.auto.conf" <<END
 listen_addresses = '127.0.0.1'
 port = $port

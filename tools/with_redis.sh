@@ -7,6 +7,8 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tools/install_packages.sh
 . "$here/install_packages.sh"
+# shellcheck source=tools/free_ports.sh
+. "$here/free_ports.sh"
 [ $# -gt 0 ] || { echo "usage: with_redis.sh COMMAND..." >&2; exit 2; }
 command -v redis-server >/dev/null || install_packages redis-server >&2
 
@@ -23,7 +25,7 @@ end() {
 trap end EXIT
 trap 'exit 143' TERM INT HUP
 for attempt in 1 2 3 4 5; do
-  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  port=$(free_ports 1)
   cat >"$home/conf" <<END
 bind 127.0.0.1
 port $port

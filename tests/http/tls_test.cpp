@@ -16,12 +16,14 @@
 
 #include "tests/catch.hpp"
 #include "tests/http/raw_server.hpp"
+#include "tests/support/free_port.hpp"
 #include "tests/support/temp_dir.hpp"
 #include <dtm/http/branches.hpp>
 #include <dtm/http/remote/http_connection.hpp>
 #include <dtm/http/tls.hpp>
 
 using Catch::Matchers::ContainsSubstring;
+using dtm_test::FreePort;
 using dtm_test::RawServer;
 using dtm_test::TempDir;
 using dtm_test::WriteFile;
@@ -29,18 +31,6 @@ using Clock = std::chrono::steady_clock;
 using Seconds = std::chrono::seconds;
 
 namespace {
-
-int FreePort() {
-  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  REQUIRE(::bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0);
-  REQUIRE(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0);
-  ::close(fd);
-  return ntohs(address.sin_port);
-}
 
 /// Answers GET /name with the bytes of the file `name`, over TLS, then closes.
 class TlsServer {

@@ -5,17 +5,13 @@
 
 #include <chrono>
 #include <csignal>
-#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <fcntl.h>
 #include <memory>
-#include <netinet/in.h>
-#include <random>
 #include <stdexcept>
 #include <string>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -23,6 +19,7 @@
 
 #include <httplib.h>
 
+#include "tests/support/free_port.hpp"
 #include "tests/support/temp_dir.hpp"
 #include <dtm/http.hpp>
 
@@ -153,21 +150,6 @@ class GoServer final : public Peer {
     std::string path = line;
     path.pop_back();
     return path;
-  }
-  /// Below those that the system gives to outgoing connections.
-  static int FreePort() {
-    std::random_device random;
-    for (;;) {
-      const int port = 20000 + static_cast<int>(random() % 10000);
-      sockaddr_in address{};
-      address.sin_family = AF_INET;
-      address.sin_addr.s_addr = htonl(INADDR_ANY);
-      address.sin_port = htons(static_cast<std::uint16_t>(port));
-      const int probe = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-      const bool free = ::bind(probe, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
-      ::close(probe);
-      if (free) return port;
-    }
   }
 
   TempDir directory_;
