@@ -68,3 +68,30 @@ TEST_CASE("a statement of PostgreSQL ends within its limit, wherever the answer 
   CHECK_THROWS_AS(session.Simple("SET x = 1"), dtm::SqlError);
   CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(5));
 }
+
+TEST_CASE("a password of PostgreSQL that is not written as it has to be is in no error") {
+  for (const char* conninfo :
+       {"postgresql://user:se/cret@localhost/db", "postgresql://user:5432/cret@localhost/db",
+        "postgres://user:s@cret@localhost/db", "postgresql://se/cret:x@localhost",
+        "postgresql://user:se/c?cret=1@localhost", "password=se cret", "host=x password='cret"}) {
+    CAPTURE(conninfo);
+    for (const bool limited : {false, true}) {
+      std::string what;
+      try {
+        if (limited) {
+          (void)dtm::PgConnection(conninfo, std::chrono::seconds(2));
+        } else {
+          (void)dtm::PgConnection(conninfo);
+        }
+      } catch (const dtm::SqlError& error) {
+        what = error.what();
+      }
+      CHECK_THAT(what, ContainsSubstring("no conninfo") && !ContainsSubstring("cret"));
+    }
+  }
+  // An @ in what follows the database is the user's business.
+  CHECK(dtm::sql::ConninfoProblem("postgresql://host/db?user=a@b&sslrootcert=/x@y").empty());
+  CHECK(dtm::sql::ConninfoProblem("postgresql://u%40:p%2Fw@host:1,[::1]:2/d%40b").empty());
+  CHECK(dtm::sql::ConninfoProblem("host=h password=a/b@c").empty());
+  CHECK(dtm::sql::ConninfoProblem("").empty());
+}

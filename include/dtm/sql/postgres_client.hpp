@@ -134,7 +134,8 @@ class PgClient {
   /// A conninfo that libpq cannot read is not in the error, since there may be a password in it.
   /// @throws LogicError  libpq cannot read it.
   static void CheckConninfo(const std::string& conninfo) {
-    if (!sql::IsConninfo(conninfo)) throw LogicError(sql::kNoConninfo);
+    const std::string problem = sql::ConninfoProblem(conninfo);
+    if (!problem.empty()) throw LogicError(problem);
   }
 
   /// `limit`: for each statement; the connection is given up if the server does not answer within it.
