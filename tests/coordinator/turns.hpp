@@ -128,7 +128,7 @@ class Turns {
 
   dtm::testing::VirtualClock clock_;
   dtm::Inbox inbox_;
-  dtm::Functions functions_;
+  dtm::ProgramFunctions functions_;
   dtm::TransactionFunctions transaction_functions_;
   dtm::Alerts alerts_;
   std::unique_ptr<dtm::BranchCaller> urls_;

@@ -201,7 +201,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, it has ended, or it can no longer be rolled back.
   void Cancel(const std::string& gid, const std::string& reason = "cancelled") {
-    Await([&](AnswerCallback answer) { AbortAsync(gid, {}, reason, std::move(answer)); });
+    Await([&](AnswerCallback answer) { AbortAsync(gid, {}, reason, WaitResult::kIgnored, std::move(answer)); });
   }
 
   /// Ends an unfinished transaction as failed. Nothing more is called, and nothing is undone.
@@ -283,12 +283,12 @@ class Coordinator : public EmbeddedEndpoint {
   void Keep(const std::string& name, BranchFunction function) {
     Driver& driver = Checked();
     if (!function) throw EmptyFunction(name);
-    driver.Register(name, std::move(function));
+    driver.functions.Register(name, std::move(function));
     (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
   }
   void KeepResume(const std::string& name, BranchFunction function) {
     Driver& driver = Checked();
-    driver.RegisterResume(name, std::move(function));
+    driver.functions.RegisterResume(name, std::move(function));
     (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
   }
   /// Returns the name by which it is stored.

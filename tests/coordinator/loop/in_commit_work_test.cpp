@@ -98,7 +98,7 @@ struct WorkTurns : sql_kit::Disk {
   dtm::testing::FailingStore store;
   dtm::testing::VirtualClock clock;
   dtm::Inbox inbox;
-  dtm::Functions functions;
+  dtm::ProgramFunctions functions;
   dtm::UrlCallers urls;
   dtm::TransactionFunctions transaction_functions;
   dtm::Alerts alerts;

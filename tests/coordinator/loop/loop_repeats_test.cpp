@@ -56,7 +56,7 @@ struct Life {
   dtm::testing::FailingStore store;
   dtm::testing::VirtualClock clock;
   dtm::Inbox inbox;
-  dtm::Functions functions;
+  dtm::ProgramFunctions functions;
   dtm::TransactionFunctions transaction_functions;
   dtm::Alerts alerts;
   std::unique_ptr<dtm::BranchCaller> urls;

@@ -18,7 +18,7 @@
 #include <dtm/base/callable.hpp>
 #include <dtm/base/error.hpp>
 #include <dtm/base/text.hpp>
-#include <dtm/coordinator/functions/functions.hpp>
+#include <dtm/coordinator/functions/program_functions.hpp>
 #include <dtm/coordinator/functions/transaction_functions.hpp>
 #include <dtm/coordinator/loop/loop.hpp>
 #include <dtm/coordinator/loop/url_callers.hpp>
@@ -43,10 +43,8 @@ class Driver {
         store(std::move(store_in)),
         inbox(options.max_waiting_submissions, InboxBytes(options), options.on_wake),
         functions(options.max_function_threads, options.max_threads_per_function),
-        workflows(options.max_function_threads, options.max_threads_per_function),
         alerts(options),
         loop_(*store, *clock, inbox, functions, urls, transaction_functions, alerts, options) {
-    functions.ElseCall(workflows);
     store->OnTakeover([this] { inbox.Interrupt(), inbox.WakeBefore(clock->Now()); });
   }
 
@@ -66,7 +64,6 @@ class Driver {
     functions.StartThreads();
     alerts.StartThread();
     threaded_ = true;
-    if (resumes_) workflows.StartThreads();
     thread_ = std::thread([this] { ThreadMain(); });
     check_thread_ = std::thread([this] {
       try {
@@ -76,19 +73,6 @@ class Driver {
         LogFailure(options, "looking for damage of the store failed: ");
       }
     });
-  }
-
-  /// @throws LogicError  the name is taken.
-  void Register(const std::string& name, BranchFunction function) {
-    CheckFree(name, workflows);
-    functions.Register(name, std::move(function));
-  }
-  /// The same for what resumes a workflow.
-  void RegisterResume(const std::string& name, BranchFunction function) {
-    CheckFree(name, functions);
-    workflows.Register(name, std::move(function));
-    resumes_ = true;
-    if (threaded_) workflows.StartThreads();
   }
 
   bool HasThread() const { return threaded_; }
@@ -156,8 +140,7 @@ class Driver {
       stopping_ = true;
     }
     functions.BeginNothingNew();
-    workflows.BeginNothingNew();
-    if (!WaitUntilQuiet(until) && functions.Running() + workflows.Running() > 0) return false;
+    if (!WaitUntilQuiet(until) && functions.Running() > 0) return false;
     if (!alerts.Stop(*clock, until)) return false;
     if (threaded_) {
       quit_ = true;
@@ -167,7 +150,6 @@ class Driver {
     }
     urls.Stop();
     functions.Stop();
-    workflows.Stop();
     const std::lock_guard<std::mutex> lock(drive_mutex_);  // others may wait, and drive
     loop_thread_ = std::this_thread::get_id();
     TurnOnce();  // results that came at the last moment
@@ -219,19 +201,12 @@ class Driver {
   const std::unique_ptr<Clock> clock;
   const std::unique_ptr<Store> store;
   Inbox inbox;
-  Functions functions;
+  ProgramFunctions functions;
   UrlCallers urls;
   TransactionFunctions transaction_functions;
-  /// Those that resume workflows: they may wait for other transactions, so they have threads of their own.
-  Functions workflows;
   Alerts alerts;
 
  private:
-  static void CheckFree(const std::string& name, Functions& others) {
-    if (!others.Find(name)) return;
-    throw LogicError("'" + name + "' is registered already; workflows and functions share no name");
-  }
-
   /// `turn`: out, its number.
   Time Drive(std::uint64_t* turn = nullptr) {
     Time next;
@@ -246,11 +221,10 @@ class Driver {
       loop_thread_ = std::thread::id();
       next = loop_.NextTurn();
     }
-    // A function that submits drives the loop as well, but runs no other function inside itself.
-    if (!functions.OnFunctionThread()) {
-      (void)functions.RunQueued();
-      // A workflow that waits drives as well, and lets others' functions run, but no other workflow inside itself.
-      if (!workflows.OnFunctionThread()) (void)workflows.RunQueued();
+    // A branch that submits drives the loop as well, but runs no other function inside itself. A workflow that waits lets
+    // branches run.
+    if (!functions.OnBranchThread()) {
+      functions.RunQueued();
       if (alerts.RunWaiting()) next = clock->Now();
     }
     return inbox.Empty() ? next : clock->Now();
@@ -261,7 +235,6 @@ class Driver {
       if (stopping_) {
         stop_noticed_ = true;
         loop_.StartNothingNew();
-        workflows.RefuseWaiting();
       }
       loop_.Turn();
     } catch (...) {  // out of memory, or a bug: go on
@@ -279,8 +252,8 @@ class Driver {
     loop_thread_ = std::this_thread::get_id();
     while (!quit_) {
       TurnOnce();
-      const Time next = (std::min)(loop_.NextTurn(), workflows.Grow(clock->Now()));
-      inbox.Wait(*clock, next, [this] { return quit_ || StopNoticed() || loop_.HasTakenOver(); });
+      inbox.Wait(*clock, loop_.NextTurn(),
+                 [this] { return quit_ || StopNoticed() || loop_.HasTakenOver(); });
     }
     loop_thread_ = std::thread::id();
   }
@@ -308,7 +281,6 @@ class Driver {
   std::thread check_thread_;  // looks for damage of the file, once
   std::atomic<std::thread::id> loop_thread_{std::thread::id()};
   std::atomic<bool> threaded_{false};
-  std::atomic<bool> resumes_{false};  // a workflow is registered
   std::atomic<bool> stopping_{false}, stop_noticed_{false};
   std::atomic<bool> quit_{false}, stopped_{false}, quiet_{false};
   std::mutex stop_mutex_;

@@ -12,7 +12,7 @@
 #include <utility>
 
 #include <dtm/base/error.hpp>
-#include <dtm/coordinator/functions/functions.hpp>
+#include <dtm/coordinator/functions/program_functions.hpp>
 #include <dtm/coordinator/functions/transaction_functions.hpp>
 #include <dtm/coordinator/loop/collect_stage.hpp>
 #include <dtm/coordinator/loop/commit_stage.hpp>
@@ -34,7 +34,7 @@ inline namespace v1 {
 
 class Loop {
  public:
-  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions, BranchCaller& urls,
+  Loop(Store& store, Clock& clock, Inbox& inbox, ProgramFunctions& functions, BranchCaller& urls,
        TransactionFunctions& transaction_functions, Alerts& alerts, const Options& options)
       : clock_(clock),
         functions_(functions),
@@ -150,7 +150,7 @@ class Loop {
   };
 
   Clock& clock_;
-  Functions& functions_;
+  ProgramFunctions& functions_;
   Inbox& inbox_;
   TurnState state_;
   Recovery recovery_;
