@@ -80,7 +80,12 @@ class Server {
 
   /// Takes no new requests, and lets the present ones end: at most 6 s if one waits for a result (at once if the
   /// coordinator was stopped before), and as long as a function of the program takes. Then the server can be started again.
-  void Stop() { End(own_.Get()); }
+  /// @throws LogicError  inside Poll of its IoThread, or this is a forked child: nothing was done.
+  void Stop() {
+    Own& own = own_.Get();
+    if (options_.io) options_.io->Loop().CheckOutsidePoll();
+    End(own);
+  }
 
  private:
   struct Serving {

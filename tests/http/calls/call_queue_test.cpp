@@ -136,7 +136,6 @@ TEST_CASE("who waits longer than the timeout is not sent") {
   CHECK(Check(queue, kStart).next == kStart + Ms(30));
   CHECK(Check(queue, kStart + Ms(30)).answers.size() == 1);
   CHECK(Check(queue, kStart + Ms(300)).answers.empty());
-  CHECK(queue.Hosts() == 0);
 }
 
 TEST_CASE("who waited too long is answered a few at a time") {
@@ -168,7 +167,7 @@ TEST_CASE("what is no URL is answered at once") {
   const auto refused = queue.Push(JobTo("http:///"), kStart);
   REQUIRE(refused);
   CHECK(refused->kind == Kind::kError);
-  CHECK(queue.Hosts() == 0);
+  CHECK(queue.Next() == nullptr);
   const auto without_tls = queue.Push(JobTo("https://h/"), kStart);
   REQUIRE(without_tls);
   CHECK_THAT(without_tls->text,
@@ -176,21 +175,31 @@ TEST_CASE("what is no URL is answered at once") {
 }
 
 TEST_CASE("a host is forgotten when nothing is left of it, a dead one a minute later") {
-  CallQueue queue({}, kRoom);
-  for (const bool silent : {false, true}) {
-    queue.Push(JobTo("http://a/"), kStart);
+  dtm::HttpBranchOptions options;
+  options.limits.silent_after = 1;
+  CallQueue queue(options, kRoom);
+  // A host begins with the URL of the call that it was made for.
+  const auto made_for = [&queue](const std::string& target) {
+    queue.Push(JobTo("http://a" + target), kStart);
     CallQueue::Host* host = queue.Next();
     REQUIRE(host != nullptr);
     queue.Take(*host, kStart);
-    Check(queue, kStart + std::chrono::hours(1));
-    CHECK(queue.Hosts() == 1);
-    queue.Return(*host, silent, kStart);
-    Check(queue, kStart);
-    CHECK(queue.Hosts() == (silent ? 1 : 0));
-  }
+    return host;
+  };
+  CallQueue::Host* host = made_for("/1");
+  Check(queue, kStart + std::chrono::hours(1));
+  CHECK(made_for("/2") == host);
+  queue.Return(*host, false, kStart);
+  queue.Return(*host, false, kStart);
+  Check(queue, kStart);
+  host = made_for("/3");
+  CHECK(host->Where().target == "/3");
+  queue.Return(*host, true, kStart);
+  const auto remembered = [&queue] { return queue.Load().hosts.size() == 1; };
   CHECK(Check(queue, kStart + std::chrono::seconds(59)).next == kStart + std::chrono::seconds(60));
+  CHECK(remembered());
   Check(queue, kStart + std::chrono::seconds(60));
-  CHECK(queue.Hosts() == 0);
+  CHECK_FALSE(remembered());
 }
 
 TEST_CASE("how busy it is, by host, and which hosts are limited") {

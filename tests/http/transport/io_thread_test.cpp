@@ -120,10 +120,13 @@ struct Host {
     dtm::HttpBranchOptions calls;
     calls.io = io;
     tm->Use(dtm::HttpBranches(calls));
-    dtm::ServerOptions serving;
-    serving.io = io;
-    server = std::make_unique<dtm::Server>(*tm, serving);
+    server = std::make_unique<dtm::Server>(*tm, Serving());
     port = server->Start("127.0.0.1", 0);
+  }
+  dtm::ServerOptions Serving() const {
+    dtm::ServerOptions options;
+    options.io = io;
+    return options;
   }
   /// Runs the loop until `done`, at most for 10 s.
   bool Until(const std::function<bool()>& done) {
@@ -211,6 +214,26 @@ TEST_CASE("io_thread: on the loop of the program, which has no other thread for 
   SECTION("what needs a thread is refused") {
     CHECK_THROWS_AS(host.server->Listen("127.0.0.1", 0), dtm::LogicError);
     CHECK_THROWS_AS(dtm::IoThread().Poll(), dtm::LogicError);
+  }
+  SECTION("inside its Poll it is not polled, and nothing is stopped or started") {
+    dtm::Server other(*host.tm, host.Serving());
+    int refused = 0;
+    host.io->Loop().Post([&] {
+      const auto refuses = [&refused](const auto& what) {
+        try {
+          what();
+        } catch (const dtm::LogicError& error) {
+          refused += std::string(error.what()).find("from inside it") != std::string::npos ? 1 : 0;
+        }
+      };
+      refuses([&] { host.io->Poll(); });
+      refuses([&] { host.server->Stop(); });
+      refuses([&] { other.Start("127.0.0.1", 0); });
+    });
+    host.io->Poll();
+    CHECK(refused == 3);
+    CHECK(Wrong(host.Ask(Get("/api/ping")), 200, kPong).empty());
+    CHECK(other.Start("127.0.0.1", 0) > 0);
   }
 }
 

@@ -188,8 +188,6 @@ class CallQueue {
     return next;
   }
 
-  std::size_t Hosts() const { return hosts_.size(); }
-
   /// Closes all connections; nothing is called any more.
   void Disconnect() {
     for (auto& [origin, host] : hosts_) host->connections.reset();

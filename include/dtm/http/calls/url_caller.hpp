@@ -72,7 +72,9 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
   }
 
   /// Waits for names that are being resolved: getaddrinfo cannot be interrupted.
+  /// @throws LogicError  inside Poll of its IoThread: nothing was done.
   void Stop() {
+    loop_.CheckOutsidePoll();
     if (stopping_.exchange(true)) return;
     loop_.Do([this] {
       *gone_ = true;

@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include <dtm/base/error.hpp>
 #include <dtm/http/transport/poller.hpp>
 #include <dtm/http/transport/timers.hpp>
 
@@ -78,7 +79,21 @@ class IoLoop {
   }
 
   /// Instead of Start: does what there is to do, after waiting for it no longer than `wait`.
-  void Poll(std::chrono::microseconds wait) { Turn(Clock::now() + wait); }
+  /// @throws LogicError  from inside Poll.
+  void Poll(std::chrono::microseconds wait) {
+    CheckOutsidePoll();
+    polling_ = true;
+    Turn(Clock::now() + wait);
+    polling_ = false;
+  }
+  /// @throws LogicError  this is inside Poll, in the middle of a turn.
+  void CheckOutsidePoll() const {
+    if (polling_) {
+      throw LogicError(
+          "the Poll() of this I/O loop is running, and this was called from inside it (by on_wake, "
+          "say); do it when Poll() has returned");
+    }
+  }
   bool HasThread() const { return own_thread_; }
   /// Readable when Poll has something to do before NextDeadline.
   int Fd() const { return poller_.Fd(); }
@@ -94,11 +109,12 @@ class IoLoop {
     if (asleep_.exchange(false)) poller_.Wake();
   }
 
-  /// The same, and returns when it has run. From any thread but that of the loop; without Start, from the one that polls,
-  /// but not from inside Poll. Without memory it takes longer.
-  /// @throws what `task` throws.
+  /// The same, and returns when it has run. From any thread but that of the loop; without Start, from the one that polls.
+  /// Without memory it takes longer.
+  /// @throws LogicError  from inside Poll: nothing was done; and what `task` throws.
   template <typename Task>
   void Do(const Task& task) {
+    CheckOutsidePoll();
     struct {
       std::mutex mutex;
       std::condition_variable cond;
@@ -231,6 +247,7 @@ class IoLoop {
   std::vector<std::function<void()>> running_;
   std::vector<TurnEnd*> turn_ends_;
   bool told_ = false;
+  bool polling_ = false;  ///< of the thread that polls
   bool own_thread_ = false;
   std::atomic<bool> asleep_{true};  ///< who posts has to wake it
   std::atomic<bool> again_{false};  ///< Wake was called

@@ -32,7 +32,7 @@ class IoThread {
   }
 
   /// Does what there is to do, and returns how long the program's loop may sleep unless Fd() becomes readable.
-  /// @throws LogicError  it has a thread of its own, or this is a forked child.
+  /// @throws LogicError  it has a thread of its own, this is a forked child, or inside Poll (a callback called it): nothing was done.
   Duration Poll() {
     transport::IoLoop& loop = Loop();
     if (loop.HasThread()) throw LogicError("Poll() is for an IoThread::OfHost()");

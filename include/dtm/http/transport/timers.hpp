@@ -23,7 +23,6 @@ class Timer {
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
 
-  bool IsSet() const { return timers_ != nullptr && deadline_ != kNever; }
   SteadyTime Deadline() const { return deadline_; }
 
  protected:
