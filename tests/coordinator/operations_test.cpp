@@ -302,7 +302,7 @@ TEST_CASE("operations: nobody waits, and every callback comes once") {
   CHECK(told == Texts{"prepare prepared", "register prepared"});
   tm.SubmitAndWaitAsync(Of(TransType::kTcc), seconds(9), say("submit"));
   tm.WaitAsync("g", seconds(9), say("wait"));
-  tm.AbortAsync("none", {}, "no", say("abort"));
+  tm.AbortAsync("none", {}, "no", dtm::WaitResult::kIgnored, say("abort"));
   tm.ExplainAsync("none", [&](const std::string& text, const std::exception_ptr& error) {
     told.push_back(error ? "explain error" : text.substr(0, 14));
   });

@@ -254,6 +254,19 @@ TEST_CASE("remote: a word in a sentence is no answer") {
   }
 }
 
+TEST_CASE("remote: that it is not finished is an answer to an abort, and to nothing else") {
+  Scripted later({Says(425, R"({"dtm_result":"ONGOING","message":"goes on"})")});
+  RemoteCoordinator remote(later.Url());
+  CHECK_NOTHROW(remote.Abort("g", dtm::TransType::kTcc, ""));
+  dtm::Definition tcc;
+  tcc.gid = "g";
+  tcc.type = dtm::TransType::kTcc;
+  CHECK_THROWS_AS(remote.Prepare(tcc), dtm::InDoubtError);
+  CHECK_THROWS_AS(remote.RegisterBranch("g", dtm::TransType::kTcc, {"", "", "", "01"}),
+                  dtm::InDoubtError);
+  CHECK_THROWS_AS(remote.FinishWorkflow("g", dtm::Status::kSucceed, "", ""), dtm::InDoubtError);
+}
+
 TEST_CASE("remote: a 409 that says that nothing was changed needs no query") {
   Scripted server({Says(409, R"({"dtm_result":"FAILURE","message":"other","rejected":true})")});
   CHECK_THROWS_AS(SubmitTo(server.Url()), dtm::RejectedError);

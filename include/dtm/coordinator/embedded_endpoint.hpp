@@ -49,7 +49,9 @@ class EmbeddedEndpoint : public Operations {
   }
 
   void Abort(const std::string& gid, TransType type, const std::string& reason) override {
-    Await([&](AnswerCallback answer) { AbortAsync(gid, type, reason, std::move(answer)); });
+    Await([&](AnswerCallback answer) {
+      AbortAsync(gid, type, reason, WaitResult::kIgnored, std::move(answer));
+    });
   }
 
   void RegisterBranch(const std::string& gid, TransType type, Step step) override {
@@ -87,8 +89,7 @@ class EmbeddedEndpoint : public Operations {
     if (IsLocal(call.url)) {
       return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
     }
-    const std::string problem = Checked().urls.Problem(call.url);
-    if (!problem.empty()) throw RejectedError("gid '" + call.info.gid + "': " + problem);
+    RefuseOf(call.info.gid, Checked().urls.Problem(call.url));
     return Checked().CallOnce(call);
   }
 
@@ -110,7 +111,6 @@ class EmbeddedEndpoint : public Operations {
                      "use Register for it");
     }
     BranchFunction function = Checked().functions.Find(name);
-    if (!function) function = Checked().workflows.Find(name);
     if (!function) throw BadInput("no branch function is registered as '" + name + "'");
     return CatchAsResult([&] { return function(payload, Caller(info)); });
   }
@@ -121,7 +121,7 @@ class EmbeddedEndpoint : public Operations {
 
   /// A branch function that waits for a transaction could wait for itself.
   void CheckMayBlock(const char* what) const {
-    if (Checked().functions.OnFunctionThread()) {
+    if (Checked().functions.OnBranchThread()) {
       throw LogicError(
           std::string(what) +
           " inside a branch function could wait for itself; use Submit or SubmitAsync");

@@ -50,10 +50,7 @@ class Operations : public DrivenEndpoint {
     Waiter waiter;
     waiter.failure_is_error = true;
     waiter.promise = std::move(callback);
-    if (definition.options.wait_result) {
-      waiter.when = AnswerWhen::kSettled;
-      waiter.deadline = TimeIn(kLongestWaitResult);
-    }
+    if (definition.options.wait_result) waiter.WaitForResult(Checked().clock->Now());
     Enqueue(std::move(definition), std::move(waiter), false);
   }
 
@@ -119,12 +116,12 @@ class Operations : public DrivenEndpoint {
     Push(std::move(command), std::move(callback));
   }
 
-  /// Refused if the transaction has another type than `type`. `waits`: if its wait_result says so, the answer comes as that
+  /// Refused if the transaction has another type than `type`. If its wait_result is set and counts, the answer comes as that
   /// of a submit does, and is OngoingError if it has not ended.
   void AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
-                  AnswerCallback callback, bool waits = false) {
+                  WaitResult wait_result, AnswerCallback callback) {
     Command command = About(gid, Command::Kind::kCancel);
-    command.waits = waits;
+    command.wait_result = wait_result;
     command.type = type;
     command.reason = reason;
     Push(std::move(command), std::move(callback));
@@ -213,9 +210,6 @@ class Operations : public DrivenEndpoint {
   }
   static void Refuse(const std::string& problem) {
     if (!problem.empty()) throw BadInput(problem);
-  }
-  static void RefuseOf(const std::string& gid, const std::string& problem) {
-    if (!problem.empty()) throw BadInput("gid '" + gid + "': " + problem);
   }
   static void CheckSubmittable(const Definition& definition) {
     const std::string problem = SubmitProblem(definition);

@@ -44,8 +44,7 @@ class Tx : public Endpoint {
     }
     topics::CheckAndExpand(definition, *driver_.store);
     topics::CheckNew(definition);
-    const std::string problem = driver_.urls.WithoutCaller(definition);
-    if (!problem.empty()) throw BadInput("gid '" + gid + "': " + problem);
+    RefuseOf(gid, driver_.urls.WithoutCaller(definition));
     bool taken = context_.exists(gid);
     for (const auto& other : context_.submitted) taken = taken || other->gid == gid;
     if (taken) throw RejectedError("gid '" + gid + "' exists already; nothing was changed");

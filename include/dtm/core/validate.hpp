@@ -17,6 +17,11 @@
 namespace dtm {
 inline namespace v1 {
 
+/// @throws BadInput  `problem` is one, and that of this gid.
+inline void RefuseOf(const std::string& gid, const std::string& problem) {
+  if (!problem.empty()) throw BadInput("gid '" + gid + "': " + problem);
+}
+
 inline std::string GidProblem(const std::string& gid) {
   if (gid.empty()) return "the gid is empty; take one from NewGid()";
   if (gid.size() > kMaxGidBytes) {

@@ -134,7 +134,10 @@ class RemoteCoordinator : public Endpoint {
     definition.type = type;
     const nlohmann::ordered_json why = {
         {wire::kRollbackReason, Truncated(reason, kMaxReasonBytes)}};
-    DoneOrRefused("/abort", gid, wire::EncodeTransaction(definition, why));
+    const Exchanged reply =
+        Requests().Post("/abort", gid, wire::EncodeTransaction(definition, why));
+    const bool decided = Requests().SaysYes(gid, reply) || reply.status == 425;  // wait_result
+    if (!decided) throw RemoteRequests::Refused(gid, RemoteRequests::MessageOf(reply));
   }
 
   void RegisterBranch(const std::string& gid, TransType type, Step step) override {
@@ -210,8 +213,8 @@ class RemoteCoordinator : public Endpoint {
   /// A request that is either done or refused.
   void DoneOrRefused(const char* path, const std::string& gid, std::string body) {
     const Exchanged reply = Requests().Post(path, gid, std::move(body));
-    if (Requests().SaysYes(gid, reply) || reply.status == 425)
-      return;  // 425: of an abort that waits
+    if (Requests().SaysYes(gid, reply)) return;
+    if (reply.status == 425) throw Requests().NotOfDtm(gid, reply);  // nothing here waits for an end
     throw RemoteRequests::Refused(gid, RemoteRequests::MessageOf(reply));
   }
 

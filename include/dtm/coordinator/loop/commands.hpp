@@ -66,10 +66,10 @@ class Commands {
       active = &state_.Bring(std::move(*stored));
     }
     CheckType(command, active->transaction);
-    if (command.waits && active->transaction.definition->options.wait_result) {
-      command.waiter.when = AnswerWhen::kSettled;
+    if (command.wait_result == WaitResult::kCounts &&
+        active->transaction.definition->options.wait_result) {
+      command.waiter.WaitForResult(state_.context.now);
       command.waiter.ongoing_is_error = true;
-      command.waiter.deadline = Later(state_.context.now, kLongestWaitResult);
     }
     if (command.kind != Command::Kind::kWait) {
       if (!state_.MayUseStore()) {

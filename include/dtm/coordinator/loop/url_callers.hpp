@@ -68,10 +68,12 @@ class UrlCallers final : public BranchCaller {
 
   void Call(std::vector<BranchCall> calls, BranchResults& results) override {
     while (!calls.empty()) {
-      BranchCaller* const caller = Find(calls.front().Url());
-      const auto others =
-          std::stable_partition(calls.begin(), calls.end(),
-                                [&](const BranchCall& call) { return Find(call.Url()) == caller; });
+      std::unique_lock<std::mutex> lock(mutex_);
+      BranchCaller* const caller = Found(calls.front().Url());
+      const auto with_it = [&](const BranchCall& call) { return Found(call.Url()) == caller; };
+      auto others = std::find_if_not(calls.begin() + 1, calls.end(), with_it);  // mostly none
+      others = std::stable_partition(others, calls.end(), with_it);
+      lock.unlock();
       std::vector<BranchCall> rest(std::make_move_iterator(others),
                                    std::make_move_iterator(calls.end()));
       calls.erase(others, calls.end());
@@ -155,6 +157,10 @@ class UrlCallers final : public BranchCaller {
   /// Null: nobody calls it.
   BranchCaller* Find(const std::string& url) const {
     const std::lock_guard<std::mutex> lock(mutex_);
+    return Found(url);
+  }
+  /// With mutex_ held.
+  BranchCaller* Found(const std::string& url) const {
     const auto found = by_scheme_.find(SchemeOf(url));
     return found == by_scheme_.end() ? nullptr : found->second;
   }

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include <dtm/base/error.hpp>
+#include <dtm/base/time.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/core/types.hpp>
@@ -85,9 +86,6 @@ inline std::exception_ptr GoesOn(const TransResult& result) noexcept {
   });
 }
 
-/// With wait_result.
-inline constexpr Duration kLongestWaitResult = std::chrono::seconds(6);
-
 /// When a caller wants its answer.
 enum class AnswerWhen {
   kStored,   ///< once it is durable
@@ -95,14 +93,25 @@ enum class AnswerWhen {
   kFinished  ///< once it has ended
 };
 
+/// Whether the wait_result of a stored transaction says when the answer comes.
+enum class WaitResult { kIgnored, kCounts };
+
 /// A caller who waits for an answer about a transaction.
 struct Waiter {
+  /// With wait_result, so long.
+  static constexpr Duration kLongestWaitResult = std::chrono::seconds(6);
+
   AnswerWhen when = AnswerWhen::kStored;
   bool failure_is_error = false;  ///< a rollback is told as FailureError
   bool ongoing_is_error = false;  ///< an unfinished status is told as OngoingError
   bool submits = false;           ///< the answer must not be a status before the submit
   Time deadline = kNever;         ///< then the answer is the present status
   Promise promise{};
+
+  void WaitForResult(Time now) {
+    when = AnswerWhen::kSettled;
+    deadline = Later(now, kLongestWaitResult);
+  }
 
   /// Answers in the form that was promised.
   void Give(TransResult result) {

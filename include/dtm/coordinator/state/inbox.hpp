@@ -55,7 +55,7 @@ struct Command {
   Kind kind = Kind::kWait;
   std::string gid;                ///< kRegistered: the url of the function
   std::string reason;             ///< kCancel, kFinish
-  bool waits = false;             ///< kCancel: wait_result counts
+  WaitResult wait_result = WaitResult::kIgnored;  ///< kCancel
   Step step;                      ///< kAddBranch
   Status status{};                ///< kFinish
   std::string data;               ///< kFinish: what the workflow returned

@@ -57,7 +57,7 @@ inline void RegisterBranch(Operations& tm, const nlohmann::json& body, const Ans
 inline void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
   const wire::json_input::Fields fields(body, "the transaction");
   tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)),
-                fields.Text(wire::kRollbackReason), done, true);
+                fields.Text(wire::kRollbackReason), WaitResult::kCounts, done);
 }
 
 inline std::string GidIn(const nlohmann::json& body) {
