@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "settings.hpp"
 #include <dtm/barrier/mysql_barrier.hpp>
 #include <dtm/dtm.hpp>
 
@@ -21,14 +22,10 @@ struct Transfer {
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Transfer, amount)
 
-std::string Setting(const char* name, const char* otherwise) {
-  const char* const value = std::getenv(name);
-  return value != nullptr ? value : otherwise;
-}
 dtm::MysqlAddress Address() {
   dtm::MysqlAddress address;
   address.host = Setting("DTM_MYSQL_HOST", "127.0.0.1");
-  address.port = static_cast<unsigned>(std::atoi(Setting("DTM_MYSQL_PORT", "3306").c_str()));
+  address.port = Port("DTM_MYSQL_PORT", Setting("DTM_MYSQL_PORT", "3306"));
   address.user = Setting("DTM_MYSQL_USER", "root");
   address.password = Setting("DTM_MYSQL_PASSWORD", "");
   address.database = Setting("DTM_MYSQL_DATABASE", "test");

@@ -17,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "settings.hpp"
 #include <dtm/barrier/sql_barrier.hpp>
 #include <dtm/dtm.hpp>
 
@@ -64,15 +65,14 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Transfer, amount)
 
 std::string ConnectString() {
   std::string text = "charset=utf8mb4";
-  const auto add = [&text](const char* key, const char* variable, const char* otherwise) {
-    const char* const value = std::getenv(variable);
-    text += std::string(" ") + key + "='" + (value != nullptr ? value : otherwise) + "'";
+  const auto add = [&text](const char* key, const std::string& value) {
+    text += std::string(" ") + key + "='" + value + "'";
   };
-  add("host", "DTM_MYSQL_HOST", "127.0.0.1");
-  add("port", "DTM_MYSQL_PORT", "3306");
-  add("user", "DTM_MYSQL_USER", "root");
-  add("password", "DTM_MYSQL_PASSWORD", "");
-  add("dbname", "DTM_MYSQL_DATABASE", "test");
+  add("host", Setting("DTM_MYSQL_HOST", "127.0.0.1"));
+  add("port", std::to_string(Port("DTM_MYSQL_PORT", Setting("DTM_MYSQL_PORT", "3306"))));
+  add("user", Setting("DTM_MYSQL_USER", "root"));
+  add("password", Setting("DTM_MYSQL_PASSWORD", ""));
+  add("dbname", Setting("DTM_MYSQL_DATABASE", "test"));
   return text;
 }
 

@@ -29,6 +29,7 @@
 
 #include <httplib.h>
 
+#include "settings.hpp"
 #include <dtm/barrier/mysql_barrier.hpp>
 #include <dtm/barrier/mysql_xa.hpp>
 #include <dtm/barrier/postgres_barrier.hpp>
@@ -78,16 +79,12 @@ std::string Sql(MYSQL* db, const std::string& text) {
 }
 
 dtm::MysqlAddress Mariadb() {
-  const auto setting = [](const char* name, const char* otherwise) {
-    const char* const value = std::getenv(name);
-    return std::string(value != nullptr ? value : otherwise);
-  };
   dtm::MysqlAddress address;
-  address.host = setting("DTM_MYSQL_HOST", "127.0.0.1");
-  address.port = static_cast<unsigned>(std::atoi(setting("DTM_MYSQL_PORT", "3306").c_str()));
-  address.user = setting("DTM_MYSQL_USER", "root");
-  address.password = setting("DTM_MYSQL_PASSWORD", "");
-  address.database = setting("DTM_MYSQL_DATABASE", "test");
+  address.host = Setting("DTM_MYSQL_HOST", "127.0.0.1");
+  address.port = Port("DTM_MYSQL_PORT", Setting("DTM_MYSQL_PORT", "3306"));
+  address.user = Setting("DTM_MYSQL_USER", "root");
+  address.password = Setting("DTM_MYSQL_PASSWORD", "");
+  address.database = Setting("DTM_MYSQL_DATABASE", "test");
   return address;
 }
 
