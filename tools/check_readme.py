@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Compiles and runs the C++ of the README, from its text.
 
-check_readme.py --write DIR   writes each ```cpp block to DIR/<heading>_<number>.inc, for tests/readme/blocks.cpp, which
-                              includes every one of them where the names it uses exist. Hosts become that program's.
-check_readme.py PROGRAM       runs that program; and, of the block that is a whole example, the command that it names.
-                              Both in a directory of their own.
+check_readme.py --write DIR   writes each ```cpp block to DIR/<heading>_<number>.inc, for the programs tests/readme/*.cpp: one
+                              of them includes it, where the names it uses exist. Hosts become that program's.
+check_readme.py PROGRAM...    runs these programs; and, of the block that is a whole example, the command that it names.
+                              Each in a directory of its own.
 """
 import pathlib
 import re
@@ -13,11 +13,12 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-HARNESS = ROOT / 'tests' / 'readme' / 'blocks.cpp'
-# What is only true on the reader's network: the pattern in the README, the expression in blocks.cpp.
+HARNESSES = ROOT / 'tests' / 'readme'
+# What is only true on the reader's network: the pattern in the README, the expression in the program.
 HERE = [(r'"http://(?:bank-[ab]|mail)/', 'BranchHost() + "/'),
         (r'"http://localhost:36789/', 'CoordinatorHost() + "/'),
-        (r'\b36789\b', 'CoordinatorPort()')]
+        (r'\b36789\b', 'CoordinatorPort()'),
+        (r'"host=\.\.\. dbname=\.\.\."', 'Conninfo()')]
 
 
 def blocks():
@@ -74,16 +75,18 @@ def example_problem(name, line, text):
 def main():
     if sys.argv[1:2] == ['--write'] and len(sys.argv) == 3:
         return write(pathlib.Path(sys.argv[2]))
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2:
         sys.exit(__doc__)
     found = list(blocks())
-    included = re.findall(r'#include "(\w+)\.inc"', HARNESS.read_text(encoding='utf-8'))
-    problems = [f'README.md:{line}: include "{name}.inc" once in tests/readme/blocks.cpp, so that this block is run'
+    included = [name for program in HARNESSES.glob('*.cpp')
+                for name in re.findall(r'#include "(\w+)\.inc"', program.read_text(encoding='utf-8'))]
+    problems = [f'README.md:{line}: include "{name}.inc" once in a program of tests/readme, so that this block is run'
                 for name, line, _ in found if '/' not in name and included.count(name) != 1]
     problems += filter(None, (example_problem(*block) for block in found if '/' in block[0]))
     if not problems:
-        with tempfile.TemporaryDirectory() as folder:
-            problems += filter(None, [run([sys.argv[1]], folder)[0]])
+        for program in sys.argv[1:]:
+            with tempfile.TemporaryDirectory() as folder:
+                problems += filter(None, [run([program], folder)[0]])
     for text in problems:
         print(text)
     if problems or not found:
