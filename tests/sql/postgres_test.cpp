@@ -10,6 +10,8 @@
 #include "tests/catch.hpp"
 #include <dtm/sql/postgres.hpp>
 
+using Catch::Matchers::ContainsSubstring;
+
 namespace {
 
 /// Accepts one connection, answers its first statement with `reply`, and then says nothing until the client is gone.
