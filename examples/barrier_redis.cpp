@@ -30,8 +30,10 @@ redisContext* ThisThreads() {
   const std::string address = std::getenv("DTM_REDIS");
   const std::size_t colon = address.rfind(':');
   const timeval limit{2, 0};  // less than the coordinator waits for a reply
-  const unsigned port = colon == std::string::npos ? 6379 : Port("DTM_REDIS", address.substr(colon + 1));
-  connection.reset(redisConnectWithTimeout(address.substr(0, colon).c_str(), static_cast<int>(port), limit));
+  const unsigned port =
+      colon == std::string::npos ? 6379 : Port("DTM_REDIS", address.substr(colon + 1));
+  connection.reset(
+      redisConnectWithTimeout(address.substr(0, colon).c_str(), static_cast<int>(port), limit));
   if (!connection || connection->err != 0) {
     throw std::runtime_error("no connection to Redis at " + address + ": " +
                              (connection ? connection->errstr : "out of memory"));

@@ -18,5 +18,6 @@ inline unsigned Port(const std::string& what, const std::string& text) {
   const char* const end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(text.data(), end, port);
   if (error == std::errc() && rest == end && port >= 1 && port <= 65535) return port;
-  throw std::runtime_error(what + " has the port '" + text + "'; a port is a number from 1 to 65535");
+  throw std::runtime_error(what + " has the port '" + text +
+                           "'; a port is a number from 1 to 65535");
 }

@@ -469,6 +469,93 @@ class Functions : public BranchCaller {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/functions/program_functions.hpp -------------------------------------------
+
+/// All functions that the program has registered: branches, and those that resume workflows.
+/// Needs: std. Threads: thread-safe.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Two pools of threads, since a workflow may wait for other transactions, and so for branches. They share their names.
+class ProgramFunctions final : public BranchCaller {
+ public:
+  ProgramFunctions(std::size_t max_threads, std::size_t max_per_function)
+      : branches_(max_threads, max_per_function), workflows_(max_threads, max_per_function) {
+    branches_.ElseCall(workflows_);
+  }
+
+  /// @throws LogicError  the name is taken.
+  void Register(const std::string& name, BranchFunction function) {
+    CheckFree(name, workflows_);
+    branches_.Register(name, std::move(function));
+  }
+  /// The same for what resumes a workflow.
+  void RegisterResume(const std::string& name, BranchFunction function) {
+    CheckFree(name, branches_);
+    workflows_.Register(name, std::move(function));
+    resumes_ = true;
+    if (threaded_) workflows_.StartThreads();
+  }
+  /// Empty if there is none of this name.
+  BranchFunction Find(const std::string& name) {
+    BranchFunction function = branches_.Find(name);
+    return function ? function : workflows_.Find(name);
+  }
+
+  void Call(std::vector<BranchCall> calls, BranchResults& results) override {
+    branches_.Call(std::move(calls), results);
+  }
+
+  /// From now on functions run on threads; those for workflows are there once one is registered.
+  void StartThreads() {
+    branches_.StartThreads();
+    threaded_ = true;
+    if (resumes_) workflows_.StartThreads();
+  }
+  /// See Functions::Grow.
+  Time Grow(Time now) { return (std::min)(branches_.Grow(now), workflows_.Grow(now)); }
+  /// Without threads: runs what is queued, but no workflow inside a workflow. Not on a thread that runs a branch.
+  void RunQueued() {
+    (void)branches_.RunQueued();
+    if (!workflows_.OnFunctionThread()) (void)workflows_.RunQueued();
+  }
+  /// True on a thread that is running a branch.
+  bool OnBranchThread() { return branches_.OnFunctionThread(); }
+
+  std::size_t Running() { return branches_.Running() + workflows_.Running(); }
+  /// Of the branches.
+  CallLoad Load() override { return branches_.Load(); }
+
+  /// See Functions, in the order in which they are called.
+  void BeginNothingNew() {
+    branches_.BeginNothingNew();
+    workflows_.BeginNothingNew();
+  }
+  void RefuseWaiting() {
+    branches_.RefuseWaiting();
+    workflows_.RefuseWaiting();
+  }
+  void Stop() override {
+    branches_.Stop();
+    workflows_.Stop();
+  }
+
+ private:
+  static void CheckFree(const std::string& name, Functions& others) {
+    if (!others.Find(name)) return;
+    throw LogicError("'" + name + "' is registered already; workflows and functions share no name");
+  }
+
+  Functions branches_;
+  Functions workflows_;
+  std::atomic<bool> threaded_{false};
+  std::atomic<bool> resumes_{false};
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/functions/transaction_functions.hpp ---------------------------------------
 
 /// The registry of functions that run inside the coordinator's own commit, on the thread of the loop.
@@ -2748,10 +2835,10 @@ class Commands {
       active = &state_.Bring(std::move(*stored));
     }
     CheckType(command, active->transaction);
-    if (command.waits && active->transaction.definition->options.wait_result) {
-      command.waiter.when = AnswerWhen::kSettled;
+    if (command.wait_result == WaitResult::kCounts &&
+        active->transaction.definition->options.wait_result) {
+      command.waiter.WaitForResult(state_.context.now);
       command.waiter.ongoing_is_error = true;
-      command.waiter.deadline = Later(state_.context.now, kLongestWaitResult);
     }
     if (command.kind != Command::Kind::kWait) {
       if (!state_.MayUseStore()) {
@@ -4734,7 +4821,7 @@ inline namespace v1 {
 
 class Loop {
  public:
-  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions, BranchCaller& urls,
+  Loop(Store& store, Clock& clock, Inbox& inbox, ProgramFunctions& functions, BranchCaller& urls,
        TransactionFunctions& transaction_functions, Alerts& alerts, const Options& options)
       : clock_(clock),
         functions_(functions),
@@ -4850,7 +4937,7 @@ class Loop {
   };
 
   Clock& clock_;
-  Functions& functions_;
+  ProgramFunctions& functions_;
   Inbox& inbox_;
   TurnState state_;
   Recovery recovery_;
@@ -4916,10 +5003,12 @@ class UrlCallers final : public BranchCaller {
 
   void Call(std::vector<BranchCall> calls, BranchResults& results) override {
     while (!calls.empty()) {
-      BranchCaller* const caller = Find(calls.front().Url());
-      const auto others =
-          std::stable_partition(calls.begin(), calls.end(),
-                                [&](const BranchCall& call) { return Find(call.Url()) == caller; });
+      std::unique_lock<std::mutex> lock(mutex_);
+      BranchCaller* const caller = Found(calls.front().Url());
+      const auto with_it = [&](const BranchCall& call) { return Found(call.Url()) == caller; };
+      auto others = std::find_if_not(calls.begin() + 1, calls.end(), with_it);  // mostly none
+      others = std::stable_partition(others, calls.end(), with_it);
+      lock.unlock();
       std::vector<BranchCall> rest(std::make_move_iterator(others),
                                    std::make_move_iterator(calls.end()));
       calls.erase(others, calls.end());
@@ -5003,6 +5092,10 @@ class UrlCallers final : public BranchCaller {
   /// Null: nobody calls it.
   BranchCaller* Find(const std::string& url) const {
     const std::lock_guard<std::mutex> lock(mutex_);
+    return Found(url);
+  }
+  /// With mutex_ held.
+  BranchCaller* Found(const std::string& url) const {
     const auto found = by_scheme_.find(SchemeOf(url));
     return found == by_scheme_.end() ? nullptr : found->second;
   }
@@ -5035,10 +5128,8 @@ class Driver {
         store(std::move(store_in)),
         inbox(options.max_waiting_submissions, InboxBytes(options), options.on_wake),
         functions(options.max_function_threads, options.max_threads_per_function),
-        workflows(options.max_function_threads, options.max_threads_per_function),
         alerts(options),
         loop_(*store, *clock, inbox, functions, urls, transaction_functions, alerts, options) {
-    functions.ElseCall(workflows);
     store->OnTakeover([this] { inbox.Interrupt(), inbox.WakeBefore(clock->Now()); });
   }
 
@@ -5058,7 +5149,6 @@ class Driver {
     functions.StartThreads();
     alerts.StartThread();
     threaded_ = true;
-    if (resumes_) workflows.StartThreads();
     thread_ = std::thread([this] { ThreadMain(); });
     check_thread_ = std::thread([this] {
       try {
@@ -5068,19 +5158,6 @@ class Driver {
         LogFailure(options, "looking for damage of the store failed: ");
       }
     });
-  }
-
-  /// @throws LogicError  the name is taken.
-  void Register(const std::string& name, BranchFunction function) {
-    CheckFree(name, workflows);
-    functions.Register(name, std::move(function));
-  }
-  /// The same for what resumes a workflow.
-  void RegisterResume(const std::string& name, BranchFunction function) {
-    CheckFree(name, functions);
-    workflows.Register(name, std::move(function));
-    resumes_ = true;
-    if (threaded_) workflows.StartThreads();
   }
 
   bool HasThread() const { return threaded_; }
@@ -5148,8 +5225,7 @@ class Driver {
       stopping_ = true;
     }
     functions.BeginNothingNew();
-    workflows.BeginNothingNew();
-    if (!WaitUntilQuiet(until) && functions.Running() + workflows.Running() > 0) return false;
+    if (!WaitUntilQuiet(until) && functions.Running() > 0) return false;
     if (!alerts.Stop(*clock, until)) return false;
     if (threaded_) {
       quit_ = true;
@@ -5159,7 +5235,6 @@ class Driver {
     }
     urls.Stop();
     functions.Stop();
-    workflows.Stop();
     const std::lock_guard<std::mutex> lock(drive_mutex_);  // others may wait, and drive
     loop_thread_ = std::this_thread::get_id();
     TurnOnce();  // results that came at the last moment
@@ -5211,19 +5286,12 @@ class Driver {
   const std::unique_ptr<Clock> clock;
   const std::unique_ptr<Store> store;
   Inbox inbox;
-  Functions functions;
+  ProgramFunctions functions;
   UrlCallers urls;
   TransactionFunctions transaction_functions;
-  /// Those that resume workflows: they may wait for other transactions, so they have threads of their own.
-  Functions workflows;
   Alerts alerts;
 
  private:
-  static void CheckFree(const std::string& name, Functions& others) {
-    if (!others.Find(name)) return;
-    throw LogicError("'" + name + "' is registered already; workflows and functions share no name");
-  }
-
   /// `turn`: out, its number.
   Time Drive(std::uint64_t* turn = nullptr) {
     Time next;
@@ -5238,11 +5306,10 @@ class Driver {
       loop_thread_ = std::thread::id();
       next = loop_.NextTurn();
     }
-    // A function that submits drives the loop as well, but runs no other function inside itself.
-    if (!functions.OnFunctionThread()) {
-      (void)functions.RunQueued();
-      // A workflow that waits drives as well, and lets others' functions run, but no other workflow inside itself.
-      if (!workflows.OnFunctionThread()) (void)workflows.RunQueued();
+    // A branch that submits drives the loop as well, but runs no other function inside itself. A workflow that waits lets
+    // branches run.
+    if (!functions.OnBranchThread()) {
+      functions.RunQueued();
       if (alerts.RunWaiting()) next = clock->Now();
     }
     return inbox.Empty() ? next : clock->Now();
@@ -5253,7 +5320,6 @@ class Driver {
       if (stopping_) {
         stop_noticed_ = true;
         loop_.StartNothingNew();
-        workflows.RefuseWaiting();
       }
       loop_.Turn();
     } catch (...) {  // out of memory, or a bug: go on
@@ -5271,8 +5337,8 @@ class Driver {
     loop_thread_ = std::this_thread::get_id();
     while (!quit_) {
       TurnOnce();
-      const Time next = (std::min)(loop_.NextTurn(), workflows.Grow(clock->Now()));
-      inbox.Wait(*clock, next, [this] { return quit_ || StopNoticed() || loop_.HasTakenOver(); });
+      inbox.Wait(*clock, loop_.NextTurn(),
+                 [this] { return quit_ || StopNoticed() || loop_.HasTakenOver(); });
     }
     loop_thread_ = std::thread::id();
   }
@@ -5300,7 +5366,6 @@ class Driver {
   std::thread check_thread_;  // looks for damage of the file, once
   std::atomic<std::thread::id> loop_thread_{std::thread::id()};
   std::atomic<bool> threaded_{false};
-  std::atomic<bool> resumes_{false};  // a workflow is registered
   std::atomic<bool> stopping_{false}, stop_noticed_{false};
   std::atomic<bool> quit_{false}, stopped_{false}, quiet_{false};
   std::mutex stop_mutex_;
@@ -7445,6 +7510,10 @@ auto GoesOn(const TransResult& result) noexcept -> std::exception_ptr {
     return "gid '" + result.gid + "' is " + Name(result.status) + " and goes on; ask query";
   });
 }
+void Waiter::WaitForResult(Time now) {
+    when = AnswerWhen::kSettled;
+    deadline = Later(now, kLongestWaitResult);
+  }
 void Waiter::Give(TransResult result) {
     Answer answer;
     if (failure_is_error && result.Failed()) {
@@ -7731,6 +7800,9 @@ auto ResultOf(const Transaction& transaction) -> TransResult {
 // ---- dtm/core/validate.hpp ---------------------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
+void RefuseOf(const std::string& gid, const std::string& problem) {
+  if (!problem.empty()) throw BadInput("gid '" + gid + "': " + problem);
+}
 std::string GidProblem(const std::string& gid) {
   if (gid.empty()) return "the gid is empty; take one from NewGid()";
   if (gid.size() > kMaxGidBytes) {
@@ -8059,10 +8131,7 @@ void Operations::SubmitAsync(Definition definition, AnswerCallback callback) {
     Waiter waiter;
     waiter.failure_is_error = true;
     waiter.promise = std::move(callback);
-    if (definition.options.wait_result) {
-      waiter.when = AnswerWhen::kSettled;
-      waiter.deadline = TimeIn(kLongestWaitResult);
-    }
+    if (definition.options.wait_result) waiter.WaitForResult(Checked().clock->Now());
     Enqueue(std::move(definition), std::move(waiter), false);
   }
 void Operations::SubmitAndWaitAsync(Definition definition, Duration timeout, AnswerCallback callback) {
@@ -8120,9 +8189,9 @@ void Operations::FinishWorkflowAsync(const std::string& gid, Status status, cons
     Push(std::move(command), std::move(callback));
   }
 void Operations::AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
-                  AnswerCallback callback, bool waits) {
+                  WaitResult wait_result, AnswerCallback callback) {
     Command command = About(gid, Command::Kind::kCancel);
-    command.waits = waits;
+    command.wait_result = wait_result;
     command.type = type;
     command.reason = reason;
     Push(std::move(command), std::move(callback));
@@ -8189,9 +8258,6 @@ void Operations::RunWorkAsync(std::function<Result(TransactContext&)> work, Valu
 auto Operations::TimeIn(Duration wait) const -> Time { return Later(Checked().clock->Now(), wait); }
 void Operations::Refuse(const std::string& problem) {
     if (!problem.empty()) throw BadInput(problem);
-  }
-void Operations::RefuseOf(const std::string& gid, const std::string& problem) {
-    if (!problem.empty()) throw BadInput("gid '" + gid + "': " + problem);
   }
 void Operations::CheckSubmittable(const Definition& definition) {
     const std::string problem = SubmitProblem(definition);
@@ -8263,8 +8329,7 @@ auto Tx::Submit(Definition definition) -> TransResult {
     }
     topics::CheckAndExpand(definition, *driver_.store);
     topics::CheckNew(definition);
-    const std::string problem = driver_.urls.WithoutCaller(definition);
-    if (!problem.empty()) throw BadInput("gid '" + gid + "': " + problem);
+    RefuseOf(gid, driver_.urls.WithoutCaller(definition));
     bool taken = context_.exists(gid);
     for (const auto& other : context_.submitted) taken = taken || other->gid == gid;
     if (taken) throw RejectedError("gid '" + gid + "' exists already; nothing was changed");
@@ -8312,7 +8377,9 @@ auto EmbeddedEndpoint::Prepare(Definition definition) -> TransResult {
         [&](AnswerCallback answer) { PrepareAsync(std::move(definition), std::move(answer)); });
   }
 void EmbeddedEndpoint::Abort(const std::string& gid, TransType type, const std::string& reason) {
-    Await([&](AnswerCallback answer) { AbortAsync(gid, type, reason, std::move(answer)); });
+    Await([&](AnswerCallback answer) {
+      AbortAsync(gid, type, reason, WaitResult::kIgnored, std::move(answer));
+    });
   }
 void EmbeddedEndpoint::RegisterBranch(const std::string& gid, TransType type, Step step) {
     Await([&](AnswerCallback answer) {
@@ -8345,8 +8412,7 @@ auto EmbeddedEndpoint::CallBranch(const InitiatorCall& call) -> Result {
     if (IsLocal(call.url)) {
       return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
     }
-    const std::string problem = Checked().urls.Problem(call.url);
-    if (!problem.empty()) throw RejectedError("gid '" + call.info.gid + "': " + problem);
+    RefuseOf(call.info.gid, Checked().urls.Problem(call.url));
     return Checked().CallOnce(call);
   }
 std::string EmbeddedEndpoint::UrlOfLocal(const std::string& name, std::uint64_t registered_with) const {
@@ -8364,13 +8430,12 @@ auto EmbeddedEndpoint::CallFunction(const std::string& name, const std::string& 
                      "use Register for it");
     }
     BranchFunction function = Checked().functions.Find(name);
-    if (!function) function = Checked().workflows.Find(name);
     if (!function) throw BadInput("no branch function is registered as '" + name + "'");
     return CatchAsResult([&] { return function(payload, Caller(info)); });
   }
 EmbeddedEndpoint::EmbeddedEndpoint(std::unique_ptr<Driver> driver) : Operations(std::move(driver)), identity_(RandomIdentity()) {}
 void EmbeddedEndpoint::CheckMayBlock(const char* what) const {
-    if (Checked().functions.OnFunctionThread()) {
+    if (Checked().functions.OnBranchThread()) {
       throw LogicError(
           std::string(what) +
           " inside a branch function could wait for itself; use Submit or SubmitAsync");
@@ -9879,7 +9944,9 @@ std::string Coordinator::Explain(const std::string& gid) {
         [&](ValueCallback<std::string> answer) { ExplainAsync(gid, std::move(answer)); });
   }
 void Coordinator::Cancel(const std::string& gid, const std::string& reason) {
-    Await([&](AnswerCallback answer) { AbortAsync(gid, {}, reason, std::move(answer)); });
+    Await([&](AnswerCallback answer) {
+      AbortAsync(gid, {}, reason, WaitResult::kIgnored, std::move(answer));
+    });
   }
 void Coordinator::ForceStop(const std::string& gid) {
     Await([&](AnswerCallback answer) { ForceStopAsync(gid, std::move(answer)); });
@@ -9926,12 +9993,12 @@ void Coordinator::CheckListLimit(std::size_t limit) {
 void Coordinator::Keep(const std::string& name, BranchFunction function) {
     Driver& driver = Checked();
     if (!function) throw EmptyFunction(name);
-    driver.Register(name, std::move(function));
+    driver.functions.Register(name, std::move(function));
     (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
   }
 void Coordinator::KeepResume(const std::string& name, BranchFunction function) {
     Driver& driver = Checked();
-    driver.RegisterResume(name, std::move(function));
+    driver.functions.RegisterResume(name, std::move(function));
     (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
   }
 std::string Coordinator::KeepInTransaction(const std::string& name, TransactionFunction function) {
@@ -10186,5 +10253,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_96ceac8c32a1(Here) {}
+void dtm_cpp_of_version_0_1_0_8889202756ff(Here) {}
 }}}

@@ -410,6 +410,93 @@ class Functions : public BranchCaller {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/functions/program_functions.hpp -------------------------------------------
+
+/// All functions that the program has registered: branches, and those that resume workflows.
+/// Needs: std. Threads: thread-safe.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Two pools of threads, since a workflow may wait for other transactions, and so for branches. They share their names.
+class ProgramFunctions final : public BranchCaller {
+ public:
+  ProgramFunctions(std::size_t max_threads, std::size_t max_per_function)
+      : branches_(max_threads, max_per_function), workflows_(max_threads, max_per_function) {
+    branches_.ElseCall(workflows_);
+  }
+
+  /// @throws LogicError  the name is taken.
+  void Register(const std::string& name, BranchFunction function) {
+    CheckFree(name, workflows_);
+    branches_.Register(name, std::move(function));
+  }
+  /// The same for what resumes a workflow.
+  void RegisterResume(const std::string& name, BranchFunction function) {
+    CheckFree(name, branches_);
+    workflows_.Register(name, std::move(function));
+    resumes_ = true;
+    if (threaded_) workflows_.StartThreads();
+  }
+  /// Empty if there is none of this name.
+  BranchFunction Find(const std::string& name) {
+    BranchFunction function = branches_.Find(name);
+    return function ? function : workflows_.Find(name);
+  }
+
+  void Call(std::vector<BranchCall> calls, BranchResults& results) override {
+    branches_.Call(std::move(calls), results);
+  }
+
+  /// From now on functions run on threads; those for workflows are there once one is registered.
+  void StartThreads() {
+    branches_.StartThreads();
+    threaded_ = true;
+    if (resumes_) workflows_.StartThreads();
+  }
+  /// See Functions::Grow.
+  Time Grow(Time now) { return (std::min)(branches_.Grow(now), workflows_.Grow(now)); }
+  /// Without threads: runs what is queued, but no workflow inside a workflow. Not on a thread that runs a branch.
+  void RunQueued() {
+    (void)branches_.RunQueued();
+    if (!workflows_.OnFunctionThread()) (void)workflows_.RunQueued();
+  }
+  /// True on a thread that is running a branch.
+  bool OnBranchThread() { return branches_.OnFunctionThread(); }
+
+  std::size_t Running() { return branches_.Running() + workflows_.Running(); }
+  /// Of the branches.
+  CallLoad Load() override { return branches_.Load(); }
+
+  /// See Functions, in the order in which they are called.
+  void BeginNothingNew() {
+    branches_.BeginNothingNew();
+    workflows_.BeginNothingNew();
+  }
+  void RefuseWaiting() {
+    branches_.RefuseWaiting();
+    workflows_.RefuseWaiting();
+  }
+  void Stop() override {
+    branches_.Stop();
+    workflows_.Stop();
+  }
+
+ private:
+  static void CheckFree(const std::string& name, Functions& others) {
+    if (!others.Find(name)) return;
+    throw LogicError("'" + name + "' is registered already; workflows and functions share no name");
+  }
+
+  Functions branches_;
+  Functions workflows_;
+  std::atomic<bool> threaded_{false};
+  std::atomic<bool> resumes_{false};
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/functions/transaction_functions.hpp ---------------------------------------
 
 /// The registry of functions that run inside the coordinator's own commit, on the thread of the loop.
@@ -2689,10 +2776,10 @@ class Commands {
       active = &state_.Bring(std::move(*stored));
     }
     CheckType(command, active->transaction);
-    if (command.waits && active->transaction.definition->options.wait_result) {
-      command.waiter.when = AnswerWhen::kSettled;
+    if (command.wait_result == WaitResult::kCounts &&
+        active->transaction.definition->options.wait_result) {
+      command.waiter.WaitForResult(state_.context.now);
       command.waiter.ongoing_is_error = true;
-      command.waiter.deadline = Later(state_.context.now, kLongestWaitResult);
     }
     if (command.kind != Command::Kind::kWait) {
       if (!state_.MayUseStore()) {
@@ -4675,7 +4762,7 @@ inline namespace v1 {
 
 class Loop {
  public:
-  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions, BranchCaller& urls,
+  Loop(Store& store, Clock& clock, Inbox& inbox, ProgramFunctions& functions, BranchCaller& urls,
        TransactionFunctions& transaction_functions, Alerts& alerts, const Options& options)
       : clock_(clock),
         functions_(functions),
@@ -4791,7 +4878,7 @@ class Loop {
   };
 
   Clock& clock_;
-  Functions& functions_;
+  ProgramFunctions& functions_;
   Inbox& inbox_;
   TurnState state_;
   Recovery recovery_;
@@ -4857,10 +4944,12 @@ class UrlCallers final : public BranchCaller {
 
   void Call(std::vector<BranchCall> calls, BranchResults& results) override {
     while (!calls.empty()) {
-      BranchCaller* const caller = Find(calls.front().Url());
-      const auto others =
-          std::stable_partition(calls.begin(), calls.end(),
-                                [&](const BranchCall& call) { return Find(call.Url()) == caller; });
+      std::unique_lock<std::mutex> lock(mutex_);
+      BranchCaller* const caller = Found(calls.front().Url());
+      const auto with_it = [&](const BranchCall& call) { return Found(call.Url()) == caller; };
+      auto others = std::find_if_not(calls.begin() + 1, calls.end(), with_it);  // mostly none
+      others = std::stable_partition(others, calls.end(), with_it);
+      lock.unlock();
       std::vector<BranchCall> rest(std::make_move_iterator(others),
                                    std::make_move_iterator(calls.end()));
       calls.erase(others, calls.end());
@@ -4944,6 +5033,10 @@ class UrlCallers final : public BranchCaller {
   /// Null: nobody calls it.
   BranchCaller* Find(const std::string& url) const {
     const std::lock_guard<std::mutex> lock(mutex_);
+    return Found(url);
+  }
+  /// With mutex_ held.
+  BranchCaller* Found(const std::string& url) const {
     const auto found = by_scheme_.find(SchemeOf(url));
     return found == by_scheme_.end() ? nullptr : found->second;
   }
@@ -4976,10 +5069,8 @@ class Driver {
         store(std::move(store_in)),
         inbox(options.max_waiting_submissions, InboxBytes(options), options.on_wake),
         functions(options.max_function_threads, options.max_threads_per_function),
-        workflows(options.max_function_threads, options.max_threads_per_function),
         alerts(options),
         loop_(*store, *clock, inbox, functions, urls, transaction_functions, alerts, options) {
-    functions.ElseCall(workflows);
     store->OnTakeover([this] { inbox.Interrupt(), inbox.WakeBefore(clock->Now()); });
   }
 
@@ -4999,7 +5090,6 @@ class Driver {
     functions.StartThreads();
     alerts.StartThread();
     threaded_ = true;
-    if (resumes_) workflows.StartThreads();
     thread_ = std::thread([this] { ThreadMain(); });
     check_thread_ = std::thread([this] {
       try {
@@ -5009,19 +5099,6 @@ class Driver {
         LogFailure(options, "looking for damage of the store failed: ");
       }
     });
-  }
-
-  /// @throws LogicError  the name is taken.
-  void Register(const std::string& name, BranchFunction function) {
-    CheckFree(name, workflows);
-    functions.Register(name, std::move(function));
-  }
-  /// The same for what resumes a workflow.
-  void RegisterResume(const std::string& name, BranchFunction function) {
-    CheckFree(name, functions);
-    workflows.Register(name, std::move(function));
-    resumes_ = true;
-    if (threaded_) workflows.StartThreads();
   }
 
   bool HasThread() const { return threaded_; }
@@ -5089,8 +5166,7 @@ class Driver {
       stopping_ = true;
     }
     functions.BeginNothingNew();
-    workflows.BeginNothingNew();
-    if (!WaitUntilQuiet(until) && functions.Running() + workflows.Running() > 0) return false;
+    if (!WaitUntilQuiet(until) && functions.Running() > 0) return false;
     if (!alerts.Stop(*clock, until)) return false;
     if (threaded_) {
       quit_ = true;
@@ -5100,7 +5176,6 @@ class Driver {
     }
     urls.Stop();
     functions.Stop();
-    workflows.Stop();
     const std::lock_guard<std::mutex> lock(drive_mutex_);  // others may wait, and drive
     loop_thread_ = std::this_thread::get_id();
     TurnOnce();  // results that came at the last moment
@@ -5152,19 +5227,12 @@ class Driver {
   const std::unique_ptr<Clock> clock;
   const std::unique_ptr<Store> store;
   Inbox inbox;
-  Functions functions;
+  ProgramFunctions functions;
   UrlCallers urls;
   TransactionFunctions transaction_functions;
-  /// Those that resume workflows: they may wait for other transactions, so they have threads of their own.
-  Functions workflows;
   Alerts alerts;
 
  private:
-  static void CheckFree(const std::string& name, Functions& others) {
-    if (!others.Find(name)) return;
-    throw LogicError("'" + name + "' is registered already; workflows and functions share no name");
-  }
-
   /// `turn`: out, its number.
   Time Drive(std::uint64_t* turn = nullptr) {
     Time next;
@@ -5179,11 +5247,10 @@ class Driver {
       loop_thread_ = std::thread::id();
       next = loop_.NextTurn();
     }
-    // A function that submits drives the loop as well, but runs no other function inside itself.
-    if (!functions.OnFunctionThread()) {
-      (void)functions.RunQueued();
-      // A workflow that waits drives as well, and lets others' functions run, but no other workflow inside itself.
-      if (!workflows.OnFunctionThread()) (void)workflows.RunQueued();
+    // A branch that submits drives the loop as well, but runs no other function inside itself. A workflow that waits lets
+    // branches run.
+    if (!functions.OnBranchThread()) {
+      functions.RunQueued();
       if (alerts.RunWaiting()) next = clock->Now();
     }
     return inbox.Empty() ? next : clock->Now();
@@ -5194,7 +5261,6 @@ class Driver {
       if (stopping_) {
         stop_noticed_ = true;
         loop_.StartNothingNew();
-        workflows.RefuseWaiting();
       }
       loop_.Turn();
     } catch (...) {  // out of memory, or a bug: go on
@@ -5212,8 +5278,8 @@ class Driver {
     loop_thread_ = std::this_thread::get_id();
     while (!quit_) {
       TurnOnce();
-      const Time next = (std::min)(loop_.NextTurn(), workflows.Grow(clock->Now()));
-      inbox.Wait(*clock, next, [this] { return quit_ || StopNoticed() || loop_.HasTakenOver(); });
+      inbox.Wait(*clock, loop_.NextTurn(),
+                 [this] { return quit_ || StopNoticed() || loop_.HasTakenOver(); });
     }
     loop_thread_ = std::thread::id();
   }
@@ -5241,7 +5307,6 @@ class Driver {
   std::thread check_thread_;  // looks for damage of the file, once
   std::atomic<std::thread::id> loop_thread_{std::thread::id()};
   std::atomic<bool> threaded_{false};
-  std::atomic<bool> resumes_{false};  // a workflow is registered
   std::atomic<bool> stopping_{false}, stop_noticed_{false};
   std::atomic<bool> quit_{false}, stopped_{false}, quiet_{false};
   std::mutex stop_mutex_;
@@ -7312,7 +7377,6 @@ auto MessageHead::View(Part part) const -> std::string_view {
 // ---- dtm/http/transport/timers.hpp -------------------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace transport {
-bool Timer::IsSet() const { return timers_ != nullptr && deadline_ != kNever; }
 auto Timer::Deadline() const -> SteadyTime { return deadline_; }
 Timers::~Timers() {
     for (Timer* timer : heap_) timer->timers_ = nullptr;
@@ -7458,7 +7522,19 @@ void IoLoop::Stop() {
     poller_.Wake();
     if (thread_.joinable()) thread_.join();
   }
-void IoLoop::Poll(std::chrono::microseconds wait) { Turn(Clock::now() + wait); }
+void IoLoop::Poll(std::chrono::microseconds wait) {
+    CheckOutsidePoll();
+    polling_ = true;
+    Turn(Clock::now() + wait);
+    polling_ = false;
+  }
+void IoLoop::CheckOutsidePoll() const {
+    if (polling_) {
+      throw LogicError(
+          "the Poll() of this I/O loop is running, and this was called from inside it (by on_wake, "
+          "say); do it when Poll() has returned");
+    }
+  }
 bool IoLoop::HasThread() const { return own_thread_; }
 int IoLoop::Fd() const { return poller_.Fd(); }
 auto IoLoop::NextDeadline() const -> SteadyTime { return timers_.Next(); }
@@ -8998,7 +9074,7 @@ void RegisterBranch(Operations& tm, const nlohmann::json& body, const AnswerCall
 void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
   const wire::json_input::Fields fields(body, "the transaction");
   tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)),
-                fields.Text(wire::kRollbackReason), done, true);
+                fields.Text(wire::kRollbackReason), WaitResult::kCounts, done);
 }
 std::string GidIn(const nlohmann::json& body) {
   return wire::GidOf(wire::json_input::Fields(body, "the body"));
@@ -9480,7 +9556,6 @@ auto CallQueue::Check(SteadyTime now, std::size_t limit, std::vector<Ended>& end
     }
     return next;
   }
-std::size_t CallQueue::Hosts() const { return hosts_.size(); }
 void CallQueue::Disconnect() {
     for (auto& [origin, host] : hosts_) host->connections.reset();
   }
@@ -9638,6 +9713,7 @@ auto UrlCaller::Load() -> CallLoad {
     return queue_.Load();
   }
 void UrlCaller::Stop() {
+    loop_.CheckOutsidePoll();
     if (stopping_.exchange(true)) return;
     loop_.Do([this] {
       *gone_ = true;
@@ -9976,7 +10052,10 @@ void RemoteCoordinator::Abort(const std::string& gid, TransType type, const std:
     definition.type = type;
     const nlohmann::ordered_json why = {
         {wire::kRollbackReason, Truncated(reason, kMaxReasonBytes)}};
-    DoneOrRefused("/abort", gid, wire::EncodeTransaction(definition, why));
+    const Exchanged reply =
+        Requests().Post("/abort", gid, wire::EncodeTransaction(definition, why));
+    const bool decided = Requests().SaysYes(gid, reply) || reply.status == 425;  // wait_result
+    if (!decided) throw RemoteRequests::Refused(gid, RemoteRequests::MessageOf(reply));
   }
 void RemoteCoordinator::RegisterBranch(const std::string& gid, TransType type, Step step) {
     const std::string problem = RegistrationProblem(gid, type, step);
@@ -10036,8 +10115,9 @@ void RemoteCoordinator::Check(const Definition& definition, const std::string& b
   }
 void RemoteCoordinator::DoneOrRefused(const char* path, const std::string& gid, std::string body) {
     const Exchanged reply = Requests().Post(path, gid, std::move(body));
-    if (Requests().SaysYes(gid, reply) || reply.status == 425)
-      return;  // 425: of an abort that waits
+    if (Requests().SaysYes(gid, reply)) return;
+    if (reply.status == 425)
+      throw Requests().NotOfDtm(gid, reply);  // nothing here waits for an end
     throw RemoteRequests::Refused(gid, RemoteRequests::MessageOf(reply));
   }
 auto RemoteCoordinator::Now() -> SteadyTime { return std::chrono::steady_clock::now(); }
@@ -10778,7 +10858,11 @@ void Server::Listen(const std::string& host, int port) {
     std::unique_lock<std::mutex> lock(own.mutex);
     while (own.serving) own.stopped.wait(lock);
   }
-void Server::Stop() { End(own_.Get()); }
+void Server::Stop() {
+    Own& own = own_.Get();
+    if (options_.io) options_.io->Loop().CheckOutsidePoll();
+    End(own);
+  }
 Server::Serving::Serving(std::shared_ptr<IoThread> its_io, Coordinator& tm, Api& api,
             const serving::ServingLimits& limits) : io(std::move(its_io)), server(io->Loop(), tm, api, limits) {}
 void Server::End(Own& own) {
@@ -10808,5 +10892,5 @@ auto Server::Limits() const -> serving::ServingLimits {
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_f997d0c2dcee(Here) {}
+void http_cpp_of_version_0_1_0_c13ce20898a5(Here) {}
 }}}

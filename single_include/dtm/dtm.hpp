@@ -4146,65 +4146,6 @@ class OfThisProcess {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/base/thread_list.hpp ------------------------------------------------------------------
-
-/// Threads of a pool, which may leave one by one and are all joined in the end.
-/// Needs: std. Threads: the owner's mutex is held for each call, but for JoinAll.
-
-#include <list>
-
-namespace dtm {
-inline namespace v1 {
-
-class ThreadList {
- public:
-  /// @throws std::exception  there is no thread or no memory for it now; nothing was changed.
-  template <typename Main>
-  void Add(Main main) {
-    running_.emplace_back();
-    try {
-      running_.back() = std::thread(std::move(main));
-    } catch (...) {
-      running_.pop_back();
-      throw;
-    }
-  }
-
-  /// The last thing that a thread does which returns before its pool stops. The next one to leave joins it, or JoinAll.
-  void Leave() {
-    const auto self = std::find_if(running_.begin(), running_.end(), [](const auto& thread) {
-      return thread.get_id() == std::this_thread::get_id();
-    });
-    if (self == running_.end()) return;  // TakeAll has it
-    for (auto& thread : left_) thread.join();
-    left_.clear();
-    left_.splice(left_.end(), running_, self);
-  }
-
-  std::size_t Count() const { return running_.size(); }
-
-  /// All of them, to be joined by JoinAll without the mutex; none is left here.
-  ThreadList TakeAll() {
-    ThreadList all;
-    all.running_.swap(running_);
-    all.left_.swap(left_);
-    return all;
-  }
-  void JoinAll() {
-    for (auto& thread : left_) thread.join();
-    for (auto& thread : running_) thread.join();
-    left_.clear();
-    running_.clear();
-  }
-
- private:
-  std::list<std::thread> running_;
-  std::list<std::thread> left_;
-};
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/core/journal.hpp ----------------------------------------------------------------------
 
 /// The journal of a transaction: what happened to it, entry by entry, and how much of that is kept.
@@ -4780,6 +4721,65 @@ inline Result NotRegistered(const BranchCall& call) {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/base/thread_list.hpp ------------------------------------------------------------------
+
+/// Threads of a pool, which may leave one by one and are all joined in the end.
+/// Needs: std. Threads: the owner's mutex is held for each call, but for JoinAll.
+
+#include <list>
+
+namespace dtm {
+inline namespace v1 {
+
+class ThreadList {
+ public:
+  /// @throws std::exception  there is no thread or no memory for it now; nothing was changed.
+  template <typename Main>
+  void Add(Main main) {
+    running_.emplace_back();
+    try {
+      running_.back() = std::thread(std::move(main));
+    } catch (...) {
+      running_.pop_back();
+      throw;
+    }
+  }
+
+  /// The last thing that a thread does which returns before its pool stops. The next one to leave joins it, or JoinAll.
+  void Leave() {
+    const auto self = std::find_if(running_.begin(), running_.end(), [](const auto& thread) {
+      return thread.get_id() == std::this_thread::get_id();
+    });
+    if (self == running_.end()) return;  // TakeAll has it
+    for (auto& thread : left_) thread.join();
+    left_.clear();
+    left_.splice(left_.end(), running_, self);
+  }
+
+  std::size_t Count() const { return running_.size(); }
+
+  /// All of them, to be joined by JoinAll without the mutex; none is left here.
+  ThreadList TakeAll() {
+    ThreadList all;
+    all.running_.swap(running_);
+    all.left_.swap(left_);
+    return all;
+  }
+  void JoinAll() {
+    for (auto& thread : left_) thread.join();
+    for (auto& thread : running_) thread.join();
+    left_.clear();
+    running_.clear();
+  }
+
+ private:
+  std::list<std::thread> running_;
+  std::list<std::thread> left_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/functions/function_queue.hpp ----------------------------------------------
 
 /// Decides which call of a function begins next: each function has a queue, they take turns, and none takes all threads.
@@ -5219,6 +5219,93 @@ class Functions : public BranchCaller {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/functions/program_functions.hpp -------------------------------------------
+
+/// All functions that the program has registered: branches, and those that resume workflows.
+/// Needs: std. Threads: thread-safe.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Two pools of threads, since a workflow may wait for other transactions, and so for branches. They share their names.
+class ProgramFunctions final : public BranchCaller {
+ public:
+  ProgramFunctions(std::size_t max_threads, std::size_t max_per_function)
+      : branches_(max_threads, max_per_function), workflows_(max_threads, max_per_function) {
+    branches_.ElseCall(workflows_);
+  }
+
+  /// @throws LogicError  the name is taken.
+  void Register(const std::string& name, BranchFunction function) {
+    CheckFree(name, workflows_);
+    branches_.Register(name, std::move(function));
+  }
+  /// The same for what resumes a workflow.
+  void RegisterResume(const std::string& name, BranchFunction function) {
+    CheckFree(name, branches_);
+    workflows_.Register(name, std::move(function));
+    resumes_ = true;
+    if (threaded_) workflows_.StartThreads();
+  }
+  /// Empty if there is none of this name.
+  BranchFunction Find(const std::string& name) {
+    BranchFunction function = branches_.Find(name);
+    return function ? function : workflows_.Find(name);
+  }
+
+  void Call(std::vector<BranchCall> calls, BranchResults& results) override {
+    branches_.Call(std::move(calls), results);
+  }
+
+  /// From now on functions run on threads; those for workflows are there once one is registered.
+  void StartThreads() {
+    branches_.StartThreads();
+    threaded_ = true;
+    if (resumes_) workflows_.StartThreads();
+  }
+  /// See Functions::Grow.
+  Time Grow(Time now) { return (std::min)(branches_.Grow(now), workflows_.Grow(now)); }
+  /// Without threads: runs what is queued, but no workflow inside a workflow. Not on a thread that runs a branch.
+  void RunQueued() {
+    (void)branches_.RunQueued();
+    if (!workflows_.OnFunctionThread()) (void)workflows_.RunQueued();
+  }
+  /// True on a thread that is running a branch.
+  bool OnBranchThread() { return branches_.OnFunctionThread(); }
+
+  std::size_t Running() { return branches_.Running() + workflows_.Running(); }
+  /// Of the branches.
+  CallLoad Load() override { return branches_.Load(); }
+
+  /// See Functions, in the order in which they are called.
+  void BeginNothingNew() {
+    branches_.BeginNothingNew();
+    workflows_.BeginNothingNew();
+  }
+  void RefuseWaiting() {
+    branches_.RefuseWaiting();
+    workflows_.RefuseWaiting();
+  }
+  void Stop() override {
+    branches_.Stop();
+    workflows_.Stop();
+  }
+
+ private:
+  static void CheckFree(const std::string& name, Functions& others) {
+    if (!others.Find(name)) return;
+    throw LogicError("'" + name + "' is registered already; workflows and functions share no name");
+  }
+
+  Functions branches_;
+  Functions workflows_;
+  std::atomic<bool> threaded_{false};
+  std::atomic<bool> resumes_{false};
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/functions/transaction_functions.hpp ---------------------------------------
 
 /// The registry of functions that run inside the coordinator's own commit, on the thread of the loop.
@@ -5377,9 +5464,6 @@ inline std::exception_ptr GoesOn(const TransResult& result) noexcept {
   });
 }
 
-/// With wait_result.
-inline constexpr Duration kLongestWaitResult = std::chrono::seconds(6);
-
 /// When a caller wants its answer.
 enum class AnswerWhen {
   kStored,   ///< once it is durable
@@ -5387,14 +5471,25 @@ enum class AnswerWhen {
   kFinished  ///< once it has ended
 };
 
+/// Whether the wait_result of a stored transaction says when the answer comes.
+enum class WaitResult { kIgnored, kCounts };
+
 /// A caller who waits for an answer about a transaction.
 struct Waiter {
+  /// With wait_result, so long.
+  static constexpr Duration kLongestWaitResult = std::chrono::seconds(6);
+
   AnswerWhen when = AnswerWhen::kStored;
   bool failure_is_error = false;  ///< a rollback is told as FailureError
   bool ongoing_is_error = false;  ///< an unfinished status is told as OngoingError
   bool submits = false;           ///< the answer must not be a status before the submit
   Time deadline = kNever;         ///< then the answer is the present status
   Promise promise{};
+
+  void WaitForResult(Time now) {
+    when = AnswerWhen::kSettled;
+    deadline = Later(now, kLongestWaitResult);
+  }
 
   /// Answers in the form that was promised.
   void Give(TransResult result) {
@@ -5470,13 +5565,13 @@ struct Command {
     kFinish
   };
   Kind kind = Kind::kWait;
-  std::string gid;                ///< kRegistered: the url of the function
-  std::string reason;             ///< kCancel, kFinish
-  bool waits = false;             ///< kCancel: wait_result counts
-  Step step;                      ///< kAddBranch
-  Status status{};                ///< kFinish
-  std::string data;               ///< kFinish: what the workflow returned
-  std::optional<TransType> type;  ///< refused if it has another one
+  std::string gid;                                ///< kRegistered: the url of the function
+  std::string reason;                             ///< kCancel, kFinish
+  WaitResult wait_result = WaitResult::kIgnored;  ///< kCancel
+  Step step;                                      ///< kAddBranch
+  Status status{};                                ///< kFinish
+  std::string data;                               ///< kFinish: what the workflow returned
+  std::optional<TransType> type;                  ///< refused if it has another one
   Waiter waiter;
   std::shared_ptr<std::string> explained;            ///< kExplain, out
   Time after{};                                      ///< kListWaiting: due later than this
@@ -8135,6 +8230,11 @@ inline std::exception_ptr StoreFailing(const TurnState& state, const std::string
 namespace dtm {
 inline namespace v1 {
 
+/// @throws BadInput  `problem` is one, and that of this gid.
+inline void RefuseOf(const std::string& gid, const std::string& problem) {
+  if (!problem.empty()) throw BadInput("gid '" + gid + "': " + problem);
+}
+
 inline std::string GidProblem(const std::string& gid) {
   if (gid.empty()) return "the gid is empty; take one from NewGid()";
   if (gid.size() > kMaxGidBytes) {
@@ -8464,10 +8564,10 @@ class Commands {
       active = &state_.Bring(std::move(*stored));
     }
     CheckType(command, active->transaction);
-    if (command.waits && active->transaction.definition->options.wait_result) {
-      command.waiter.when = AnswerWhen::kSettled;
+    if (command.wait_result == WaitResult::kCounts &&
+        active->transaction.definition->options.wait_result) {
+      command.waiter.WaitForResult(state_.context.now);
       command.waiter.ongoing_is_error = true;
-      command.waiter.deadline = Later(state_.context.now, kLongestWaitResult);
     }
     if (command.kind != Command::Kind::kWait) {
       if (!state_.MayUseStore()) {
@@ -10498,7 +10598,7 @@ inline namespace v1 {
 
 class Loop {
  public:
-  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions, BranchCaller& urls,
+  Loop(Store& store, Clock& clock, Inbox& inbox, ProgramFunctions& functions, BranchCaller& urls,
        TransactionFunctions& transaction_functions, Alerts& alerts, const Options& options)
       : clock_(clock),
         functions_(functions),
@@ -10614,7 +10714,7 @@ class Loop {
   };
 
   Clock& clock_;
-  Functions& functions_;
+  ProgramFunctions& functions_;
   Inbox& inbox_;
   TurnState state_;
   Recovery recovery_;
@@ -10680,10 +10780,12 @@ class UrlCallers final : public BranchCaller {
 
   void Call(std::vector<BranchCall> calls, BranchResults& results) override {
     while (!calls.empty()) {
-      BranchCaller* const caller = Find(calls.front().Url());
-      const auto others =
-          std::stable_partition(calls.begin(), calls.end(),
-                                [&](const BranchCall& call) { return Find(call.Url()) == caller; });
+      std::unique_lock<std::mutex> lock(mutex_);
+      BranchCaller* const caller = Found(calls.front().Url());
+      const auto with_it = [&](const BranchCall& call) { return Found(call.Url()) == caller; };
+      auto others = std::find_if_not(calls.begin() + 1, calls.end(), with_it);  // mostly none
+      others = std::stable_partition(others, calls.end(), with_it);
+      lock.unlock();
       std::vector<BranchCall> rest(std::make_move_iterator(others),
                                    std::make_move_iterator(calls.end()));
       calls.erase(others, calls.end());
@@ -10767,6 +10869,10 @@ class UrlCallers final : public BranchCaller {
   /// Null: nobody calls it.
   BranchCaller* Find(const std::string& url) const {
     const std::lock_guard<std::mutex> lock(mutex_);
+    return Found(url);
+  }
+  /// With mutex_ held.
+  BranchCaller* Found(const std::string& url) const {
     const auto found = by_scheme_.find(SchemeOf(url));
     return found == by_scheme_.end() ? nullptr : found->second;
   }
@@ -10797,10 +10903,8 @@ class Driver {
         store(std::move(store_in)),
         inbox(options.max_waiting_submissions, InboxBytes(options), options.on_wake),
         functions(options.max_function_threads, options.max_threads_per_function),
-        workflows(options.max_function_threads, options.max_threads_per_function),
         alerts(options),
         loop_(*store, *clock, inbox, functions, urls, transaction_functions, alerts, options) {
-    functions.ElseCall(workflows);
     store->OnTakeover([this] { inbox.Interrupt(), inbox.WakeBefore(clock->Now()); });
   }
 
@@ -10820,7 +10924,6 @@ class Driver {
     functions.StartThreads();
     alerts.StartThread();
     threaded_ = true;
-    if (resumes_) workflows.StartThreads();
     thread_ = std::thread([this] { ThreadMain(); });
     check_thread_ = std::thread([this] {
       try {
@@ -10830,19 +10933,6 @@ class Driver {
         LogFailure(options, "looking for damage of the store failed: ");
       }
     });
-  }
-
-  /// @throws LogicError  the name is taken.
-  void Register(const std::string& name, BranchFunction function) {
-    CheckFree(name, workflows);
-    functions.Register(name, std::move(function));
-  }
-  /// The same for what resumes a workflow.
-  void RegisterResume(const std::string& name, BranchFunction function) {
-    CheckFree(name, functions);
-    workflows.Register(name, std::move(function));
-    resumes_ = true;
-    if (threaded_) workflows.StartThreads();
   }
 
   bool HasThread() const { return threaded_; }
@@ -10910,8 +11000,7 @@ class Driver {
       stopping_ = true;
     }
     functions.BeginNothingNew();
-    workflows.BeginNothingNew();
-    if (!WaitUntilQuiet(until) && functions.Running() + workflows.Running() > 0) return false;
+    if (!WaitUntilQuiet(until) && functions.Running() > 0) return false;
     if (!alerts.Stop(*clock, until)) return false;
     if (threaded_) {
       quit_ = true;
@@ -10921,7 +11010,6 @@ class Driver {
     }
     urls.Stop();
     functions.Stop();
-    workflows.Stop();
     const std::lock_guard<std::mutex> lock(drive_mutex_);  // others may wait, and drive
     loop_thread_ = std::this_thread::get_id();
     TurnOnce();  // results that came at the last moment
@@ -10973,19 +11061,12 @@ class Driver {
   const std::unique_ptr<Clock> clock;
   const std::unique_ptr<Store> store;
   Inbox inbox;
-  Functions functions;
+  ProgramFunctions functions;
   UrlCallers urls;
   TransactionFunctions transaction_functions;
-  /// Those that resume workflows: they may wait for other transactions, so they have threads of their own.
-  Functions workflows;
   Alerts alerts;
 
  private:
-  static void CheckFree(const std::string& name, Functions& others) {
-    if (!others.Find(name)) return;
-    throw LogicError("'" + name + "' is registered already; workflows and functions share no name");
-  }
-
   /// `turn`: out, its number.
   Time Drive(std::uint64_t* turn = nullptr) {
     Time next;
@@ -11000,11 +11081,10 @@ class Driver {
       loop_thread_ = std::thread::id();
       next = loop_.NextTurn();
     }
-    // A function that submits drives the loop as well, but runs no other function inside itself.
-    if (!functions.OnFunctionThread()) {
-      (void)functions.RunQueued();
-      // A workflow that waits drives as well, and lets others' functions run, but no other workflow inside itself.
-      if (!workflows.OnFunctionThread()) (void)workflows.RunQueued();
+    // A branch that submits drives the loop as well, but runs no other function inside itself. A workflow that waits lets
+    // branches run.
+    if (!functions.OnBranchThread()) {
+      functions.RunQueued();
       if (alerts.RunWaiting()) next = clock->Now();
     }
     return inbox.Empty() ? next : clock->Now();
@@ -11015,7 +11095,6 @@ class Driver {
       if (stopping_) {
         stop_noticed_ = true;
         loop_.StartNothingNew();
-        workflows.RefuseWaiting();
       }
       loop_.Turn();
     } catch (...) {  // out of memory, or a bug: go on
@@ -11033,8 +11112,8 @@ class Driver {
     loop_thread_ = std::this_thread::get_id();
     while (!quit_) {
       TurnOnce();
-      const Time next = (std::min)(loop_.NextTurn(), workflows.Grow(clock->Now()));
-      inbox.Wait(*clock, next, [this] { return quit_ || StopNoticed() || loop_.HasTakenOver(); });
+      inbox.Wait(*clock, loop_.NextTurn(),
+                 [this] { return quit_ || StopNoticed() || loop_.HasTakenOver(); });
     }
     loop_thread_ = std::thread::id();
   }
@@ -11062,7 +11141,6 @@ class Driver {
   std::thread check_thread_;  // looks for damage of the file, once
   std::atomic<std::thread::id> loop_thread_{std::thread::id()};
   std::atomic<bool> threaded_{false};
-  std::atomic<bool> resumes_{false};  // a workflow is registered
   std::atomic<bool> stopping_{false}, stop_noticed_{false};
   std::atomic<bool> quit_{false}, stopped_{false}, quiet_{false};
   std::mutex stop_mutex_;
@@ -11223,10 +11301,7 @@ class Operations : public DrivenEndpoint {
     Waiter waiter;
     waiter.failure_is_error = true;
     waiter.promise = std::move(callback);
-    if (definition.options.wait_result) {
-      waiter.when = AnswerWhen::kSettled;
-      waiter.deadline = TimeIn(kLongestWaitResult);
-    }
+    if (definition.options.wait_result) waiter.WaitForResult(Checked().clock->Now());
     Enqueue(std::move(definition), std::move(waiter), false);
   }
 
@@ -11292,12 +11367,12 @@ class Operations : public DrivenEndpoint {
     Push(std::move(command), std::move(callback));
   }
 
-  /// Refused if the transaction has another type than `type`. `waits`: if its wait_result says so, the answer comes as that
+  /// Refused if the transaction has another type than `type`. If its wait_result is set and counts, the answer comes as that
   /// of a submit does, and is OngoingError if it has not ended.
   void AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
-                  AnswerCallback callback, bool waits = false) {
+                  WaitResult wait_result, AnswerCallback callback) {
     Command command = About(gid, Command::Kind::kCancel);
-    command.waits = waits;
+    command.wait_result = wait_result;
     command.type = type;
     command.reason = reason;
     Push(std::move(command), std::move(callback));
@@ -11386,9 +11461,6 @@ class Operations : public DrivenEndpoint {
   }
   static void Refuse(const std::string& problem) {
     if (!problem.empty()) throw BadInput(problem);
-  }
-  static void RefuseOf(const std::string& gid, const std::string& problem) {
-    if (!problem.empty()) throw BadInput("gid '" + gid + "': " + problem);
   }
   static void CheckSubmittable(const Definition& definition) {
     const std::string problem = SubmitProblem(definition);
@@ -11488,8 +11560,7 @@ class Tx : public Endpoint {
     }
     topics::CheckAndExpand(definition, *driver_.store);
     topics::CheckNew(definition);
-    const std::string problem = driver_.urls.WithoutCaller(definition);
-    if (!problem.empty()) throw BadInput("gid '" + gid + "': " + problem);
+    RefuseOf(gid, driver_.urls.WithoutCaller(definition));
     bool taken = context_.exists(gid);
     for (const auto& other : context_.submitted) taken = taken || other->gid == gid;
     if (taken) throw RejectedError("gid '" + gid + "' exists already; nothing was changed");
@@ -11561,7 +11632,9 @@ class EmbeddedEndpoint : public Operations {
   }
 
   void Abort(const std::string& gid, TransType type, const std::string& reason) override {
-    Await([&](AnswerCallback answer) { AbortAsync(gid, type, reason, std::move(answer)); });
+    Await([&](AnswerCallback answer) {
+      AbortAsync(gid, type, reason, WaitResult::kIgnored, std::move(answer));
+    });
   }
 
   void RegisterBranch(const std::string& gid, TransType type, Step step) override {
@@ -11599,8 +11672,7 @@ class EmbeddedEndpoint : public Operations {
     if (IsLocal(call.url)) {
       return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
     }
-    const std::string problem = Checked().urls.Problem(call.url);
-    if (!problem.empty()) throw RejectedError("gid '" + call.info.gid + "': " + problem);
+    RefuseOf(call.info.gid, Checked().urls.Problem(call.url));
     return Checked().CallOnce(call);
   }
 
@@ -11622,7 +11694,6 @@ class EmbeddedEndpoint : public Operations {
                      "use Register for it");
     }
     BranchFunction function = Checked().functions.Find(name);
-    if (!function) function = Checked().workflows.Find(name);
     if (!function) throw BadInput("no branch function is registered as '" + name + "'");
     return CatchAsResult([&] { return function(payload, Caller(info)); });
   }
@@ -11633,7 +11704,7 @@ class EmbeddedEndpoint : public Operations {
 
   /// A branch function that waits for a transaction could wait for itself.
   void CheckMayBlock(const char* what) const {
-    if (Checked().functions.OnFunctionThread()) {
+    if (Checked().functions.OnBranchThread()) {
       throw LogicError(
           std::string(what) +
           " inside a branch function could wait for itself; use Submit or SubmitAsync");
@@ -11986,7 +12057,7 @@ inline void AskStoreName(
 namespace dtm {
 inline namespace v1 {
 
-/// Counts of one relay or several; any thread.
+/// Counts of one relay; any thread.
 struct RelayCounts {
   std::atomic<std::uint64_t> relayed{0}, refused{0};
   std::atomic<Duration::rep> oldest{0};  ///< microseconds
@@ -14223,7 +14294,9 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, it has ended, or it can no longer be rolled back.
   void Cancel(const std::string& gid, const std::string& reason = "cancelled") {
-    Await([&](AnswerCallback answer) { AbortAsync(gid, {}, reason, std::move(answer)); });
+    Await([&](AnswerCallback answer) {
+      AbortAsync(gid, {}, reason, WaitResult::kIgnored, std::move(answer));
+    });
   }
 
   /// Ends an unfinished transaction as failed. Nothing more is called, and nothing is undone.
@@ -14305,12 +14378,12 @@ class Coordinator : public EmbeddedEndpoint {
   void Keep(const std::string& name, BranchFunction function) {
     Driver& driver = Checked();
     if (!function) throw EmptyFunction(name);
-    driver.Register(name, std::move(function));
+    driver.functions.Register(name, std::move(function));
     (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
   }
   void KeepResume(const std::string& name, BranchFunction function) {
     Driver& driver = Checked();
-    driver.RegisterResume(name, std::move(function));
+    driver.functions.RegisterResume(name, std::move(function));
     (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
   }
   /// Returns the name by which it is stored.

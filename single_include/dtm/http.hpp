@@ -402,7 +402,6 @@ class Timer {
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
 
-  bool IsSet() const { return timers_ != nullptr && deadline_ != kNever; }
   SteadyTime Deadline() const { return deadline_; }
 
  protected:
@@ -744,7 +743,21 @@ class IoLoop {
   }
 
   /// Instead of Start: does what there is to do, after waiting for it no longer than `wait`.
-  void Poll(std::chrono::microseconds wait) { Turn(Clock::now() + wait); }
+  /// @throws LogicError  from inside Poll.
+  void Poll(std::chrono::microseconds wait) {
+    CheckOutsidePoll();
+    polling_ = true;
+    Turn(Clock::now() + wait);
+    polling_ = false;
+  }
+  /// @throws LogicError  this is inside Poll, in the middle of a turn.
+  void CheckOutsidePoll() const {
+    if (polling_) {
+      throw LogicError(
+          "the Poll() of this I/O loop is running, and this was called from inside it (by on_wake, "
+          "say); do it when Poll() has returned");
+    }
+  }
   bool HasThread() const { return own_thread_; }
   /// Readable when Poll has something to do before NextDeadline.
   int Fd() const { return poller_.Fd(); }
@@ -760,11 +773,12 @@ class IoLoop {
     if (asleep_.exchange(false)) poller_.Wake();
   }
 
-  /// The same, and returns when it has run. From any thread but that of the loop; without Start, from the one that polls,
-  /// but not from inside Poll. Without memory it takes longer.
-  /// @throws what `task` throws.
+  /// The same, and returns when it has run. From any thread but that of the loop; without Start, from the one that polls.
+  /// Without memory it takes longer.
+  /// @throws LogicError  from inside Poll: nothing was done; and what `task` throws.
   template <typename Task>
   void Do(const Task& task) {
+    CheckOutsidePoll();
     struct {
       std::mutex mutex;
       std::condition_variable cond;
@@ -897,6 +911,7 @@ class IoLoop {
   std::vector<std::function<void()>> running_;
   std::vector<TurnEnd*> turn_ends_;
   bool told_ = false;
+  bool polling_ = false;  ///< of the thread that polls
   bool own_thread_ = false;
   std::atomic<bool> asleep_{true};  ///< who posts has to wake it
   std::atomic<bool> again_{false};  ///< Wake was called
@@ -4197,7 +4212,7 @@ inline void RegisterBranch(Operations& tm, const nlohmann::json& body, const Ans
 inline void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
   const wire::json_input::Fields fields(body, "the transaction");
   tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)),
-                fields.Text(wire::kRollbackReason), done, true);
+                fields.Text(wire::kRollbackReason), WaitResult::kCounts, done);
 }
 
 inline std::string GidIn(const nlohmann::json& body) {
@@ -5093,7 +5108,7 @@ class IoThread {
   }
 
   /// Does what there is to do, and returns how long the program's loop may sleep unless Fd() becomes readable.
-  /// @throws LogicError  it has a thread of its own, or this is a forked child.
+  /// @throws LogicError  it has a thread of its own, this is a forked child, or inside Poll (a callback called it): nothing was done.
   Duration Poll() {
     transport::IoLoop& loop = Loop();
     if (loop.HasThread()) throw LogicError("Poll() is for an IoThread::OfHost()");
@@ -5290,8 +5305,6 @@ class CallQueue {
     }
     return next;
   }
-
-  std::size_t Hosts() const { return hosts_.size(); }
 
   /// Closes all connections; nothing is called any more.
   void Disconnect() {
@@ -5611,7 +5624,9 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
   }
 
   /// Waits for names that are being resolved: getaddrinfo cannot be interrupted.
+  /// @throws LogicError  inside Poll of its IoThread: nothing was done.
   void Stop() {
+    loop_.CheckOutsidePoll();
     if (stopping_.exchange(true)) return;
     loop_.Do([this] {
       *gone_ = true;
@@ -6276,7 +6291,10 @@ class RemoteCoordinator : public Endpoint {
     definition.type = type;
     const nlohmann::ordered_json why = {
         {wire::kRollbackReason, Truncated(reason, kMaxReasonBytes)}};
-    DoneOrRefused("/abort", gid, wire::EncodeTransaction(definition, why));
+    const Exchanged reply =
+        Requests().Post("/abort", gid, wire::EncodeTransaction(definition, why));
+    const bool decided = Requests().SaysYes(gid, reply) || reply.status == 425;  // wait_result
+    if (!decided) throw RemoteRequests::Refused(gid, RemoteRequests::MessageOf(reply));
   }
 
   void RegisterBranch(const std::string& gid, TransType type, Step step) override {
@@ -6352,8 +6370,9 @@ class RemoteCoordinator : public Endpoint {
   /// A request that is either done or refused.
   void DoneOrRefused(const char* path, const std::string& gid, std::string body) {
     const Exchanged reply = Requests().Post(path, gid, std::move(body));
-    if (Requests().SaysYes(gid, reply) || reply.status == 425)
-      return;  // 425: of an abort that waits
+    if (Requests().SaysYes(gid, reply)) return;
+    if (reply.status == 425)
+      throw Requests().NotOfDtm(gid, reply);  // nothing here waits for an end
     throw RemoteRequests::Refused(gid, RemoteRequests::MessageOf(reply));
   }
 
@@ -7498,7 +7517,12 @@ class Server {
 
   /// Takes no new requests, and lets the present ones end: at most 6 s if one waits for a result (at once if the
   /// coordinator was stopped before), and as long as a function of the program takes. Then the server can be started again.
-  void Stop() { End(own_.Get()); }
+  /// @throws LogicError  inside Poll of its IoThread, or this is a forked child: nothing was done.
+  void Stop() {
+    Own& own = own_.Get();
+    if (options_.io) options_.io->Loop().CheckOutsidePoll();
+    End(own);
+  }
 
  private:
   struct Serving {

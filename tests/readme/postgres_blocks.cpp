@@ -78,9 +78,9 @@ class Services {
   std::atomic<int> calls_out{0};
 
  private:
-  static void Serve(httplib::Server& server, PGconn* connection, dtm::Endpoint& coordinator) {
-#include "your_database_1.inc"
+  static void Serve(httplib::Server& server, PGconn* connection, dtm::Endpoint& coordinator){
 #include "xa_2.inc"
+#include "your_database_1.inc"
   }
 
   dtm::PgConnection connection_{Conninfo()};
@@ -118,7 +118,8 @@ void Outbox(dtm::Coordinator& tm, Services& services, PGconn* connection) {
 #include "outbox_in_your_database_s_transaction_1.inc"
 #include "outbox_in_your_database_s_transaction_2.inc"
   for (int i = 0; i < 6000 && services.calls_out == 0; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));  // no event tells of a row that is taken up
+    std::this_thread::sleep_for(
+        std::chrono::milliseconds(10));  // no event tells of a row that is taken up
   }
   Ended(tm, gid);
   Require(Sql(connection, "SELECT count(*) FROM orders") == "1", "the order is there");
@@ -129,8 +130,9 @@ void Outbox(dtm::Coordinator& tm, Services& services, PGconn* connection) {
 int main() {
   const dtm::PgConnection connection(Conninfo());
   PGconn* const db = connection.Handle();
-  Sql(db, "CREATE TABLE account (balance int); INSERT INTO account VALUES (100); "
-          "CREATE TABLE orders (id int PRIMARY KEY)");
+  Sql(db,
+      "CREATE TABLE account (balance int); INSERT INTO account VALUES (100); "
+      "CREATE TABLE orders (id int PRIMARY KEY)");
   dtm::CreateBarrierTable(db);
   dtm::CreateOutboxTable(db);
 

@@ -201,7 +201,9 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, it has ended, or it can no longer be rolled back.
   void Cancel(const std::string& gid, const std::string& reason = "cancelled") {
-    Await([&](AnswerCallback answer) { AbortAsync(gid, {}, reason, WaitResult::kIgnored, std::move(answer)); });
+    Await([&](AnswerCallback answer) {
+      AbortAsync(gid, {}, reason, WaitResult::kIgnored, std::move(answer));
+    });
   }
 
   /// Ends an unfinished transaction as failed. Nothing more is called, and nothing is undone.

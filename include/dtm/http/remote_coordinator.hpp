@@ -214,7 +214,8 @@ class RemoteCoordinator : public Endpoint {
   void DoneOrRefused(const char* path, const std::string& gid, std::string body) {
     const Exchanged reply = Requests().Post(path, gid, std::move(body));
     if (Requests().SaysYes(gid, reply)) return;
-    if (reply.status == 425) throw Requests().NotOfDtm(gid, reply);  // nothing here waits for an end
+    if (reply.status == 425)
+      throw Requests().NotOfDtm(gid, reply);  // nothing here waits for an end
     throw RemoteRequests::Refused(gid, RemoteRequests::MessageOf(reply));
   }
 

@@ -50,7 +50,8 @@ inline bool HasStrayAt(std::string_view url) {
 /// Empty, or what is wrong with a conninfo. It shows no part of it, as libpq would: that may be of the password.
 inline std::string ConninfoProblem(const std::string& text) {
   if (HasStrayAt(text)) {
-    return "this is no conninfo of libpq: a / or @ in the user, the password or the database of a postgresql:// URL "
+    return "this is no conninfo of libpq: a / or @ in the user, the password or the database of a "
+           "postgresql:// URL "
            "is written as %2F or %40";
   }
   char* problem = nullptr;

@@ -3375,9 +3375,6 @@ std::exception_ptr Made(const Sentence& sentence) noexcept {
 /// Who waits is told the status that it has now.
 std::exception_ptr GoesOn(const TransResult& result) noexcept;
 
-/// With wait_result.
-inline constexpr Duration kLongestWaitResult = std::chrono::seconds(6);
-
 /// When a caller wants its answer.
 enum class AnswerWhen {
   kStored,   ///< once it is durable
@@ -3385,14 +3382,22 @@ enum class AnswerWhen {
   kFinished  ///< once it has ended
 };
 
+/// Whether the wait_result of a stored transaction says when the answer comes.
+enum class WaitResult { kIgnored, kCounts };
+
 /// A caller who waits for an answer about a transaction.
 struct Waiter {
+  /// With wait_result, so long.
+  static constexpr Duration kLongestWaitResult = std::chrono::seconds(6);
+
   AnswerWhen when = AnswerWhen::kStored;
   bool failure_is_error = false;  ///< a rollback is told as FailureError
   bool ongoing_is_error = false;  ///< an unfinished status is told as OngoingError
   bool submits = false;           ///< the answer must not be a status before the submit
   Time deadline = kNever;         ///< then the answer is the present status
   Promise promise{};
+
+  void WaitForResult(Time now);
 
   /// Answers in the form that was promised.
   void Give(TransResult result);
@@ -3450,13 +3455,13 @@ struct Command {
     kFinish
   };
   Kind kind = Kind::kWait;
-  std::string gid;                ///< kRegistered: the url of the function
-  std::string reason;             ///< kCancel, kFinish
-  bool waits = false;             ///< kCancel: wait_result counts
-  Step step;                      ///< kAddBranch
-  Status status{};                ///< kFinish
-  std::string data;               ///< kFinish: what the workflow returned
-  std::optional<TransType> type;  ///< refused if it has another one
+  std::string gid;                                ///< kRegistered: the url of the function
+  std::string reason;                             ///< kCancel, kFinish
+  WaitResult wait_result = WaitResult::kIgnored;  ///< kCancel
+  Step step;                                      ///< kAddBranch
+  Status status{};                                ///< kFinish
+  std::string data;                               ///< kFinish: what the workflow returned
+  std::optional<TransType> type;                  ///< refused if it has another one
   Waiter waiter;
   std::shared_ptr<std::string> explained;            ///< kExplain, out
   Time after{};                                      ///< kListWaiting: due later than this
@@ -3780,6 +3785,9 @@ TransResult ResultOf(const Transaction& transaction);
 namespace dtm {
 inline namespace v1 {
 
+/// @throws BadInput  `problem` is one, and that of this gid.
+void RefuseOf(const std::string& gid, const std::string& problem);
+
 std::string GidProblem(const std::string& gid);
 
 /// Steps in a cycle of orders would never run. Kahn's algorithm over the steps.
@@ -4007,10 +4015,10 @@ class Operations : public DrivenEndpoint {
   void FinishWorkflowAsync(const std::string& gid, Status status, const std::string& reason,
                            const std::string& result, AnswerCallback callback);
 
-  /// Refused if the transaction has another type than `type`. `waits`: if its wait_result says so, the answer comes as that
+  /// Refused if the transaction has another type than `type`. If its wait_result is set and counts, the answer comes as that
   /// of a submit does, and is OngoingError if it has not ended.
   void AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
-                  AnswerCallback callback, bool waits = false);
+                  WaitResult wait_result, AnswerCallback callback);
 
   void ForceStopAsync(const std::string& gid, AnswerCallback callback);
 
@@ -4048,7 +4056,6 @@ class Operations : public DrivenEndpoint {
     return [value, callback](const Answer& reply) { callback(*value, reply.error); };
   }
   static void Refuse(const std::string& problem);
-  static void RefuseOf(const std::string& gid, const std::string& problem);
   static void CheckSubmittable(const Definition& definition);
 
   void Enqueue(Definition definition, Waiter waiter, bool prepare);
@@ -4395,7 +4402,7 @@ class OutboxSource {
 namespace dtm {
 inline namespace v1 {
 
-/// Counts of one relay or several; any thread.
+/// Counts of one relay; any thread.
 struct RelayCounts {
   std::atomic<std::uint64_t> relayed{0}, refused{0};
   std::atomic<Duration::rep> oldest{0};  ///< microseconds
@@ -5511,8 +5518,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_96ceac8c32a1(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_96ceac8c32a1;
+void dtm_cpp_of_version_0_1_0_8889202756ff(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_8889202756ff;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -274,7 +274,6 @@ class Timer {
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
 
-  bool IsSet() const;
   SteadyTime Deadline() const;
 
  protected:
@@ -519,7 +518,10 @@ class IoLoop {
   void Stop();
 
   /// Instead of Start: does what there is to do, after waiting for it no longer than `wait`.
+  /// @throws LogicError  from inside Poll.
   void Poll(std::chrono::microseconds wait);
+  /// @throws LogicError  this is inside Poll, in the middle of a turn.
+  void CheckOutsidePoll() const;
   bool HasThread() const;
   /// Readable when Poll has something to do before NextDeadline.
   int Fd() const;
@@ -529,11 +531,12 @@ class IoLoop {
   /// @throws std::bad_alloc  it does not.
   void Post(std::function<void()> task);
 
-  /// The same, and returns when it has run. From any thread but that of the loop; without Start, from the one that polls,
-  /// but not from inside Poll. Without memory it takes longer.
-  /// @throws what `task` throws.
+  /// The same, and returns when it has run. From any thread but that of the loop; without Start, from the one that polls.
+  /// Without memory it takes longer.
+  /// @throws LogicError  from inside Poll: nothing was done; and what `task` throws.
   template <typename Task>
   void Do(const Task& task) {
+    CheckOutsidePoll();
     struct {
       std::mutex mutex;
       std::condition_variable cond;
@@ -619,6 +622,7 @@ class IoLoop {
   std::vector<std::function<void()>> running_;
   std::vector<TurnEnd*> turn_ends_;
   bool told_ = false;
+  bool polling_ = false;  ///< of the thread that polls
   bool own_thread_ = false;
   std::atomic<bool> asleep_{true};  ///< who posts has to wake it
   std::atomic<bool> again_{false};  ///< Wake was called
@@ -1982,7 +1986,7 @@ class IoThread {
   static std::shared_ptr<IoThread> OfHost();
 
   /// Does what there is to do, and returns how long the program's loop may sleep unless Fd() becomes readable.
-  /// @throws LogicError  it has a thread of its own, or this is a forked child.
+  /// @throws LogicError  it has a thread of its own, this is a forked child, or inside Poll (a callback called it): nothing was done.
   Duration Poll();
   /// @throws LogicError  this is a forked child.
   int Fd() const;
@@ -2084,8 +2088,6 @@ class CallQueue {
   /// Collects what has become too late, `limit` calls at most, forgets hosts that are not called any more, and returns when
   /// to look again: not after `now` if there is more.
   SteadyTime Check(SteadyTime now, std::size_t limit, std::vector<Ended>& ended);
-
-  std::size_t Hosts() const;
 
   /// Closes all connections; nothing is called any more.
   void Disconnect();
@@ -2192,6 +2194,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
   CallLoad Load();
 
   /// Waits for names that are being resolved: getaddrinfo cannot be interrupted.
+  /// @throws LogicError  inside Poll of its IoThread: nothing was done.
   void Stop();
 
  private:
@@ -2979,6 +2982,7 @@ class Server {
 
   /// Takes no new requests, and lets the present ones end: at most 6 s if one waits for a result (at once if the
   /// coordinator was stopped before), and as long as a function of the program takes. Then the server can be started again.
+  /// @throws LogicError  inside Poll of its IoThread, or this is a forked child: nothing was done.
   void Stop();
 
  private:
@@ -3014,8 +3018,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_f997d0c2dcee(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_f997d0c2dcee;
+void http_cpp_of_version_0_1_0_c13ce20898a5(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_c13ce20898a5;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -15,7 +15,6 @@
 /// Protocol: §11.5 (SQL barrier), §11.3 (the local step of a message).
 
 #include <chrono>
-#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -70,14 +69,11 @@ class MysqlBarrierTable {
   }
 
   void CheckCollation(const std::string& table) {
-    const std::size_t dot = table.find('.');
-    const std::string schema =
-        dot == std::string::npos ? "DATABASE()" : "'" + table.substr(0, dot) + "'";
     const SqlAnswer other = session_.Run(
-        "SELECT COLLATION_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = " + schema +
-            " AND TABLE_NAME = ? AND COLUMN_NAME IN ('gid', 'branch_id', 'op', 'barrier_id') AND "
+        "SELECT COLLATION_NAME FROM information_schema.COLUMNS WHERE " + sql::IsMysqlTable(table) +
+            " AND COLUMN_NAME IN ('gid', 'branch_id', 'op', 'barrier_id') AND "
             "COLLATION_NAME NOT LIKE '%bin'",
-        {dot == std::string::npos ? table : table.substr(dot + 1)});
+        {});
     if (other.first_column.empty()) return;
     throw LogicError(
         "the barrier table '" + table + "' has the collation " + other.first_column.front() +

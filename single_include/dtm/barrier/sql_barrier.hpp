@@ -295,10 +295,9 @@ class SqlBarrierTable {
 
   /// As far as possible: without a connection the server does it by itself.
   void RollBack(BegunBy begun_by) noexcept {
+    if (begun_by == BegunBy::kCall) return sql::RollBack(session_);
     try {
-      if (begun_by == BegunBy::kCall) {
-        if (session_.Transaction() != SqlTransaction::kNone) session_.Simple("ROLLBACK");
-      } else if (postgres_) {
+      if (postgres_) {
         const std::string inner = "SAVEPOINT " + Inner();
         session_.Simple(("ROLLBACK TO " + inner + "; RELEASE " + inner).c_str());
       } else {

@@ -198,11 +198,8 @@ class SqlXaBranch {
 
   /// As far as possible: without a connection the server does it by itself.
   void Undo(const std::string& xid) noexcept {
+    if (postgres_) return sql::RollBack(session_);
     try {
-      if (postgres_) {
-        if (session_.Transaction() != SqlTransaction::kNone) session_.Simple("ROLLBACK");
-        return;
-      }
       try {
         session_.Simple(("XA END '" + xid + "'").c_str());
       } catch (const SqlError&) {  // it has ended, or is only to be rolled back

@@ -37,16 +37,31 @@ inline std::string PgMessage(const PGconn* connection) {
   return text;
 }
 
-inline constexpr const char kNoConninfo[] =
-    "this is no conninfo of libpq; write it as 'host=... dbname=...' or 'postgresql://...'";
+/// "postgresql://user:pass/word@host/db": for libpq the user and password end at an @ before which there is no slash. It would
+/// take "user" for the host, and show the rest of the password as the port and the database.
+inline bool HasStrayAt(std::string_view url) {
+  const std::size_t slashes = url.find("://");
+  const std::string_view scheme = url.substr(0, slashes);
+  if (scheme != "postgresql" && scheme != "postgres") return false;
+  url.remove_prefix(scheme.size() + 3);
+  const std::size_t end = url.find_first_of("@/");
+  if (end != std::string_view::npos && url[end] == '@') url.remove_prefix(end + 1);
+  return url.substr(0, url.find('?')).find('@') != std::string_view::npos;
+}
 
-/// libpq can read it. What it says of one that it cannot read repeats parts, which may be the password: use kNoConninfo.
-inline bool IsConninfo(const std::string& text) {
+/// Empty, or what is wrong with a conninfo. It shows no part of it, as libpq would: that may be of the password.
+inline std::string ConninfoProblem(const std::string& text) {
+  if (HasStrayAt(text)) {
+    return "this is no conninfo of libpq: a / or @ in the user, the password or the database of a "
+           "postgresql:// URL "
+           "is written as %2F or %40";
+  }
   char* problem = nullptr;
   PQconninfoOption* const options = PQconninfoParse(text.c_str(), &problem);
   PQconninfoFree(options);
   PQfreemem(problem);
-  return options != nullptr;
+  if (options != nullptr) return {};
+  return "this is no conninfo of libpq; write it as 'host=... dbname=...' or 'postgresql://...'";
 }
 
 /// What a failed result says; without a code if the connection broke before the server replied.
@@ -63,6 +78,11 @@ struct PgClear {
   void operator()(PGresult* result) const { PQclear(result); }
 };
 using PgResult = std::unique_ptr<PGresult, PgClear>;
+
+struct PgFinish {
+  void operator()(PGconn* connection) const { PQfinish(connection); }
+};
+using PgHandle = std::unique_ptr<PGconn, PgFinish>;
 
 }  // namespace sql
 
@@ -212,30 +232,30 @@ class PgConnection {
  public:
   /// `conninfo`: as libpq takes it ("host=... dbname=..." or "postgresql://..."). Waits as long as its connect_timeout says.
   /// @throws SqlError  there is no connection.
-  explicit PgConnection(const std::string& conninfo) : connection_(PQconnectdb(conninfo.c_str())) {
-    CheckConnected(conninfo);
+  explicit PgConnection(const std::string& conninfo) {
+    CheckConninfo(conninfo);
+    connection_.reset(PQconnectdb(conninfo.c_str()));
+    CheckConnected();
   }
   /// Waits `limit` (seconds, at least 2) for each address of the server, unless `conninfo` has a connect_timeout; looking up
   /// a name may take longer. A peer that is gone is noticed within about as long.
   /// @throws SqlError  there is no connection.
-  PgConnection(const std::string& conninfo, std::chrono::seconds limit)
-      : connection_(Connect(conninfo, limit)) {
-    CheckConnected(conninfo);
+  PgConnection(const std::string& conninfo, std::chrono::seconds limit) {
+    CheckConninfo(conninfo);
+    connection_.reset(Connect(conninfo, limit));
+    CheckConnected();
   }
 
   PGconn* Handle() const { return connection_.get(); }
 
  private:
-  struct Finish {
-    void operator()(PGconn* connection) const { PQfinish(connection); }
-  };
-
-  void CheckConnected(const std::string& conninfo) const {
+  static void CheckConninfo(const std::string& conninfo) {
+    const std::string problem = sql::ConninfoProblem(conninfo);
+    if (!problem.empty()) throw SqlError("no connection to PostgreSQL: " + problem, "08001");
+  }
+  void CheckConnected() const {
     if (PQstatus(connection_.get()) == CONNECTION_OK) return;
-    throw SqlError(
-        "no connection to PostgreSQL: " +
-            (sql::IsConninfo(conninfo) ? sql::PgMessage(connection_.get()) : sql::kNoConninfo),
-        "08001");
+    throw SqlError("no connection to PostgreSQL: " + sql::PgMessage(connection_.get()), "08001");
   }
 
   static PGconn* Connect(const std::string& conninfo, std::chrono::seconds limit) {
@@ -250,7 +270,7 @@ class PgConnection {
     return PQconnectdbParams(names.data(), values.data(), 1);
   }
 
-  std::unique_ptr<PGconn, Finish> connection_;
+  sql::PgHandle connection_;
 };
 
 }  // namespace v1

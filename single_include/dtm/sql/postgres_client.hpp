@@ -19,7 +19,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -138,7 +137,8 @@ class PgClient {
   /// A conninfo that libpq cannot read is not in the error, since there may be a password in it.
   /// @throws LogicError  libpq cannot read it.
   static void CheckConninfo(const std::string& conninfo) {
-    if (!sql::IsConninfo(conninfo)) throw LogicError(sql::kNoConninfo);
+    const std::string problem = sql::ConninfoProblem(conninfo);
+    if (!problem.empty()) throw LogicError(problem);
   }
 
   /// `limit`: for each statement; the connection is given up if the server does not answer within it.
@@ -189,10 +189,6 @@ class PgClient {
   }
 
  private:
-  struct Finish {
-    void operator()(PGconn* connection) const { PQfinish(connection); }
-  };
-
   const std::string& Prepared(const std::string& sql, const std::vector<Oid>& types) {
     const auto known = prepared_.find(sql);
     if (known != prepared_.end()) return known->second;
@@ -235,7 +231,7 @@ class PgClient {
     (void)PQconsumeInput(connection_.get());  // a failure is in the result
   }
 
-  std::unique_ptr<PGconn, Finish> connection_;
+  sql::PgHandle connection_;
   const Duration limit_;
   std::unordered_map<std::string, std::string> prepared_;  ///< text to name
   // Members for their memory.

@@ -103,5 +103,17 @@ inline SqlTransaction SqlSession::Transaction() {
   }
 }
 
+namespace sql {
+
+/// As far as possible: without a connection the server does it by itself.
+inline void RollBack(SqlSession& session) noexcept {
+  try {
+    if (session.Transaction() != SqlTransaction::kNone) session.Simple("ROLLBACK");
+  } catch (...) {
+  }
+}
+
+}  // namespace sql
+
 }  // namespace v1
 }  // namespace dtm

@@ -96,7 +96,8 @@ TEST_CASE("program_functions: a workflow that comes late has threads too, and al
   }
   functions.BeginNothingNew();
   functions.Call({CallOf("W"), CallOf("A")}, results);
-  CHECK(results.Take() == Texts{"local:W the coordinator was stopping", "local:A the coordinator was stopping"});
+  CHECK(results.Take() ==
+        Texts{"local:W the coordinator was stopping", "local:A the coordinator was stopping"});
   functions.Stop();
   CHECK(functions.Running() == 0);
 }

@@ -121,9 +121,8 @@ TEST_CASE("of several that open an empty database at once one makes the tables")
 
 TEST_CASE("what is wrong is refused at once, without the password") {
   dtm::PostgresStoreOptions options;
-  for (const char* conninfo :
-       {"postgresql://user:secret@[::1/x", "postgresql://user:secret/1@/x", "host=x password='secret",
-        "secret"}) {
+  for (const char* conninfo : {"postgresql://user:secret@[::1/x", "postgresql://user:secret/1@/x",
+                               "host=x password='secret", "secret"}) {
     try {
       (void)dtm::PostgresStore(conninfo, options);
       CHECK(false);

@@ -53,13 +53,13 @@ struct Command {
     kFinish
   };
   Kind kind = Kind::kWait;
-  std::string gid;                ///< kRegistered: the url of the function
-  std::string reason;             ///< kCancel, kFinish
+  std::string gid;                                ///< kRegistered: the url of the function
+  std::string reason;                             ///< kCancel, kFinish
   WaitResult wait_result = WaitResult::kIgnored;  ///< kCancel
-  Step step;                      ///< kAddBranch
-  Status status{};                ///< kFinish
-  std::string data;               ///< kFinish: what the workflow returned
-  std::optional<TransType> type;  ///< refused if it has another one
+  Step step;                                      ///< kAddBranch
+  Status status{};                                ///< kFinish
+  std::string data;                               ///< kFinish: what the workflow returned
+  std::optional<TransType> type;                  ///< refused if it has another one
   Waiter waiter;
   std::shared_ptr<std::string> explained;            ///< kExplain, out
   Time after{};                                      ///< kListWaiting: due later than this

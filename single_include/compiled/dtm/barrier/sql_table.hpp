@@ -97,13 +97,10 @@ inline void CreatePostgresTable(SqlSession& session, const std::string& quoted) 
 /// MariaDB and MySQL.
 inline void CreateMysqlTable(SqlSession& session, const std::string& quoted,
                              const std::string& table) {
-  const std::size_t dot = quoted.find('.');
-  const std::size_t plain_dot = table.find('.');
-  const SqlAnswer found = session.Run(
-      "SELECT 1 FROM information_schema.TABLES WHERE TABLE_NAME = ? AND TABLE_SCHEMA = " +
-          (plain_dot == std::string::npos ? "DATABASE()" : "'" + table.substr(0, plain_dot) + "'"),
-      {std::string_view(table).substr(plain_dot == std::string::npos ? 0 : plain_dot + 1)});
+  const SqlAnswer found =
+      session.Run("SELECT 1 FROM information_schema.TABLES WHERE " + sql::IsMysqlTable(table), {});
   if (!found.first_column.empty()) return;  // IF NOT EXISTS asks for the right to create, too
+  const std::size_t dot = quoted.find('.');
   if (dot != std::string::npos) {
     session.Simple(("CREATE DATABASE IF NOT EXISTS " + quoted.substr(0, dot)).c_str());
   }
@@ -144,10 +141,7 @@ inline void CreateBarrierTable(SqlSession& session, const std::string& table = b
       barrier::CreateMysqlTable(session, quoted, table);
     }
   } catch (const SqlError& error) {
-    try {
-      if (session.Transaction() != SqlTransaction::kNone) session.Simple("ROLLBACK");
-    } catch (const SqlError&) {  // the server does it when it finds the connection broken
-    }
+    sql::RollBack(session);
     static constexpr std::string_view kDenied[] = {"42501", "1044", "1142"};
     const char* const advice = sql::IsOneOf(error.Code(), kDenied)
                                    ? "; have it made by a user who may (sql/ has the script), and "
@@ -199,10 +193,7 @@ inline std::int64_t DeleteOldBarriers(SqlSession& session, std::chrono::hours ag
     session.Simple("COMMIT");
     return deleted;
   } catch (const SqlError& error) {
-    try {
-      if (session.Transaction() != SqlTransaction::kNone) session.Simple("ROLLBACK");
-    } catch (const SqlError&) {  // the server does it when it finds the connection broken
-    }
+    sql::RollBack(session);
     ThrowWhere("old rows of the barrier table '" + table + "': ", session.Dialect(), error, stage);
   }
 }

@@ -100,15 +100,10 @@ inline bool HasOwner(SqlSession& session, const std::string& table) {
                     {Quoted(session.Dialect(), table)})
                 .first_column.empty();
   }
-  const std::size_t dot = table.find('.');
-  const std::string schema =
-      dot == std::string::npos ? "DATABASE()" : "'" + table.substr(0, dot) + "'";
   return !session
-              .Run(
-                  "SELECT 1 FROM information_schema.COLUMNS WHERE TABLE_NAME = ? AND COLUMN_NAME "
-                  "= 'owner' AND TABLE_SCHEMA = " +
-                      schema,
-                  {std::string_view(table).substr(dot == std::string::npos ? 0 : dot + 1)})
+              .Run("SELECT 1 FROM information_schema.COLUMNS WHERE COLUMN_NAME = 'owner' AND " +
+                       sql::IsMysqlTable(table),
+                   {})
               .first_column.empty();
 }
 
@@ -142,10 +137,7 @@ inline void Create(SqlSession& session, const std::string& table) {
                          .c_str());
     }
   } catch (const SqlError& error) {
-    try {
-      if (session.Transaction() != SqlTransaction::kNone) session.Simple("ROLLBACK");
-    } catch (const SqlError&) {  // NOLINT(bugprone-empty-catch): the server does it
-    }
+    sql::RollBack(session);
     throw SqlError("the outbox table '" + table + "' cannot be created: " + error.what(),
                    error.Code());
   }

@@ -46,6 +46,14 @@ inline std::string QuotedName(SqlDialect dialect, const std::string& table, cons
   return quoted + quote;
 }
 
+/// MariaDB and MySQL: the condition for rows of information_schema that are about this table. `table`: a name that QuotedName took.
+inline std::string IsMysqlTable(const std::string& table) {
+  const std::size_t dot = table.find('.');
+  if (dot == std::string::npos) return "TABLE_SCHEMA = DATABASE() AND TABLE_NAME = '" + table + "'";
+  return "TABLE_SCHEMA = '" + table.substr(0, dot) + "' AND TABLE_NAME = '" +
+         table.substr(dot + 1) + "'";
+}
+
 }  // namespace sql
 }  // namespace v1
 }  // namespace dtm

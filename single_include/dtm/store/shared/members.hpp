@@ -25,6 +25,9 @@ namespace dtm {
 inline namespace v1 {
 namespace shared_store {
 
+/// For so long after a beat was sent this member may call: the others cannot begin yet.
+inline Duration CallsFor(Duration lease) { return lease / 10 * 9; }
+
 class Members {
  public:
   using NowFunction = std::function<Duration()>;
@@ -49,7 +52,7 @@ class Members {
     const Duration answered = now_();
     Seen seen;
     seen.is_member = rows->Count() > 0 && rows->Number(0, 3) == 1;
-    seen.until = sent + lease_ / 10 * 9;
+    seen.until = sent + CallsFor(lease_);
     // Whoever was silent meanwhile may have had the same reason: everybody gets time to beat first.
     if (sent - last_sent_ > lease_ / 2) others_.clear();
     last_sent_ = sent;

@@ -55,7 +55,7 @@ class Membership {
     if (our_lease_ != nullptr)
       our_lease_->End();  // calls that were handed out under it do not begin
     our_lease_ = std::make_shared<BeatLease>(now_);
-    our_lease_->Extend(sent + lease_ / 10 * 9);
+    our_lease_->Extend(sent + CallsFor(lease_));
   }
 
   /// Before other threads know of it.

@@ -14,7 +14,6 @@
 /// Needs: std. Threads: a connection by one thread at a time.
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
