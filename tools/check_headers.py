@@ -47,6 +47,8 @@ NO_TEST = {
     'dtm/store/mysql/mysql_literals.hpp': 'tested by mysql_store_test',
     'dtm/store/mysql/mysql_statements.hpp': 'tested by mysql_store_test',
     'dtm/store/mysql/mysql_batch.hpp': 'tested by mysql_store_test',
+    'dtm/testing/shared_memory_tables.hpp': 'tested by shared_memory_store_test',
+    'dtm/testing/shared_memory_statements.hpp': 'tested by shared_memory_store_test',
     'dtm/store/sqlite/reader.hpp': 'tested with the writer',
     'dtm/coordinator/state/recovery.hpp': 'tested by loop_test and news_test',
     'dtm/coordinator/driven_endpoint.hpp': 'tested by operations_test and embedded_endpoint_test',

@@ -40,7 +40,7 @@ MAY_INCLUDE = {
     'http/remote': ['base', 'core', 'http/wire', 'http/http1', 'http/hosts'],
     'http': ['base', 'core', 'coordinator', 'coordinator/parts', 'http/wire', 'http/http1', 'http/transport', 'http/hosts', 'http/api',
              'http/serving', 'http/calls', 'http/remote'],
-    'testing': ['base', 'core', 'store', 'coordinator', 'coordinator/parts'],
+    'testing': ['base', 'core', 'sql', 'store', 'store/shared', 'coordinator', 'coordinator/parts'],
 }
 # header: what it may include besides, and why.
 EXCEPT = {'dtm/coordinator/coordinator.hpp': ('dtm/store/sqlite/sqlite_store.hpp', 'its constructor that takes the name of a file')}

@@ -14,9 +14,11 @@
 /// Needs: nlohmann/json, SQLite. Threads: one thread.
 
 #include <algorithm>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <utility>
+#include <vector>
 
 namespace dtm {
 inline namespace v1 {
@@ -27,14 +29,20 @@ namespace testing {
 class TestCoordinator {
  public:
   using Setup = std::function<void(Coordinator&)>;
+  using OpenStore = std::function<std::shared_ptr<dtm::Store>()>;
 
   /// `setup` registers the functions; it is called again after every crash.
   explicit TestCoordinator(Setup setup = {}, Options options = {},
                            std::shared_ptr<dtm::Store> store = std::make_shared<MemoryStore>())
+      : TestCoordinator(
+            std::move(setup), std::move(options), [store] { return store; },
+            std::make_shared<VirtualTime>()) {}
+  /// One of several on one store, in the same time, see SharedMemoryStore. `open` is called again after every crash.
+  TestCoordinator(Setup setup, Options options, OpenStore open, std::shared_ptr<VirtualTime> time)
       : setup_(std::move(setup)),
         options_(std::move(options)),
-        stored_(std::move(store)),
-        time_(std::make_shared<VirtualTime>()),
+        open_(std::move(open)),
+        time_(std::move(time)),
         branches_(time_) {
     ActiveTransaction();
   }
@@ -51,21 +59,20 @@ class TestCoordinator {
 
   /// Does what there is to do now, without letting time pass.
   /// @throws LogicError  there is always something more to do.
-  void Settle() {
-    for (int turns = 0; turns < kTooManyTurns; ++turns) {
-      if (coordinator_->Poll() > Duration(0)) return;
-    }
-    throw LogicError("the coordinator does not come to rest: something goes in circles");
-  }
+  void Settle() { (void)Settle({this}); }
 
   /// Lets this much time pass, with everything that happens in it.
-  void Advance(Duration duration) {
-    const Time end = Later(time_->Now(), duration);
-    Settle();
-    while (time_->Now() < end) {
-      const Duration sleep = coordinator_->Poll();
-      time_->MoveTowards((std::min)(end, time_->Now() + sleep));
-      Settle();
+  void Advance(Duration duration) { AdvanceAll({this}, duration); }
+
+  /// The same with all that happens at several coordinators of the same time.
+  /// @throws LogicError  as Settle.
+  static void AdvanceAll(const std::vector<TestCoordinator*>& all, Duration duration) {
+    VirtualTime& time = all.at(0)->Clock();
+    const Time end = Later(time.Now(), duration);
+    for (;;) {
+      const Duration sleep = Settle(all);
+      if (time.Now() >= end) return;
+      time.MoveTowards((std::min)(end, time.Now() + sleep));
     }
   }
 
@@ -78,8 +85,18 @@ class TestCoordinator {
  private:
   static constexpr int kTooManyTurns = 1000000;
 
+  /// Returns how long nothing happens then.
+  static Duration Settle(const std::vector<TestCoordinator*>& all) {
+    for (int turns = 0; turns < kTooManyTurns; ++turns) {
+      Duration sleep = std::chrono::hours(1);
+      for (TestCoordinator* one : all) sleep = (std::min)(sleep, one->coordinator_->Poll());
+      if (sleep > Duration(0)) return sleep;
+    }
+    throw LogicError("the coordinator does not come to rest: something goes in circles");
+  }
+
   void ActiveTransaction() {
-    auto store = std::make_unique<FailingStore>(stored_);
+    auto store = std::make_unique<FailingStore>(open_());
     auto clock = std::make_unique<VirtualClock>(time_);
     store_ = store.get();
     clock_ = clock.get();
@@ -98,7 +115,7 @@ class TestCoordinator {
 
   const Setup setup_;
   const Options options_;
-  const std::shared_ptr<dtm::Store> stored_;
+  const OpenStore open_;
   const std::shared_ptr<VirtualTime> time_;
   ScriptedBranches branches_;
   FailingStore* store_ = nullptr;

@@ -1,0 +1,267 @@
+/// Generated from include/dtm/testing/shared_memory_statements.hpp by tools/amalgamate.py; do not edit.
+/// MIT License, copyright (c) dtm for C++ authors.
+#pragma once
+
+#include "../dtm.hpp"
+#include "../sql/rows.hpp"
+#include "../store/shared/batch.hpp"
+#include "../store/shared/database.hpp"
+#include "shared_memory_tables.hpp"
+
+// ---- dtm/testing/shared_memory_statements.hpp --------------------------------------------------
+
+/// The statements of a shared store on its tables in memory.
+/// Needs: store/shared. Threads: one thread.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace dtm {
+inline namespace v1 {
+namespace testing {
+
+class SharedMemoryStatements {
+ public:
+  explicit SharedMemoryStatements(SharedMemoryTables& tables) : tables_(tables) {}
+
+  /// See shared_store::Query for the parameters and the answer.
+  std::unique_ptr<SqlRows> Run(shared_store::Query query, const std::vector<SqlValue>& values) {
+    values_ = &values;
+    auto answer = std::make_unique<Answer>();
+    Read(query, answer->rows);
+    Change(query, answer->rows);
+    return answer;
+  }
+
+ private:
+  using Query = shared_store::Query;
+  using Row = SharedMemoryTables::Row;
+  using Node = SharedMemoryTables::Node;
+  using Ids = std::vector<std::int64_t>;
+  using Cell = std::variant<std::monostate, std::int64_t, std::string>;
+  using Rows = std::vector<std::vector<Cell>>;
+  struct Answer : SqlRows {
+    Rows rows;
+    std::size_t Count() const override { return rows.size(); }
+    bool IsNull(std::size_t row, std::size_t column) const override {
+      return rows.at(row).at(column).index() == 0;
+    }
+    std::int64_t Number(std::size_t row, std::size_t column) const override {
+      const auto* const number = std::get_if<std::int64_t>(&rows.at(row).at(column));
+      return number == nullptr ? 0 : *number;
+    }
+    std::string_view View(std::size_t row, std::size_t column) const override {
+      const auto* const text = std::get_if<std::string>(&rows.at(row).at(column));
+      return text == nullptr ? std::string_view() : std::string_view(*text);
+    }
+  };
+  std::int64_t Number(std::size_t place) const {
+    return std::get<std::int64_t>(values_->at(place));
+  }
+  std::string_view Text(std::size_t place) const {
+    return std::get<std::string_view>(values_->at(place));
+  }
+  const Ids& List(std::size_t place) const { return *std::get<const Ids*>(values_->at(place)); }
+  /// As many as the parameter in this place says.
+  bool Full(const Rows& rows, std::size_t place) const {
+    return static_cast<std::int64_t>(rows.size()) >= Number(place);
+  }
+
+  static void AppendLength(std::string& bytes, std::uint64_t number) {
+    for (int shift = 24; shift >= 0; shift -= 8) {
+      bytes += static_cast<char>(static_cast<unsigned char>(number >> shift & 0xFF));
+    }
+  }
+  static std::vector<Cell> Record(const Row& row) {
+    std::string steps;
+    for (const auto& [nr, step] : row.steps) {
+      AppendLength(steps, static_cast<std::uint64_t>(nr));
+      AppendLength(steps, step.size());
+      steps += step;
+    }
+    return {row.id,
+            row.gid,
+            row.type,
+            row.status,
+            row.version,
+            row.created,
+            row.finished,
+            row.due ? Cell(*row.due) : Cell(),
+            row.owner,
+            row.state,
+            row.definition,
+            row.content,
+            row.steps.empty() ? Cell() : Cell(steps)};
+  }
+
+  void Read(Query query, Rows& rows) const {
+    switch (query) {
+      case Query::kFind:
+        if (const Row* row = tables_.Find(std::string(Text(0)))) rows.push_back(Record(*row));
+        break;
+      case Query::kScan:
+        for (auto row = tables_.Rows().rbegin(); row != tables_.Rows().rend(); ++row) {
+          const Row& one = row->second;
+          if (Full(rows, 5)) break;
+          const bool wanted = one.id > 0 && one.id < Number(0) &&
+                              (Number(1) == 0 || one.type == Number(1)) &&
+                              (Number(2) == 0 || one.status == Number(2)) &&
+                              one.created >= Number(3) && one.created <= Number(4);
+          if (wanted) rows.push_back(Record(one));
+        }
+        break;
+      case Query::kDue:
+        for (auto key = tables_.Due().upper_bound({Number(0), Number(1), Number(2)});
+             key != tables_.Due().end(); ++key) {
+          if (std::get<0>(*key) != Number(0) || std::get<1>(*key) > Number(3)) break;
+          if (Full(rows, 4)) break;
+          rows.push_back(Record(*tables_.At(std::get<2>(*key))));
+        }
+        break;
+      case Query::kNextDue: {
+        const auto key = tables_.Due().upper_bound({Number(0), Number(1), INT64_MAX});
+        const bool found = key != tables_.Due().end() && std::get<0>(*key) == Number(0);
+        rows.push_back({found ? Cell(std::get<1>(*key)) : Cell()});
+        break;
+      }
+      case Query::kCount: {
+        std::int64_t unfinished = 0;
+        std::int64_t waiting = 0;
+        std::int64_t stuck = 0;
+        std::int64_t oldest = INT64_MAX;
+        for (const auto& [id, row] : tables_.Rows()) {
+          if (!row.due) continue;
+          ++unfinished;
+          const bool is_stuck =
+              *row.due == INT64_MAX && row.state.size() > 1 && (row.state[1] & 1) != 0;
+          stuck += is_stuck;
+          waiting += !is_stuck && *row.due > Number(0);
+          oldest = (std::min)(oldest, row.created);
+        }
+        rows.push_back({unfinished, waiting, stuck, unfinished > 0 ? Cell(oldest) : Cell()});
+        break;
+      }
+      case Query::kJournal: {
+        const Row* row = tables_.Find(std::string(Text(0)));
+        if (row != nullptr && row->id > 0) rows.push_back({row->folded, row->journal});
+        break;
+      }
+      case Query::kJournals:
+        for (const std::int64_t id : List(0)) {
+          if (const Row* row = tables_.At(id)) rows.push_back({id, row->folded, row->journal});
+        }
+        break;
+      case Query::kValues:
+        for (auto entry = tables_.Values().upper_bound(Number(0)); entry != tables_.Values().end();
+             ++entry) {
+          const KeyValue& value = entry->second;
+          if (Full(rows, 3)) break;
+          const bool wanted = (Text(1).empty() || Text(1) == value.category) &&
+                              (Text(2).empty() || Text(2) == value.key);
+          if (!wanted) continue;
+          rows.push_back({value.id, value.category, value.key, value.value,
+                          static_cast<std::int64_t>(value.version),
+                          shared_store::Stored(value.created),
+                          shared_store::Stored(value.updated)});
+        }
+        break;
+      case Query::kNewest:
+        if (!tables_.Rows().empty()) rows.push_back({tables_.Rows().rbegin()->second.created});
+        break;
+      case Query::kLook:
+        for (auto row = tables_.Rows().upper_bound(Number(0)); row != tables_.Rows().end(); ++row) {
+          if (Full(rows, 1)) break;
+          const Row& one = row->second;
+          rows.push_back({one.id, one.created, one.finished,
+                          static_cast<std::int64_t>(one.definition.size() + one.state.size())});
+        }
+        break;
+      case Query::kRecords:
+        for (const std::int64_t id : List(0)) {
+          if (const Row* row = tables_.At(id)) rows.push_back(Record(*row));
+        }
+        break;
+      case Query::kLookKept:
+        for (auto row = tables_.Rows().lower_bound(-Number(0)); row != tables_.Rows().begin();) {
+          --row;
+          if (row->first >= 0) continue;
+          if (Full(rows, 1)) break;
+          rows.push_back({-row->first, row->second.finished});
+        }
+        break;
+      default: break;
+    }
+  }
+
+  void Change(Query query, Rows& rows) {
+    switch (query) {
+      case Query::kRemove:
+        for (const std::int64_t id : List(0)) tables_.Remove(id);
+        break;
+      case Query::kKeep:
+        for (std::size_t i = 0; i < List(0).size(); ++i) {
+          tables_.Keep(List(0)[i], List(1)[i], List(2)[i]);
+        }
+        break;
+      case Query::kForget:
+        for (const std::int64_t id : List(0)) tables_.Remove(-id);
+        break;
+      case Query::kJoin: rows.push_back({tables_.Join()}); break;
+      case Query::kRejoin:
+        if (Node* me = tables_.Member(Number(0))) rows.push_back({++me->epoch});
+        break;
+      case Query::kBeat: {
+        Node* const me = tables_.Member(Number(0));
+        if (me != nullptr) ++me->beat;
+        for (const auto& [id, node] : tables_.Nodes()) {
+          rows.push_back({id, node.beat, node.heir, std::int64_t{me != nullptr}});
+        }
+        break;
+      }
+      case Query::kInherit: {
+        Node* const dead = tables_.AnyNode(Number(0));
+        const bool is_heir = tables_.IsMember(Number(3)) && dead != nullptr &&
+                             dead->beat == Number(1) && dead->heir == Number(2);
+        if (!is_heir) break;
+        dead->heir = Number(3);
+        rows.push_back({Number(0)});
+        break;
+      }
+      case Query::kClaim:
+        while (tables_.IsMember(Number(1)) && HasUnfinished(Number(0)) && !Full(rows, 2)) {
+          const std::int64_t id = std::get<2>(*tables_.DueOf(Number(0)));
+          tables_.TakeOver(id, Number(1));
+          rows.push_back({id});
+        }
+        break;
+      case Query::kBury: {
+        const Node* dead = tables_.AnyNode(Number(0));
+        const bool mine = dead != nullptr && dead->heir == Number(1);
+        if (mine && !HasUnfinished(Number(0))) tables_.Bury(Number(0));
+        break;
+      }
+      case Query::kLeave:
+        if (Node* me = tables_.Member(Number(0))) me->heir = -1;
+        break;
+      default: break;
+    }
+  }
+
+  bool HasUnfinished(std::int64_t owner) const {
+    const auto first = tables_.DueOf(owner);
+    return first != tables_.Due().end() && std::get<0>(*first) == owner;
+  }
+
+  SharedMemoryTables& tables_;
+  const std::vector<SqlValue>* values_ = nullptr;  // of the statement that runs
+};
+
+}  // namespace testing
+}  // namespace v1
+}  // namespace dtm
