@@ -173,6 +173,7 @@ TEST_CASE("Galera: the local step of a message, and the question for it at anoth
     text = error.what();
   }
   CHECK_THAT(text, ContainsSubstring("1213"));
+  one.AskLate("SELECT 1");  // what two has written is there
   CHECK_THROWS_AS(Deliver(one, asked, [](MYSQL* db) { Add(db, -30); }), dtm::DuplicatedError);
   // At once after its commit the other node may not have it yet; but it never says that it was not.
   for (int i = 0; i < 20; ++i) {
