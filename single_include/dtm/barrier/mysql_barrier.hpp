@@ -29,6 +29,12 @@ inline namespace v1 {
 /// current database. Business tables must be InnoDB. When deliveries of the same call meet and one rolls back, another may be
 /// the victim of a deadlock: nothing is stored, and the coordinator calls again. In a Galera cluster all nodes serve as one: calls
 /// that meet at different nodes meet at their commits, where one of them is such a victim after its business ran.
+///
+/// What a business on Galera must know: (1) do not prepare a SELECT in it, nor send several statements in one message. MariaDB
+/// (10.11.19) may end the transaction meanwhile and not say so; what comes next commits by itself, which is found out afterwards only
+/// (a LogicError). Statements without parameters, statements that were prepared before, and MysqlSession are safe. (2) A node may
+/// not have yet what another one has committed; an UPDATE that finds no row is no conflict. Look at the number of rows, or set
+/// wsrep_sync_wait = 1 on the connection: then each call waits for what was committed before it began.
 class MysqlBarrierTable {
  public:
   /// Asks the server for the collation of the table.
