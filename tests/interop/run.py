@@ -112,7 +112,8 @@ class Server:
     """One server with data of its own, and its lives. Used with `with`."""
 
     def __init__(self, kind, binary):
-        self.kind, self.binary, self.port, self.process = kind, str(Path(binary).resolve()), free_port(), None
+        self.kind = self.title = kind
+        self.binary, self.port, self.process = str(Path(binary).resolve()), free_port(), None
         self.url = f'http://127.0.0.1:{self.port}/api/dtmsvr'
 
     def __enter__(self):
@@ -193,7 +194,7 @@ class Node(Server):
 
 class Pair:
     """Two servers on one database, which look like one."""
-    kind, databases = 'ours', 0
+    kind, title, databases = 'ours', 'two of ours', 0
 
     def __init__(self, binary, seed):
         Pair.databases += 1
@@ -208,7 +209,8 @@ class Pair:
             for part in (*self.nodes, self.front):
                 stack.enter_context(part)
             self.stack = stack.pop_all()
-        self.url = f'http://127.0.0.1:{self.front.port}/api/dtmsvr'
+        self.port = self.front.port
+        self.url = f'http://127.0.0.1:{self.port}/api/dtmsvr'
         return self
 
     def crash(self):

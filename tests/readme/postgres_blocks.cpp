@@ -16,6 +16,7 @@
 #include <dtm/http.hpp>
 #include <dtm/httplib.hpp>
 #include <dtm/outbox/postgres_outbox.hpp>
+#include <dtm/store/postgres/postgres_store.hpp>
 
 namespace {
 
@@ -125,6 +126,17 @@ void Outbox(dtm::Coordinator& tm, Services& services, PGconn* connection) {
   Require(Sql(connection, "SELECT count(*) FROM orders") == "1", "the order is there");
 }
 
+/// One of the programs that share the database.
+void Share(const std::string& gid, int& calls) {
+#include "several_coordinators_on_one_database_1.inc"
+  const auto credit = tm.Register<int>("Credit", [&calls](const int& n) { calls += n; });
+  tm.Start();
+  const dtm::TransResult result = dtm::NewSaga(tm, gid)
+                                      .Add(credit, dtm::kNoBranch, 1)
+                                      .SubmitAndWait(std::chrono::seconds(60));
+  Require(result.Succeeded(), "a saga on PostgreSQL succeeds");
+}
+
 }  // namespace
 
 int main() {
@@ -144,4 +156,10 @@ int main() {
   Xa(tm, db);
   Outbox(tm, services, db);
   Require(tm.Stop(std::chrono::seconds(60)), "it stops");
+
+  int calls = 0;
+  Share("first", calls);
+  Share("second", calls);
+  Share("first", calls);  // the one before has done it, and the database knows
+  Require(calls == 2, "a saga that another program has run is not run again");
 }
