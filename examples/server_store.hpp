@@ -130,7 +130,11 @@ inline dtm::MysqlAddress ReadMysqlUrl(const std::string& text) {
     return behind;
   };
   const std::string query = cut('?');
-  address.database = dtm::PercentDecoded(cut('/'));
+  const std::string database = cut('/');
+  if (database.find('@') != std::string::npos) {  // a part of the password would be the port
+    throw wrong("a / or @ in the user, the password or the database is written as %2F or %40");
+  }
+  address.database = dtm::PercentDecoded(database);
   if (const std::size_t at = rest.rfind('@'); at != std::string::npos) {
     const std::string user = rest.substr(0, at);
     const std::size_t colon = user.find(':');
@@ -206,17 +210,6 @@ inline SharedDatabase OpenMysql(const StoreSettings& settings) {
 inline SharedDatabase OpenSharedDatabase(const StoreSettings& settings) {
   const std::size_t end = settings.url.find("://");
   const std::string scheme = settings.url.substr(0, end == std::string::npos ? 0 : end);
-  if (!scheme.empty()) {
-    const std::size_t host = end + 3;
-    const std::size_t slash = settings.url.find('/', host);
-    const std::size_t at = settings.url.substr(0, settings.url.find('?')).rfind('@');
-    if (at != std::string::npos &&
-        at > slash) {  // a part of the password would be taken for a port, and shown
-      throw BadSetting(
-          "--store has an '@' behind its first '/'; write a '/' in user or password as %2F, and an "
-          "'@' in the database as %40");
-    }
-  }
   const bool is_conninfo = scheme.empty() && settings.url.find('=') != std::string::npos;
   try {
     if (is_conninfo || scheme == "postgres" || scheme == "postgresql") {

@@ -131,9 +131,8 @@ void Share(const std::string& gid, int& calls) {
 #include "several_coordinators_on_one_database_1.inc"
   const auto credit = tm.Register<int>("Credit", [&calls](const int& n) { calls += n; });
   tm.Start();
-  const dtm::TransResult result = dtm::NewSaga(tm, gid)
-                                      .Add(credit, dtm::kNoBranch, 1)
-                                      .SubmitAndWait(std::chrono::seconds(60));
+  const dtm::TransResult result =
+      dtm::NewSaga(tm, gid).Add(credit, dtm::kNoBranch, 1).SubmitAndWait(std::chrono::seconds(60));
   Require(result.Succeeded(), "a saga on PostgreSQL succeeds");
 }
 

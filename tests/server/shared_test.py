@@ -114,7 +114,7 @@ class PostgresTest(Kit):
         for environment in ({}, {'PGPASSWORD': SECRET + 'x'}, {'PGPASSFILE': '/nowhere'}):
             self.bad('store cannot be used: .*password.*; put it into ~/.pgpass', store, **environment)
         # Not encoded, a part of it would be the port, and libpq would show that.
-        self.bad("'@' behind its first '/'", store.replace('secretive@', f'secretive:{SECRET}@'))
+        self.bad('is written as %2F or %40', store.replace('secretive@', f'secretive:{SECRET}@'))
         self.bad('conninfo', f'host=127.0.0.1 password={SECRET} {SECRET}')
 
     def test_mistakes(self):
@@ -209,6 +209,7 @@ class MysqlTest(Kit):
             self.assertNotIn('geheim', server.line)
             self.assertEqual(server.stop(), (0, '', ''))
         self.bad('there is a password in --store.*MYSQL_PWD', whole)
+        self.bad('is written as %2F or %40', store.replace('secretive@', f'secretive:{SECRET}@'))
         for environment in ({}, {'MYSQL_PWD': SECRET + 'x'}):
             self.bad('store cannot be used: .*Access denied.*; a password: put it into MYSQL_PWD', store, **environment)
 
