@@ -39,6 +39,7 @@ NO_TEST = {
     'dtm/store/shared/pending_values.hpp': 'tests/store/contract_values.hpp, which each server runs',
     'dtm/store/shared/reader.hpp': 'tests/store/store_contract.hpp, which each server runs',
     'dtm/store/shared/retention.hpp': 'tested with the stores on a server',
+    'dtm/store/shared/sending.hpp': 'tests/store/contract_doubt.hpp, which each server runs',
     'dtm/store/shared/shared_store.hpp': 'tests/store/store_contract.hpp, which each server runs',
     'dtm/store/postgres/postgres_schema.hpp': 'tested by postgres_store_test',
     'dtm/store/postgres/postgres_statements.hpp': 'tested by postgres_store_test',

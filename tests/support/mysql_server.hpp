@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
+#include <sys/types.h>
 
 #include "tests/support/server_process.hpp"
 #include <dtm/sql/mysql.hpp>
@@ -27,8 +28,9 @@ class MysqlServer {
     return address;
   }
 
+  void Signal(int signal) const { ::kill(Pid(), signal); }
   /// As by a power loss.
-  void Kill() { server_.Kill(Restarts::ReadPid(process_.Get("DTM_MYSQL_PID"))); }
+  void Kill() { server_.Kill(Pid()); }
   /// After Kill; returns when it accepts connections.
   void Start() {
     server_.Start(process_.Get("DTM_MYSQL_START"), [this] {
@@ -45,6 +47,8 @@ class MysqlServer {
   MysqlServer()
       : process_("with_mariadb.sh", {"DTM_MYSQL_PORT", "DTM_MYSQL_USER", "DTM_MYSQL_DATABASE",
                                      "DTM_MYSQL_PID", "DTM_MYSQL_START"}) {}
+
+  pid_t Pid() const { return Restarts::ReadPid(process_.Get("DTM_MYSQL_PID")); }
 
   ServerProcess process_;
   Restarts server_{SIGTERM};

@@ -124,6 +124,12 @@ inline SqlFault FaultOf(SqlDialect dialect, const std::string& code, SqlStage st
                                           : sql::MysqlFault(code, stage);
 }
 
+/// The transaction met another one; nothing of it is stored, and the same at once may succeed: a deadlock, a conflict of
+/// PostgreSQL's, or one at the commit on another node of a Galera cluster.
+inline bool IsDeadlock(const std::string& code) {
+  return code == "1213" || code == "40P01" || code == "40001";
+}
+
 /// What to do about it, as the end of a sentence; "" if there is nothing special.
 inline std::string SqlAdvice(SqlDialect dialect, const std::string& code, SqlStage stage) {
   if (dialect == SqlDialect::kMysql && code == "1047") {

@@ -1,138 +1,109 @@
-/// The store in MariaDB keeps the contract of stores and that of owners, on a real server.
-#include <atomic>
+/// The store in MariaDB keeps the contract of stores, that of owners and that of servers, on a real one.
 #include <chrono>
-#include <cstdint>
-#include <cstdio>
-#include <exception>
-#include <fstream>
-#include <iterator>
+#include <cstddef>
 #include <memory>
+#include <mutex>
+#include <set>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "tests/catch.hpp"
-#include "tests/store/contract_owners.hpp"
-#include "tests/store/store_contract.hpp"
+#include "tests/store/contract_server.hpp"
 #include "tests/support/mysql_server.hpp"
 #include <dtm/store/mysql/mysql_store.hpp>
 
 using Catch::Matchers::ContainsSubstring;
-using dtm::shared_store::Query;
-using dtm_test::Ask;
 using dtm_test::MysqlServer;
 
 namespace {
 
 dtm::MysqlAddress Address(const std::string& database) {
   dtm::MysqlAddress address = MysqlServer::Shared().Address();
+  static std::mutex mutex;
+  static std::set<std::string> made;
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (made.insert(database).second) {
+    const dtm::MysqlConnection connection(address);
+    dtm_test::Ask(connection.Handle(), "CREATE DATABASE IF NOT EXISTS " + database);
+  }
   address.database = database;
   return address;
 }
-void MakeDatabase(const std::string& name) {
-  const dtm::MysqlConnection connection(MysqlServer::Shared().Address());
-  Ask(connection.Handle(), "CREATE DATABASE IF NOT EXISTS " + name);
-}
-std::string AskStore(const std::string& sql) {
-  const dtm::MysqlConnection connection(Address("store"));
-  return Ask(connection.Handle(), sql);
-}
 
-std::unique_ptr<dtm::mysql_store::Database> Tables() {
-  return std::make_unique<dtm::mysql_store::Database>(Address("store"), dtm::MysqlStoreOptions());
-}
-/// Without beats: who is dead is told by the test.
-std::unique_ptr<dtm::Store> Open() {
-  return std::make_unique<dtm::SharedStore>(Tables(), std::chrono::seconds(1));
-}
+struct Kit {
+  static constexpr const char* kOwnTables[] = {"trans", "step", "journal", "kv", "node", "fence"};
+  static constexpr char kMetaName[] = "name";
+  static constexpr char kFile[] = "dtm.store.mysql.sql";
+  static constexpr const char* kTables = dtm::mysql_schema::kTables;
 
-std::unique_ptr<dtm::Store> OpenEmpty() {
-  MakeDatabase("store");
-  if (AskStore("SHOW TABLES LIKE 'dtm_meta'").empty()) return Open();
-  for (const char* table : {"trans", "step", "journal", "kv", "node", "fence"})
-    AskStore(std::string("DELETE FROM dtm_") + table);
-  return Open();
-}
+  static std::string Bytes(const std::string& hex) { return "x'" + hex + "'"; }
+  static std::string Ask(const std::string& sql) {
+    const dtm::MysqlConnection connection(Address("store"));
+    return dtm_test::Ask(connection.Handle(), sql);
+  }
+  static bool Made() { return !Ask("SHOW TABLES LIKE 'dtm\\_meta'").empty(); }
+  static std::unique_ptr<dtm::shared_store::Database> Tables() {
+    return std::make_unique<dtm::mysql_store::Database>(Address("store"), dtm::MysqlStoreOptions());
+  }
+  static std::unique_ptr<dtm::Store> Start(const std::string& place) {
+    return dtm::MysqlStore(Address(place));
+  }
+};
+using Server = dtm_test::ServerContract<Kit>;
 
 }  // namespace
 
 TEST_CASE(
     "a store in MariaDB keeps the contract of stores, and says what was applied after Commit") {
-  using namespace dtm_test::store_contract;  // NOLINT(google-build-using-namespace)
-  RunEach(Checks(), OpenEmpty);
-  RunEach(ChecksOfWorks(), OpenEmpty);
+  Server::KeepsTheContract();
+}
+TEST_CASE("a store in MariaDB keeps the contract of owners") { Server::KeepsTheContractOfOwners(); }
+TEST_CASE("MariaDB: the schema file has the tables that the store makes") {
+  Server::SchemaFileHasTheTables();
+}
+TEST_CASE("MariaDB: a store of a newer version, or of none, is refused and not touched") {
+  Server::OtherVersionsAreRefused();
+}
+TEST_CASE("MariaDB: of several that open an empty database at once each finds the tables") {
+  Server::SeveralOpenAtOnce();
+}
+TEST_CASE(
+    "MariaDB: what has expired goes in small steps, with its steps and journal, and its gid is "
+    "kept") {
+  Server::ExpiresInSmallSteps();
+}
+TEST_CASE(
+    "MariaDB: of two that write one value at once the second is told, and nothing of its batch is "
+    "stored") {
+  Server::OneOfTwoWritesAValue();
+}
+TEST_CASE("MariaDB: a record that cannot be read stops nobody else") {
+  Server::UnreadableRecordsStopNobody();
+}
+TEST_CASE(
+    "MariaDB: who is silent for a lease is taken over by one of the others, page by page, and "
+    "buried") {
+  Server::TheSilentAreTakenOver();
 }
 
-TEST_CASE("a store in MariaDB keeps the contract of owners") {
-  dtm_test::ExpectOwnership([] {
-    auto one = OpenEmpty();
-    auto two = Open();
-    const auto dead = static_cast<std::int64_t>(one->Owner());
-    const auto heir = static_cast<std::int64_t>(two->Owner());
-    const std::shared_ptr<dtm::shared_store::Connection> third = Tables()->Connect();
-    return dtm_test::store_contract::TwoOwners{
-        std::move(one), std::move(two),
-        [=] {
-          const std::int64_t beat = 1;
-          REQUIRE(third->Run(Query::kInherit, {dead, beat, std::int64_t{0}, heir})->Count() == 1);
-        },
-        [=](std::size_t limit) {
-          return third->Run(Query::kClaim, {dead, heir, static_cast<std::int64_t>(limit)})->Count();
-        }};
-  });
-}
-
-TEST_CASE("the schema file has the tables that the store makes") {
-  std::ifstream file(std::string(DTM_SOURCE_DIR) + "/sql/dtm.store.mysql.sql");
-  std::string text;
-  std::getline(file, text);  // says what it is
-  text.assign(std::istreambuf_iterator<char>(file), {});
-  CHECK("\n" + text == dtm::mysql_schema::kTables);
-}
-
-TEST_CASE("a store of a newer version, or of none, is refused and not touched") {
-  (void)OpenEmpty();
-  for (const char* version : {"2", "1000", "0", "-1", "x", ""}) {
-    AskStore(std::string("UPDATE dtm_meta SET value = '") + version +
-             "' WHERE name = 'schema_version'");
-    CAPTURE(version);
-    CHECK_THROWS_WITH(Open(),
-                      ContainsSubstring("has schema version '" + std::string(version) + "'"));
-    CHECK(AskStore("SELECT value FROM dtm_meta WHERE name = 'schema_version'") == version);
-  }
-  AskStore("UPDATE dtm_meta SET value = '1' WHERE name = 'schema_version'");
-  CHECK(Open()->Owner() > 0);
-}
-
-TEST_CASE("of several that open an empty database at once each finds the tables") {
-  MakeDatabase("store_at_once");
-  std::atomic<int> opened{0};
-  std::vector<std::thread> threads;
-  for (int i = 0; i < 4; ++i) {
-    threads.emplace_back([&] {
-      try {
-        opened += dtm::MysqlStore(Address("store_at_once"))->Owner() > 0;
-      } catch (const std::exception& error) {
-        std::fprintf(stderr, "%s\n", error.what());
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  CHECK(opened == 4);
-}
-
-TEST_CASE("what is wrong is refused at once, without the password") {
+TEST_CASE("MariaDB: what is wrong is refused at once, without the password") {
   dtm::MysqlAddress nowhere;
   nowhere.socket = "/nowhere";
   nowhere.user = "dtm";
   nowhere.password = "secret";
   CHECK_THROWS_AS(dtm::MysqlStore(nowhere), dtm::LogicError);  // no database
   nowhere.database = "x";
-  try {
-    (void)dtm::MysqlStore(nowhere);
-    CHECK(false);
-  } catch (const dtm::StoreError& error) {
-    CHECK_THAT(error.what(), ContainsSubstring("/nowhere") && !ContainsSubstring("secret"));
+  dtm::MysqlAddress denied = MysqlServer::Shared().Address();
+  denied.user = "dtm_nobody";
+  denied.password = "secret";
+  for (const dtm::MysqlAddress& address : {nowhere, denied}) {
+    try {
+      (void)dtm::MysqlStore(address);
+      CHECK(false);
+    } catch (const dtm::StoreError& error) {
+      CHECK_THAT(error.what(), (ContainsSubstring("/nowhere") || ContainsSubstring("dtm_nobody")) &&
+                                   !ContainsSubstring("secret"));
+    }
   }
   dtm::MysqlStoreOptions options;
   options.store_timeout = std::chrono::seconds(0);
@@ -142,181 +113,68 @@ TEST_CASE("what is wrong is refused at once, without the password") {
   CHECK_THROWS_AS(dtm::MysqlStore(nowhere, options), dtm::LogicError);
 }
 
-TEST_CASE("what has expired goes in small steps, with its steps and journal, and its gid is kept") {
-  using namespace dtm_test::store_contract;  // NOLINT(google-build-using-namespace)
-  const auto store = OpenEmpty();
-  for (const bool keep : {false, true}) {
-    const std::string name = keep ? "kept" : "gone";
-    for (int i = 0; i < 10; ++i) {
-      dtm::Transaction old = Registering(name + std::to_string(i), dtm::TransType::kTcc, 10);
-      REQUIRE(PutTold(*store, old, {ErrorEntry(1)}));
-      for (std::size_t n = 0; n < 9; ++n) REQUIRE(PutTold(*store, old, {ErrorEntry(n)}));
-      REQUIRE(PutAdded(*store, old, 2));
-      if (i % 2 == 0) continue;
-      old.status = dtm::Status::kSucceed;
-      old.finished = dtm_test::At(i);
-      REQUIRE(dtm_test::Put(*store, old));
-    }
-    std::int64_t position = 0;
-    int steps = 0;
-    do {
-      const std::size_t before = dtm_test::All(*store).size();
-      position = store->Expire(dtm_test::At(100), position, 4, keep);
-      CHECK(before - dtm_test::All(*store).size() <= 4);
-      ++steps;
-    } while (position != 0);
-    CHECK(steps > 2);
-    CHECK(dtm_test::All(*store).size() == (keep ? 10U : 5U));
-    CHECK(store->ReadJournal(name + "1").empty());
-    CHECK(store->ReadJournal(name + "2").size() == 10);
-    CHECK(store->Load(name + "1").has_value() == keep);
-  }
-  CHECK(AskStore("SELECT count(*) FROM dtm_journal") == "10");
-  CHECK(AskStore("SELECT count(*) FROM dtm_step") == "20");
-  CHECK(store->Load("kept3")->expired);
-  CHECK_FALSE(dtm_test::Put(*store, dtm_test::NewTransaction("kept3")));
-  std::string position;
-  int steps = 0;
-  do {
-    const std::string next = store->ForgetGids(dtm_test::At(5), position, 2);
-    CHECK((next.empty() || next > position));
-    position = next;
-    ++steps;
-  } while (!position.empty());
-  CHECK(steps == 3);
-  for (int i = 1; i < 10; i += 2)
-    CHECK(store->Load("kept" + std::to_string(i)).has_value() == (i >= 5));
-  REQUIRE(dtm_test::Put(*store, dtm_test::NewTransaction("kept3")));
-}
-
-TEST_CASE(
-    "of two that write one value at once the second is told, and nothing of its batch is stored") {
-  using namespace dtm_test::store_contract;  // NOLINT(google-build-using-namespace)
-  const auto one = OpenEmpty();
-  const auto two = Open();
-  PutOne(*one, NewValue("topics", "t", "first"));
-  for (const bool removes : {false, true}) {
-    dtm::Transaction beside = dtm_test::NewTransaction("beside");
-    two->Begin();
-    const dtm_test::Batch batch(*two, {&beside});
-    removes ? (void)two->RemoveValue("topics", "t")
-            : two->PutValue(NewValue("topics", "t", "mine"));
-    two->PutValue(NewValue("topics", "new", "mine"));
-    PutOne(*one, NewValue("topics", "t", "theirs"));
-    CHECK_THROWS_AS(two->Commit(), dtm::BatchLost);
-    two->Rollback();
-    CHECK_FALSE(one->Load("beside").has_value());
-    CHECK(Values(*one).size() == 1);
-  }
-  two->Begin();
-  two->PutValue(NewValue("topics", "t", "mine"));
-  two->Commit();
-  CHECK(Values(*one) == std::vector<std::string>{"topics/t=mine#4"});
-}
-
-TEST_CASE("a record that cannot be read stops nobody else") {
-  const auto store = OpenEmpty();
-  for (const char* gid : {"a", "b", "c", "d"})
-    REQUIRE(dtm_test::Put(*store, dtm_test::NewTransaction(gid)));
-  AskStore("UPDATE dtm_trans SET state = x'09' WHERE gid = 'b'");
-  AskStore("UPDATE dtm_trans SET status = 77 WHERE gid = 'c'");
-  AskStore("UPDATE dtm_trans SET definition = '' WHERE gid = 'd'");
-  const auto all = dtm_test::DuePage(*store, dtm_test::At(99), {}, 10);
-  REQUIRE(all.size() == 4);
-  CHECK_FALSE(all[0].unreadable);
-  for (std::size_t i = 1; i < 4; ++i) CHECK(all[i].unreadable);
-}
-
-TEST_CASE(
-    "who is silent for a lease is taken over by one of the others, page by page, and buried") {
-  using dtm::shared_store::Members;
-  using std::chrono::milliseconds;
-  const auto dead = OpenEmpty();
-  const auto one = Open();
-  const auto two = Open();
-  dtm::Duration now = std::chrono::hours(1);
-  const auto time = [&now] { return now; };
-  Members members_of_dead(milliseconds(1000), time);
-  Members members_of_one(milliseconds(1000), time);
-  Members members_of_two(milliseconds(1000), time);
-  const auto connection = Tables()->Connect();
-  const auto beat = [&](Members& members, const std::unique_ptr<dtm::Store>& store) {
-    return members.Beat(*connection, store->Owner());
+TEST_CASE("MariaDB: whatever the server's defaults are, the store has its own") {
+  struct Default {
+    const char *name, *other;
   };
-  std::vector<dtm::Transaction> all;
-  for (int i = 0; i < 700; ++i) all.push_back(dtm_test::NewTransaction("g" + std::to_string(i)));
-  std::vector<dtm::Change> changes;
-  for (dtm::Transaction& each : all) changes.push_back({&each});
-  dead->Begin();
-  dead->Apply(changes);
-  dead->Commit();
+  const Default defaults[] = {{"autocommit", "0"},
+                              {"completion_type", "'RELEASE'"},
+                              {"sql_mode", "'ANSI_QUOTES,NO_BACKSLASH_ESCAPES,ORACLE'"},
+                              {"sql_safe_updates", "1"},
+                              {"sql_select_limit", "1"},
+                              {"max_join_size", "1"},
+                              {"tx_isolation", "'SERIALIZABLE'"},
+                              {"tx_read_only", "1"},
+                              {"time_zone", "'-11:00'"},
+                              {"group_concat_max_len", "4"}};
+  (void)Server::OpenEmpty();
+  const dtm::MysqlConnection admin(Address("store"));
+  const auto ask = [&](const std::string& sql) { return dtm_test::Ask(admin.Handle(), sql); };
+  std::vector<std::string> before;
+  for (const Default& each : defaults) {
+    before.push_back(ask(std::string("SELECT @@GLOBAL.") + each.name));
+    ask(std::string("SET GLOBAL ") + each.name + " = " + each.other);
+  }
+  using namespace dtm_test::store_contract;  // NOLINT(google-build-using-namespace)
+  {
+    const auto store = Server::Open();
+    for (const char* gid : {"it's", "back\\slash", "zero"}) {
+      dtm::Transaction old = Registering(gid, dtm::TransType::kTcc, 10);
+      REQUIRE(PutTold(*store, old, {ErrorEntry(1)}));
+      REQUIRE(PutAdded(*store, old, 2));
+      CHECK(dtm_test::Difference(*store->Load(gid), old).empty());
+    }
+    CHECK(dtm_test::All(*store).size() == 3);
+    PutOne(*store, NewValue("topics", "t", "a"));
+    CHECK(Values(*Server::Open()) == std::vector<std::string>{"topics/t=a#1"});
+    ask("SET GLOBAL max_allowed_packet = 1048576");
+    CHECK_THROWS_WITH(Server::Open(), ContainsSubstring("max_allowed_packet of the server is"));
+    ask("SET GLOBAL max_allowed_packet = 16777216");
+  }
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    const bool number = before[i].find_first_not_of("0123456789") == std::string::npos;
+    ask(std::string("SET GLOBAL ") + defaults[i].name + " = " +
+        (number && !before[i].empty() ? before[i] : "'" + before[i] + "'"));
+  }
+  CHECK(Server::Open()->Owner() > 0);
+}
 
-  for (int i = 0; i < 20; ++i, now += milliseconds(250)) {  // all live
-    CHECK(beat(members_of_dead, dead).is_member);
-    const Members::Seen seen = beat(members_of_one, one);
-    CHECK(seen.is_member);
-    CHECK(seen.until == now + milliseconds(900));
-    CHECK(seen.taken == 0);
-    CHECK(beat(members_of_two, two).taken == 0);
-  }
-  SECTION("one of the two, after a lease and not before") {
-    for (int i = 0; i < 3; ++i, now += milliseconds(250)) {
-      CHECK(beat(members_of_one, one).taken == 0);
-      CHECK(beat(members_of_two, two).taken == 0);
-    }
-    CHECK(beat(members_of_one, one).taken == 700);
-    CHECK(beat(members_of_two, two).taken == 0);
-    CHECK_FALSE(beat(members_of_dead, dead).is_member);
-    CHECK(dtm_test::DuePage(*one, dtm_test::At(99), {}, 1000).size() == 700);
-    CHECK(AskStore("SELECT count(*) FROM dtm_node WHERE id = " + std::to_string(dead->Owner())) ==
-          "0");
-    CHECK_THROWS_AS(dtm_test::Put(*dead, dtm_test::NewTransaction("late")), dtm::Fenced);
-    dead->Recover();
-    CHECK(dtm_test::Put(*dead, dtm_test::NewTransaction("new")));
-  }
-  SECTION("one that leaves has it taken over at once") {
-    dead->Leave();
-    CHECK_THROWS_AS(dead->Begin(), dtm::StoreError);
-    CHECK(dead->Load("g1").has_value());
-    CHECK(beat(members_of_two, two).taken == 700);
-    CHECK(beat(members_of_one, one).taken == 0);
-  }
-  SECTION("an observer that was itself silent begins to count again") {
-    now += milliseconds(5000);
-    CHECK(beat(members_of_one, one).taken == 0);
-    for (int i = 0; i < 4; ++i) {
-      now += milliseconds(250);
-      CHECK(beat(members_of_dead, dead).is_member);
-      CHECK(beat(members_of_two, two).taken == 0);
-      CHECK(beat(members_of_one, one).taken == 0);
-    }
-    CHECK(beat(members_of_dead, dead).is_member);
-  }
-  SECTION("of an heir that dies too the next one takes both") {
-    REQUIRE(dtm_test::Put(*one, dtm_test::NewTransaction("ones")));
-    REQUIRE(connection
-                ->Run(Query::kInherit, {static_cast<std::int64_t>(dead->Owner()), std::int64_t{21},
-                                        std::int64_t{0}, static_cast<std::int64_t>(one->Owner())})
-                ->Count() == 1);
-    for (int i = 0; i < 3; ++i, now += milliseconds(250))
-      CHECK(beat(members_of_two, two).taken == 0);
-    CHECK(beat(members_of_two, two).taken == 701);
-    CHECK(AskStore("SELECT count(*) FROM dtm_node") == "1");
-  }
-  SECTION("after a takeover that takes longer than there is time the next beat comes at once") {
-    now += milliseconds(1000);
-    const auto slow = [&now] { return now += milliseconds(100); };
-    Members members(milliseconds(1000), slow);
-    (void)beat(members, two);
-    std::size_t taken = 0;
-    bool more = false;
-    for (int i = 0; i < 20; ++i) {
-      const Members::Seen seen = beat(members, two);
-      taken += seen.taken;
-      more = more || seen.more;
-      CHECK(seen.is_member);
-    }
-    CHECK(taken == 700);
-    CHECK(more);
-  }
+TEST_CASE("MariaDB: a store may have several hosts, of which the first that can be used is") {
+  const auto host = [](const std::string& text) {
+    dtm::MysqlAddress address;
+    address.host = text;
+    std::string all;
+    for (const dtm::MysqlAddress& each : dtm::mysql_store::EachHost(address))
+      all += each.host + " " + std::to_string(each.port) + ";";
+    return all;
+  };
+  CHECK(host("a") == "a 3306;");
+  CHECK(host("a,b:3307,::1") == "a 3306;b 3307;::1 3306;");
+  CHECK_THROWS_AS(host("a:b"), dtm::LogicError);
+  CHECK_THROWS_AS(host("a:"), dtm::LogicError);
+  dtm::MysqlAddress address = Address("store");
+  address.host = "127.0.0.1:1," + address.host + ",127.0.0.1:2";
+  CHECK(dtm::MysqlStore(address)->Owner() > 0);
+  address.host = "127.0.0.1:1,127.0.0.1:2";
+  CHECK_THROWS_AS(dtm::MysqlStore(address), dtm::StoreError);
 }

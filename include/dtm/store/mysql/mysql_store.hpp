@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -63,10 +66,16 @@ class Ids {
 class Connection : public shared_store::Connection {
  public:
   Connection(const MysqlAddress& address, std::chrono::seconds limit, std::shared_ptr<Ids> ids)
-      : client_(address, limit), ids_(std::move(ids)) {}
+      : client_(address, limit), ids_(std::move(ids)) {
+    if (client_.MostBytes() >= kLeastPacket) return;
+    throw StoreError("max_allowed_packet of the server is " + std::to_string(client_.MostBytes()) +
+                     " bytes, and a transaction may need " + std::to_string(kLeastPacket) +
+                     "; set it to 64M");
+  }
 
   MysqlClient& Client() { return client_; }
   bool Works() const override { return client_.Works(); }
+  std::size_t MostBytes() const override { return client_.MostBytes() / 2; }  // all escaped
 
   std::unique_ptr<SqlRows> Run(shared_store::Query query,
                                const std::vector<SqlValue>& values) override {
@@ -106,6 +115,8 @@ class Connection : public shared_store::Connection {
 
  private:
   static constexpr char kDuplicate[] = "1062";
+  /// For a workflow of kMaxWorkflowBytes, and its state.
+  static constexpr std::size_t kLeastPacket = std::size_t{16} << 20;
 
   /// `rows`: what was stored before.
   static void NoteUpdated(const MysqlRows& rows, shared_store::BatchRows& batch) {
@@ -121,10 +132,34 @@ class Connection : public shared_store::Connection {
   const std::shared_ptr<Ids> ids_;
 };
 
+/// One address for each host, which may have a port: "a,b:3307".
+inline std::vector<MysqlAddress> EachHost(const MysqlAddress& address) {
+  std::vector<MysqlAddress> each;
+  std::string_view hosts = address.host;
+  for (;;) {
+    const std::size_t end = hosts.find(',');
+    const std::string_view host = hosts.substr(0, end);
+    const std::size_t colon = host.rfind(':');
+    each.push_back(address);
+    each.back().host = host;
+    // An address of IPv6 has more colons.
+    if (colon != std::string_view::npos && host.find(':') == colon) {
+      each.back().host = host.substr(0, colon);
+      const std::string_view port = host.substr(colon + 1);
+      const auto read = std::from_chars(port.data(), port.data() + port.size(), each.back().port);
+      if (read.ec != std::errc() || read.ptr != port.data() + port.size()) {
+        throw LogicError("'" + std::string(host) + "' is no host with a port");
+      }
+    }
+    if (end == std::string_view::npos) return each;
+    hosts.remove_prefix(end + 1);
+  }
+}
+
 class Database : public shared_store::Database {
  public:
-  Database(MysqlAddress address, MysqlStoreOptions options)
-      : address_(std::move(address)), options_(options) {
+  Database(const MysqlAddress& address, MysqlStoreOptions options)
+      : addresses_(EachHost(address)), options_(options) {
     if (options_.store_timeout < std::chrono::seconds(1) ||
         options_.store_timeout > std::chrono::seconds(60)) {
       throw LogicError("store_timeout is out of its range, 1 s to 60 s");
@@ -133,7 +168,7 @@ class Database : public shared_store::Database {
         options_.lease > std::chrono::seconds(60)) {
       throw LogicError("lease is out of its range, 600 ms to 60 s");
     }
-    if (address_.database.empty()) {
+    if (address.database.empty()) {
       throw LogicError("the address names no database; make one for the store, and name it");
     }
   }
@@ -141,9 +176,7 @@ class Database : public shared_store::Database {
   SqlDialect Dialect() const override { return SqlDialect::kMysql; }
 
   std::unique_ptr<shared_store::Connection> Connect() override {
-    // The server gives a lock up first: then it is known that nothing is stored.
-    auto connection = std::make_unique<Connection>(
-        address_, options_.store_timeout + std::chrono::seconds(1), ids_);
+    auto connection = ConnectAnywhere();
     if (!is_checked_.exchange(true)) {
       try {
         mysql_schema::Migrate(connection->Client());
@@ -156,7 +189,23 @@ class Database : public shared_store::Database {
   }
 
  private:
-  const MysqlAddress address_;
+  /// To the server where the last connection succeeded, else to the next one.
+  std::unique_ptr<Connection> ConnectAnywhere() {
+    for (std::size_t left = addresses_.size();; --left) {
+      const std::size_t place = place_;
+      try {
+        // The server gives a lock up first: then it is known that nothing is stored.
+        return std::make_unique<Connection>(addresses_[place],
+                                            options_.store_timeout + std::chrono::seconds(1), ids_);
+      } catch (const SqlError&) {
+        place_ = (place + 1) % addresses_.size();
+        if (left == 1) throw;
+      }
+    }
+  }
+
+  std::vector<MysqlAddress> addresses_;
+  std::atomic<std::size_t> place_{0};  ///< among them
   const MysqlStoreOptions options_;
   const std::shared_ptr<Ids> ids_ = std::make_shared<Ids>();
   std::atomic<bool> is_checked_{false};
@@ -165,12 +214,14 @@ class Database : public shared_store::Database {
 }  // namespace mysql_store
 
 /// A store in MariaDB or MySQL: `dtm::Coordinator tm(dtm::MysqlStore({"db.local", 3306, "user", password, "dtm"}))`. The
-/// database must be there; the tables are made unless they are.
+/// database must be there; the tables are made unless they are. `host` may be several, "a,b:3307", such as the nodes of a Galera
+/// cluster: the first that can be used is, and the next one if it is lost.
 /// @throws LogicError  an option is wrong, or no database is named. StoreError: there is no connection, or the tables cannot be
 /// used.
-inline std::unique_ptr<Store> MysqlStore(MysqlAddress address, MysqlStoreOptions options = {}) {
+inline std::unique_ptr<Store> MysqlStore(const MysqlAddress& address,
+                                         MysqlStoreOptions options = {}) {
   auto store = std::make_unique<SharedStore>(
-      std::make_unique<mysql_store::Database>(std::move(address), options), options.lease);
+      std::make_unique<mysql_store::Database>(address, options), options.lease);
   store->StartBeating();
   return store;
 }

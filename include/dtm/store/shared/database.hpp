@@ -3,6 +3,7 @@
 /// Needs: std. Threads: a connection by one thread at a time.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -49,6 +50,9 @@ class Connection {
 
   /// False after an error that ended it.
   virtual bool Works() const = 0;
+
+  /// How many bytes of a batch a message may have, see BytesOf.
+  virtual std::size_t MostBytes() const { return SIZE_MAX; }
 
   /// @throws SqlError  nothing was done or, without a code, perhaps.
   virtual std::unique_ptr<SqlRows> Run(Query query, const std::vector<SqlValue>& values) = 0;

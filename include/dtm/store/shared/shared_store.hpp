@@ -21,7 +21,6 @@
 #include <dtm/base/time.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/core/transaction.hpp>
-#include <dtm/sql/sql_errors.hpp>
 #include <dtm/store/journal_codec.hpp>
 #include <dtm/store/shared/batch.hpp>
 #include <dtm/store/shared/database.hpp>
@@ -30,6 +29,7 @@
 #include <dtm/store/shared/reader.hpp>
 #include <dtm/store/shared/records.hpp>
 #include <dtm/store/shared/retention.hpp>
+#include <dtm/store/shared/sending.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
@@ -128,19 +128,10 @@ class SharedStore : public Store {
     for (const ChangedRow& row : batch_.updates) row.place->applied = false;
     bool member = false;
     try {
-      member = Writing().Write(Owner(), epoch_, batch_);
-    } catch (const SqlError& error) {
-      const std::string text = std::string(error.what());
-      if (FaultOf(database_->Dialect(), error.Code(), SqlStage::kCommit) != SqlFault::kInDoubt) {
-        throw StoreError(text + "; nothing of the batch was stored");
-      }
+      member = shared_store::Send(Writing(), database_->Dialect(), Owner(), epoch_, batch_);
+    } catch (const CommitInDoubt&) {
       in_doubt_ = true;
-      throw CommitInDoubt(text + "; it may or may not be stored");
-    } catch (const BatchLost&) {
       throw;
-    } catch (...) {  // no memory, perhaps for the answer
-      in_doubt_ = true;
-      throw CommitInDoubt("the answer to a commit was not read; it may or may not be stored");
     }
     if (!member) ThrowFenced();
   }

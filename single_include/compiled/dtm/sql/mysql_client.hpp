@@ -78,12 +78,22 @@ class MysqlClient {
     MYSQL* const mysql = connection_.Handle();
     if (mysql_set_server_option(mysql, MYSQL_OPTION_MULTI_STATEMENTS_ON) != 0) Fail();
     const std::string seconds = std::to_string(limit.count() - 1);
-    // Literals of ours need the mode.
+    // Literals of ours need the mode and the characters; a server may be told not to take those that a client asks for. The
+    // rest is what it may have other defaults for; one that closes an idle connection leaves the next commit in doubt.
     std::string settings =
         "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1, "
-        "group_concat_max_len = 4294967295, innodb_lock_wait_timeout = " +
-        seconds + "; SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+        "completion_type = 'NO_CHAIN', unique_checks = 1, sql_safe_updates = 0, sql_big_selects = "
+        "1, "
+        "sql_select_limit = 18446744073709551615, group_concat_max_len = 4294967295, wait_timeout "
+        "= "
+        "31536000, innodb_lock_wait_timeout = " +
+        seconds +
+        "; SET NAMES utf8mb4; SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE";
     const bool is_mariadb = MysqlSession(mysql).IsMariadb();
+    if (!is_mariadb && mysql_get_server_version(mysql) < 80000) {
+      throw SqlError("the server is older than MySQL 8.0 and MariaDB 10.5, and cannot be used",
+                     "1235");
+    }
     // A transaction that we cannot even roll back must not stop the others.
     if (is_mariadb) settings += "; SET SESSION idle_transaction_timeout = " + seconds;
     settings += "; SELECT @@max_allowed_packet";
@@ -98,6 +108,9 @@ class MysqlClient {
 
   /// False after an error that ended the connection.
   bool Works() const { return works_; }
+
+  /// The server's max_allowed_packet.
+  std::size_t MostBytes() const { return most_bytes_; }
 
   /// Runs statements in one message; returns the rows of those that have some. After an error the statements behind it do
   /// not run, and what is open is rolled back. To a Galera cluster each goes in a message of its own: between two statements of one
@@ -161,7 +174,8 @@ class MysqlClient {
     const std::string text =
         std::string("MySQL: ") + mysql_error(mysql) + " (" + std::to_string(code) + ")";
     const bool of_client = code < 1000 || (code >= 2000 && code < 3000);
-    works_ = !of_client && mysql_query(mysql, "ROLLBACK") == 0;
+    // A node of a Galera cluster that is without the others takes no statement (1047).
+    works_ = !of_client && code != 1047 && mysql_query(mysql, "ROLLBACK") == 0;
     throw SqlError(text, std::to_string(code));
   }
 

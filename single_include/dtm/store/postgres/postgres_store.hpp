@@ -52,6 +52,7 @@ class Connection : public shared_store::Connection {
 
   PgClient& Client() { return client_; }
   bool Works() const override { return client_.Works(); }
+  std::size_t MostBytes() const override { return std::size_t{64} << 20; }  // PostgreSQL: 1 GiB
 
   std::unique_ptr<SqlRows> Run(shared_store::Query query,
                                const std::vector<SqlValue>& values) override {
@@ -233,7 +234,10 @@ class Database : public shared_store::Database {
         "off; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET "
         "enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET "
         "client_min_messages = error; SET statement_timeout = " +
-        std::to_string(limit) + "; ";
+        std::to_string(limit) +
+        // A commit on a connection that the server has closed would be in doubt. Before PostgreSQL 14 it closes none.
+        "; SELECT set_config(name, '0', false) FROM pg_settings WHERE name = "
+        "'idle_session_timeout'; ";
     if (options_.durability == Durability::kProcess) return text + "SET synchronous_commit = off";
     return text +
            "SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit') "

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "../../dtm.hpp"
-#include "../../sql/sql_errors.hpp"
 #include "batch.hpp"
 #include "database.hpp"
 #include "membership.hpp"
@@ -11,6 +10,7 @@
 #include "reader.hpp"
 #include "records.hpp"
 #include "retention.hpp"
+#include "sending.hpp"
 
 // ---- dtm/store/shared/shared_store.hpp ---------------------------------------------------------
 
@@ -127,19 +127,10 @@ class SharedStore : public Store {
     for (const ChangedRow& row : batch_.updates) row.place->applied = false;
     bool member = false;
     try {
-      member = Writing().Write(Owner(), epoch_, batch_);
-    } catch (const SqlError& error) {
-      const std::string text = std::string(error.what());
-      if (FaultOf(database_->Dialect(), error.Code(), SqlStage::kCommit) != SqlFault::kInDoubt) {
-        throw StoreError(text + "; nothing of the batch was stored");
-      }
+      member = shared_store::Send(Writing(), database_->Dialect(), Owner(), epoch_, batch_);
+    } catch (const CommitInDoubt&) {
       in_doubt_ = true;
-      throw CommitInDoubt(text + "; it may or may not be stored");
-    } catch (const BatchLost&) {
       throw;
-    } catch (...) {  // no memory, perhaps for the answer
-      in_doubt_ = true;
-      throw CommitInDoubt("the answer to a commit was not read; it may or may not be stored");
     }
     if (!member) ThrowFenced();
   }

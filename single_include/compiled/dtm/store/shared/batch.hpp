@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
@@ -62,6 +63,19 @@ struct ChangedValue {
   std::int64_t version = 0;
   std::int64_t before = 0;  ///< the version that it was made from; 0 = there was none
 };
+
+/// What a row takes in a message besides its blobs, at most.
+inline constexpr std::size_t kRowBytes = 512;
+inline std::size_t BytesOf(const NewRow& row) {
+  return kRowBytes + row.gid->size() + row.definition.size() + row.state.size() + row.told.size();
+}
+inline std::size_t BytesOf(const ChangedRow& row) {
+  return kRowBytes + row.definition.size() + row.state.size() + row.told.size() + row.folded.size();
+}
+inline std::size_t BytesOf(const AddedStep& row) { return kRowBytes + row.step.size(); }
+inline std::size_t BytesOf(const ChangedValue& row) {
+  return kRowBytes + row.category.size() + row.key.size() + (row.value ? row.value->size() : 0);
+}
 
 struct BatchRows {
   std::vector<NewRow> inserts;
@@ -117,6 +131,15 @@ struct BatchRows {
                      [](const NewRow& a, const NewRow& b) { return *a.gid < *b.gid; });
     std::stable_sort(updates.begin(), updates.end(),
                      [](const ChangedRow& a, const ChangedRow& b) { return a.id < b.id; });
+  }
+
+  std::size_t Bytes() const {
+    const auto sum = [](const auto& rows) {
+      return std::accumulate(
+          rows.begin(), rows.end(), std::size_t{0},
+          [](std::size_t bytes, const auto& row) { return bytes + BytesOf(row); });
+    };
+    return sum(inserts) + sum(updates) + sum(steps) + sum(values);
   }
 
   void Inserted(const std::string& gid, std::int64_t id) {

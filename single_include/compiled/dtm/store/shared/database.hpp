@@ -13,6 +13,7 @@
 /// client of one server.
 /// Needs: std. Threads: a connection by one thread at a time.
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -55,6 +56,9 @@ class Connection {
 
   /// False after an error that ended it.
   virtual bool Works() const = 0;
+
+  /// How many bytes of a batch a message may have, see BytesOf.
+  virtual std::size_t MostBytes() const { return SIZE_MAX; }
 
   /// @throws SqlError  nothing was done or, without a code, perhaps.
   virtual std::unique_ptr<SqlRows> Run(Query query, const std::vector<SqlValue>& values) = 0;
