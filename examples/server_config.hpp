@@ -22,7 +22,11 @@ struct ServerConfig {
   std::string host = "127.0.0.1";
   int port = 36789;
   bool help = false, version = false;
-  dtm::Options coordinator;
+  dtm::Options coordinator = [] {
+    dtm::Options options;
+    options.app = "dtm-server";  // it has no functions
+    return options;
+  }();
   dtm::ServerOptions server;
 };
 

@@ -667,6 +667,8 @@ struct Context {
   Time started{};                                      ///< of this run of the coordinator
   Duration retry_interval = std::chrono::seconds(10);  ///< for transactions that set none
   Duration request_timeout = std::chrono::seconds(3);  ///< for transactions that set none
+  Duration
+      function_limit{};  ///< a function may still run for so long after its call; 0: it ends with its process
   std::chrono::seconds timeout_to_fail{35};  ///< of a prepared msg, tcc or xa that names none
   /// People are alerted at this number of errors in a row of a branch, and at every later one. 0: never.
   std::uint32_t alert_after = 0;
@@ -1065,9 +1067,12 @@ inline Duration IntervalNow(const Transaction& transaction, const Context& conte
 }
 
 /// The time until which a call decided now may be running: it is sent when the decision is durable, and the caller may hold
-/// it back for one timeout and then give it another (see BranchCaller::Call).
-inline Time CallDeadline(const TransOptions& options, const Context& context) {
-  return context.now + context.lateness + 2 * RequestTimeout(options, context);
+/// it back for one timeout and then give it another (see BranchCaller::Call). 0: no longer than this process.
+inline Time CallDeadline(const std::string& url, const TransOptions& options,
+                         const Context& context) {
+  if (!IsLocal(url)) return context.now + context.lateness + 2 * RequestTimeout(options, context);
+  if (context.function_limit.count() == 0) return {};
+  return context.now + context.lateness + context.function_limit;
 }
 
 /// For calls that were decided earlier but are sent only now.
@@ -1076,8 +1081,9 @@ inline void MoveDeadlines(Transaction& transaction, const std::vector<std::size_
   for (const std::size_t call : calls) {
     Branch& branch = transaction.branches[call];
     if (branch.deadline == Time{}) continue;  // a function ends with its process
-    branch.deadline =
-        (std::max)(branch.deadline, CallDeadline(transaction.definition->options, context));
+    const Definition& definition = *transaction.definition;
+    branch.deadline = (std::max)(
+        branch.deadline, CallDeadline(UrlOf(definition, call), definition.options, context));
   }
 }
 
@@ -1444,6 +1450,305 @@ struct ToRelease {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/state/elsewhere.hpp -------------------------------------------------------
+
+/// What was asked here about transactions that other coordinators on the store drive: who waits for their end, and requests
+/// that the others have to obey. One statement every 100 ms looks after all of it.
+/// Needs: std, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+/// An answer to another coordinator, as it is stored: the kind of the error in one letter, and its sentence. "+": no error.
+inline std::string ReplyOf(const Answer& answer) {
+  if (!answer.error) return "+";
+  try {
+    std::rethrow_exception(answer.error);
+  } catch (const EndedError& error) {
+    return std::string("e") + error.what();
+  } catch (const BadInput& error) {
+    return std::string("b") + error.what();
+  } catch (const RejectedError& error) {
+    return std::string("r") + error.what();
+  } catch (const StoreError& error) {
+    return std::string("s") + error.what();
+  } catch (...) {
+    return "d" + WhatWasThrown();
+  }
+}
+
+/// Null: no error.
+inline std::exception_ptr ErrorOf(const std::string& reply) {
+  const std::string sentence = reply.empty() ? std::string() : reply.substr(1);
+  switch (reply.empty() ? 'd' : reply[0]) {
+    case '+': return nullptr;
+    case 'e': return std::make_exception_ptr(EndedError(sentence));
+    case 'b': return std::make_exception_ptr(BadInput(sentence));
+    case 'r': return std::make_exception_ptr(RejectedError(sentence));
+    case 's': return std::make_exception_ptr(StoreError(sentence));
+    default: return std::make_exception_ptr(InDoubtError(sentence));
+  }
+}
+
+class Elsewhere {
+ public:
+  /// `most`: so many may wait.
+  Elsewhere(Store& store, std::size_t most) : store_(store), peers_(store.Shared()), most_(most) {}
+
+  /// Answers when it has ended, or at the time that `waiter` set, whoever drives it.
+  void Watch(const std::string& gid, Waiter&& waiter, Time now) {
+    if (!waiter.promise.Open()) return;
+    if (waiters_ >= most_) {
+      return waiter.Refuse(Made<BusyError>([&] {
+        return "too many wait for transactions of other coordinators, " + std::to_string(most_) +
+               "; ask query for gid '" + gid + "'";
+      }));
+    }
+    waiter.again = nullptr;
+    LookAt((std::min)(waiter.deadline, now + kEvery), now);
+    watched_[gid].push_back(std::move(waiter));
+    ++waiters_;
+  }
+
+  /// Asks the one that drives it to obey the command; its answer is the answer. The coordinator that takes over from it may
+  /// obey as well, so this waits for longer than that takes.
+  /// @throws StoreError  nothing was asked.
+  void Ask(Command&& command, Time now) {
+    Request request;
+    request.gid = command.gid;
+    request.kind =
+        command.kind == Command::Kind::kCancel ? Request::Kind::kCancel : Request::Kind::kRetryNow;
+    request.reason = command.reason;
+    const std::int64_t id = peers_->Ask(request);
+    LookAt(now + kEvery, now);
+    asked_.emplace(id, Asked{std::move(command), now + kLongestReply, false});
+  }
+
+  /// What others ask of this one.
+  void Hear(std::vector<Command>& reissue) {
+    for (Request& request : peers_->Asked()) {
+      Command command;
+      command.kind = request.kind == Request::Kind::kCancel     ? Command::Kind::kCancel
+                     : request.kind == Request::Kind::kRetryNow ? Command::Kind::kRetryNow
+                                                                : Command::Kind::kLook;
+      command.gid = std::move(request.gid);
+      command.reason = std::move(request.reason);
+      command.asked = request.id;
+      command.waiter.promise = [peers = peers_, id = request.id](const Answer& answer) {
+        peers->Reply(id, ReplyOf(answer));
+      };
+      reissue.push_back(std::move(command));
+    }
+  }
+
+  /// It was stopped here, and the one that drove it does not know. If that cannot be told, it finds out at its next write.
+  void TellOwner(const Transaction& transaction) {
+    if (peers_ == nullptr || transaction.owner == 0 || transaction.owner == store_.Owner()) return;
+    Answers::Protected([&] {
+      (void)peers_->Ask(
+          {0, Request::Kind::kLook, transaction.definition->gid, {}, transaction.owner});
+    });
+  }
+
+  /// A line for people: who drives it.
+  std::string DrivenBy(const Transaction& stored) const {
+    if (IsFinal(stored.status)) return {};
+    if (stored.owner == 0) return "\nno coordinator has taken it up yet";
+    const std::optional<Peer> peer = peers_->Find(stored.owner);
+    if (peer && WaitsForApp(stored.owner)) {
+      return "\nit calls functions of app '" + peer->node.app +
+             "', and none of its coordinators is alive: it waits until one runs";
+    }
+    if (!peer) return "\nthe coordinator that drove it is gone; another one takes it over";
+    if (stored.owner == store_.Owner()) return "\ndriven by this node, " + peer->node.name;
+    const std::string name =
+        peer->node.name + (peer->node.url.empty() ? "" : " (" + peer->node.url + ")");
+    if (!peer->is_member) return "\nnode " + name + " drove it and is gone; another takes it over";
+    return "\ndriven by node " + name +
+           (peer->silent ? ", seen " + engine::Seconds(*peer->silent) + " s ago" : "");
+  }
+
+  /// When to look the next time; kNever: nobody waits.
+  Time Next() const { return next_; }
+
+  /// Looks, if it is time. Commands that have to be obeyed here, after all, go into `reissue`.
+  void Look(Time now, std::vector<Command>& reissue) {
+    if (now < next_) return;
+    next_ = now + kEvery;
+    try {
+      TakeReplies(now, reissue);
+      LookAtWatched(now);
+    } catch (const StoreError&) {  // the next look may work; nobody waits longer than asked
+      AnswerExpired(now);
+    }
+    if (watched_.empty() && asked_.empty()) next_ = kNever;
+  }
+
+  /// Nobody waits any longer: the answer is the status that is stored.
+  void AnswerAll(const std::string& why) {
+    next_ = kNever;
+    waiters_ = 0;
+    for (auto& [gid, waiters] : std::exchange(watched_, {})) {
+      AnswerThose(gid, waiters, why, [](const Waiter&) { return true; });
+    }
+    for (auto& [id, asked] : std::exchange(asked_, {})) {
+      asked.command.waiter.Refuse(InDoubt(asked.command.gid, why));
+    }
+  }
+
+ private:
+  struct Asked {
+    Command command;
+    Time until;
+    bool taken_up;
+  };
+
+  void LookAt(Time time, Time now) {
+    if (next_ == kNever) next_ = now + kEvery;
+    next_ = (std::min)(next_, time);
+  }
+
+  static std::exception_ptr InDoubt(const std::string& gid, const std::string& why) {
+    return Made<InDoubtError>([&] {
+      return "gid '" + gid + "' may or may not have been changed: " + why + "; ask for it again";
+    });
+  }
+
+  void TakeReplies(Time now, std::vector<Command>& reissue) {
+    if (asked_.empty()) return;
+    std::vector<std::int64_t> ids;
+    for (const auto& entry : asked_) ids.push_back(entry.first);
+    for (const auto& [id, reply] : peers_->TakeReplies(ids)) {
+      const auto place = asked_.find(id);
+      if (place == asked_.end()) continue;
+      Command command = std::move(place->second.command);
+      asked_.erase(place);
+      OnReply(std::move(command), reply, now);
+    }
+    for (auto place = asked_.begin(); place != asked_.end();) {
+      Asked& asked = place->second;
+      const bool over = asked.until <= now && GiveUp(place->first, asked, now, reissue);
+      place = over ? asked_.erase(place) : std::next(place);
+    }
+  }
+
+  void OnReply(Command&& command, const std::string& reply, Time now) {
+    if (const std::exception_ptr error = ErrorOf(reply)) return command.waiter.Refuse(error);
+    const std::optional<Transaction> stored = store_.Load(command.gid);
+    if (!stored) return command.waiter.Refuse(InDoubt(command.gid, "its record is gone"));
+    if (command.wait_result != WaitResult::kCounts || !stored->definition->options.wait_result) {
+      return command.waiter.Give(ResultOf(*stored));
+    }
+    command.waiter.WaitForResult(now);
+    command.waiter.ongoing_is_error = true;
+    Watch(command.gid, std::move(command.waiter), now);
+  }
+
+  /// True: it was answered.
+  bool GiveUp(std::int64_t id, Asked& asked, Time now, std::vector<Command>& reissue) {
+    Command& command = asked.command;
+    const std::string& gid = command.gid;
+    if (!peers_->Withdraw(id, asked.taken_up)) {  // somebody obeys it at this moment
+      if (!asked.taken_up) return asked.taken_up = true, asked.until = now + kLongestReply, false;
+      command.waiter.Refuse(InDoubt(gid, "the coordinator that drives it does not answer"));
+      return true;
+    }
+    const std::optional<Transaction> stored = store_.Load(gid);
+    const bool here = !stored || IsFinal(stored->status) || stored->owner == store_.Owner();
+    if (here) {
+      reissue.push_back(std::move(command));
+    } else {
+      command.waiter.Refuse(Made<StoreError>([&] {
+        return "gid '" + gid +
+               "' was not changed: no coordinator that drives it has answered; ask again later";
+      }));
+    }
+    return true;
+  }
+
+  /// So many in one statement; the others with the next ones, in turn.
+  void LookAtWatched(Time now) {
+    std::vector<std::string> gids;
+    auto from = watched_.upper_bound(last_);
+    if (from == watched_.end()) from = watched_.begin();
+    for (; from != watched_.end() && gids.size() < kPage; ++from) gids.push_back(from->first);
+    if (gids.empty()) return;
+    const bool all = gids.size() == watched_.size();
+    last_ = all ? std::string() : gids.back();
+    std::map<std::string, std::optional<Time>> due;
+    for (const Progress& found : peers_->Look(gids)) due.emplace(found.gid, found.due);
+    for (const std::string& gid : gids) {
+      const auto found = due.find(gid);
+      if (found == due.end()) {
+        AnswerIf(gid, "its record is gone", [](const Waiter&) { return true; });
+        continue;
+      }
+      const bool ended = !found->second.has_value();
+      const bool settled = ended || *found->second > now;
+      AnswerIf(gid, "it cannot be read", [&](const Waiter& waiter) {
+        return ended || (settled && waiter.when == AnswerWhen::kSettled) || waiter.deadline <= now;
+      });
+    }
+    if (!all) AnswerExpired(now);
+    for (const auto& entry : watched_) {
+      for (const Waiter& waiter : entry.second) next_ = (std::min)(next_, waiter.deadline);
+    }
+  }
+
+  void AnswerExpired(Time now) {
+    std::vector<std::string> gids;
+    for (const auto& entry : watched_) gids.push_back(entry.first);
+    for (const std::string& gid : gids) {
+      AnswerIf(gid, "the store cannot be read",
+               [now](const Waiter& waiter) { return waiter.deadline <= now; });
+    }
+  }
+
+  template <typename Wanted>
+  void AnswerIf(const std::string& gid, const std::string& why, const Wanted& wanted) {
+    const auto place = watched_.find(gid);
+    std::vector<Waiter>& waiters = place->second;
+    const std::size_t before = waiters.size();
+    AnswerThose(gid, waiters, why, wanted);
+    waiters_ -= before - waiters.size();
+    if (waiters.empty()) watched_.erase(place);
+  }
+
+  /// Those that are wanted leave `waiters`.
+  template <typename Wanted>
+  void AnswerThose(const std::string& gid, std::vector<Waiter>& waiters, const std::string& why,
+                   const Wanted& wanted) {
+    const auto first = std::stable_partition(waiters.begin(), waiters.end(),
+                                             [&](const Waiter& waiter) { return !wanted(waiter); });
+    if (first == waiters.end()) return;
+    std::optional<Transaction> stored;
+    try {
+      stored = store_.Load(gid);
+    } catch (const StoreError&) {  // NOLINT(bugprone-empty-catch): then it is not known
+    }
+    for (auto waiter = first; waiter != waiters.end(); ++waiter) {
+      stored ? waiter->Give(ResultOf(*stored)) : waiter->Refuse(InDoubt(gid, why));
+    }
+    waiters.erase(first, waiters.end());
+  }
+
+  static constexpr Duration kEvery = std::chrono::milliseconds(100);
+  static constexpr Duration kLongestReply = std::chrono::seconds(5);
+  static constexpr std::size_t kPage = 1000;
+
+  Store& store_;
+  Peers* const peers_;
+  const std::size_t most_;
+  std::map<std::string, std::vector<Waiter>> watched_;
+  std::string last_;  ///< of them, that were looked at
+  std::size_t waiters_ = 0;
+  std::map<std::int64_t, Asked> asked_;
+  Time next_ = kNever;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/state/loader.hpp ----------------------------------------------------------
 
 /// Brings unfinished transactions from the store into memory: after a restart, and when there is
@@ -1468,8 +1773,10 @@ class Loader {
   std::vector<Transaction> NextPage(Store& store, Time now, bool with_waiting, std::size_t room,
                                     std::size_t bytes) {
     if (next_pass_ > now || room == 0 || bytes == 0) return {};
-    // The first pass reads all of them: if the wall clock was set back, due times may be far off.
-    const bool all = with_waiting || first_pass_;
+    // The first pass reads all of them: if the wall clock was set back, due times may be far off. In a shared store what is
+    // prepared waits there, so later passes read only what is due.
+    const bool shared = store.Owner() != 0;
+    const bool all = (with_waiting && !shared) || first_pass_;
     const std::size_t limit = (std::min)(kPage, room);
     if (cursor_.id == 0) left_behind_ = kNever;  // a pass begins; it finds them
     std::vector<Transaction> page;
@@ -1483,6 +1790,7 @@ class Loader {
     });
     if (at_end) {
       next_pass_ = (std::min)(left_behind_, all ? kNever : store.NextDue(now));
+      if (shared) next_pass_ = (std::max)(next_pass_, now + kBetweenPasses);
       left_behind_ = kNever;
       cursor_ = DuePosition{};
       first_pass_ = false;
@@ -1510,6 +1818,8 @@ class Loader {
   }
 
  private:
+  static constexpr Duration kBetweenPasses = std::chrono::milliseconds(100);
+
   bool first_pass_ = true;
   DuePosition cursor_;
   Time next_pass_ = (Time::min)();
@@ -1884,9 +2194,8 @@ class MachineParts {
     if (!context_.may_call) return false;
     branch.in_flight = true;
     if (!RunsInTransaction(url)) ++branch.tries;  // its success, if any, is stored with its effect
-    // A function ends with its process; a call by URL may outlive it.
-    const Time deadline = IsLocal(url) ? Time{} : CallDeadline(def_.options, context_);
-    branch.deadline = (std::max)(deadline, branch.previous_deadline);
+    branch.deadline =
+        (std::max)(CallDeadline(url, def_.options, context_), branch.previous_deadline);
     effects_.calls.push_back(index);
     effects_.changed = true;
     return false;
@@ -2361,10 +2670,14 @@ inline constexpr std::uint64_t kNoVersion = std::uint64_t{1} << 63;
 class TurnState : public Answers {
  public:
   TurnState(Store& store_in, const Options& options_in)
-      : store(store_in), options(options_in), news(options_in) {
+      : store(store_in),
+        options(options_in),
+        elsewhere(store_in, options_in.max_waiting_submissions),
+        news(options_in) {
     context.retry_interval = options.retry_interval;
     context.request_timeout = options.request_timeout;
     context.timeout_to_fail = options.timeout_to_fail;
+    if (IsShared()) context.function_limit = options.function_limit;
     if (options.on_alert) context.alert_after = (std::max)(options.alert_retry_limit, 1U);
   }
 
@@ -2519,7 +2832,8 @@ class TurnState : public Answers {
 
   /// This coordinator owns it, or will with its next write: a prepared one has no calls in flight anywhere.
   bool MayDrive(const Transaction& stored) const {
-    return stored.owner == store.Owner() || stored.status == Status::kPrepared;
+    return stored.owner == store.Owner() ||
+           (stored.status == Status::kPrepared && !stored.other_app);
   }
 
   ActiveTransaction& Bring(Transaction stored) {
@@ -2534,6 +2848,7 @@ class TurnState : public Answers {
     }
   }
 
+  bool IsShared() const { return store.Owner() != 0; }
   bool SomethingLeftOver() const {
     return !to_collect.readvance.empty() || !to_collect.resubmit.empty() ||
            !to_collect.reissue.empty();
@@ -2552,6 +2867,7 @@ class TurnState : public Answers {
   Timers timers;
   Loader loader;
   StoreHealth health;
+  Elsewhere elsewhere;
   Metrics metrics;
   News news;
   MissingFunctions missing_functions;
@@ -2687,6 +3003,20 @@ inline void AnswerAsStored(TurnState& state, Waiter& waiter, const std::string& 
   }));
 }
 
+/// Another coordinator drives it: who waits for its end goes on waiting. The others stay.
+inline void WatchAll(TurnState& state, ActiveTransaction& active) {
+  std::vector<Waiter> others;
+  for (Waiter& waiter : active.waiters) {
+    if (waiter.when == AnswerWhen::kStored || waiter.again) {
+      others.push_back(std::move(waiter));
+    } else {
+      state.elsewhere.Watch(active.transaction.definition->gid, std::move(waiter),
+                            state.context.now);
+    }
+  }
+  active.waiters.swap(others);
+}
+
 /// Answers everybody who still waits for something in memory, with the status that is durable: nothing goes on here.
 inline void AnswerAll(TurnState& state, const std::string& why) {
   const auto not_stored = [&](const auto& what) {
@@ -2746,7 +3076,9 @@ class Commands {
       switch (command.kind) {
         case Command::Kind::kExplain: Explain(command); break;
         case Command::Kind::kListWaiting: ListWaiting(command); break;
-        default: Obey(command);
+        case Command::Kind::kLook: Look(command); break;
+        default:
+          if (command.asked == 0 || state_.store.Shared()->TakeUp(command.asked)) Obey(command);
       }
     } catch (const std::bad_alloc&) {
       throw;
@@ -2769,13 +3101,13 @@ class Commands {
         return command.waiter.Give(ResultOf(*stored));
       }
       if (!state_.MayDrive(*stored) && command.kind != Command::Kind::kForceStop) {
-        if (command.kind == Command::Kind::kWait) return command.waiter.Give(ResultOf(*stored));
-        throw StoreError("gid '" + command.gid + "' was not changed: another coordinator on this " +
-                         "store drives it; ask that one");
+        return AskOther(command, *stored);
       }
+      if (WatchesPrepared(command, *stored)) return Watch(command);
       active = &state_.Bring(std::move(*stored));
     }
     CheckType(command, active->transaction);
+    if (WatchesPrepared(command, active->transaction)) return Watch(command);
     if (command.wait_result == WaitResult::kCounts &&
         active->transaction.definition->options.wait_result) {
       command.waiter.WaitForResult(state_.context.now);
@@ -2795,9 +3127,52 @@ class Commands {
         throw RejectedError(Refusal(command, active->transaction, refused));
       }
     }
-    if (!active->Fresh()) return state_.AddWaiter(*active, std::move(command.waiter));
+    if (!active->Fresh()) {
+      if (state_.IsShared() && command.kind != Command::Kind::kWait) {
+        command.waiter.again = [this, what = static_cast<Instruction>(command)](Waiter&& waiter) {
+          state_.to_collect.reissue.push_back({what, std::move(waiter)});
+        };
+      }
+      return state_.AddWaiter(*active, std::move(command.waiter));
+    }
     // The gid may turn out to be stored already; the command is then for the stored record.
     active->commands.push_back(std::move(command));
+  }
+
+  /// In a shared store any coordinator may submit it, so its end may come elsewhere.
+  bool WatchesPrepared(const Command& command, const Transaction& transaction) const {
+    return state_.IsShared() && command.kind == Command::Kind::kWait &&
+           transaction.status == Status::kPrepared && transaction.version > 0;
+  }
+  void Watch(Command& command) {
+    state_.elsewhere.Watch(command.gid, std::move(command.waiter), state_.context.now);
+  }
+
+  /// Another coordinator drives it.
+  void AskOther(Command& command, const Transaction& stored) {
+    switch (command.kind) {
+      case Command::Kind::kWait: return Watch(command);
+      case Command::Kind::kCancel:
+      case Command::Kind::kRetryNow:
+        if (command.asked != 0) return state_.store.Shared()->Reply(command.asked, {});
+        return state_.elsewhere.Ask(std::move(command), state_.context.now);
+      default:
+        if (!stored.other_app) throw RejectedError(NotPrepared(command.gid));
+        throw RejectedError("gid '" + command.gid +
+                            "' was not changed: it calls functions that only programs of another "
+                            "app have; ask a coordinator of that app (Explain names it)");
+    }
+  }
+
+  /// If it has been written elsewhere, the next commit finds the conflict.
+  void Look(Command& command) {
+    ActiveTransaction* active = state_.table.Find(command.gid);
+    if (active != nullptr && !active->dirty) {
+      MakeRoom(state_.to_commit.dirty);
+      state_.to_commit.dirty.push_back(active);
+      active->dirty = true;
+    }
+    command.waiter.Give({});
   }
 
   /// The text begins with what dtm's clients look for.
@@ -2886,7 +3261,9 @@ class Commands {
   void ListWaiting(Command& command) {
     std::vector<std::string>& gids = *command.listed;
     const Time last = kNever - Duration(1);
-    if (command.limit > 0) {
+    if (Peers* const peers = state_.store.Shared()) {
+      gids = peers->Waiting(command.after, command.limit);
+    } else if (command.limit > 0) {
       state_.store.Due(last, {command.after, INT64_MAX}, [&](const Transaction& stored) {
         gids.push_back(stored.definition->gid);
         return gids.size() < command.limit;
@@ -2898,14 +3275,23 @@ class Commands {
   /// Committed state only: a change that is not stored did not happen yet.
   void Explain(Command& command) {
     const ActiveTransaction* active = state_.table.Find(command.gid);
+    if (active != nullptr && active->dirty) active = nullptr;
     std::string& text = *command.explained;
-    if (active != nullptr && !active->dirty) {
+    const bool shared = state_.IsShared();
+    std::optional<Transaction> stored;
+    if (active == nullptr || shared) stored = state_.store.Load(command.gid);
+    if (active != nullptr && shared && stored) {  // another may have written it
+      const bool mine = stored->owner == state_.store.Owner();
+      if (!mine || stored->version != active->transaction.version) active = nullptr;
+    }
+    if (active != nullptr) {
       text = engine::Explain(active->transaction, state_.context.now);
-    } else if (const std::optional<Transaction> stored = state_.store.Load(command.gid)) {
+    } else if (stored) {
       text = engine::Explain(*stored, state_.context.now);
     } else {
       text = Unknown(command.gid);
     }
+    if (shared && stored) text += state_.elsewhere.DrivenBy(*stored);
     if (!state_.health.Good()) {
       const bool waits =
           !state_.to_commit.dirty.empty() || state_.health.NeedsRecovery() || !state_.MayUseStore();
@@ -2938,183 +3324,6 @@ class Commands {
   TurnState& state_;
 };
 
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/parts/topics.hpp ----------------------------------------------------------
-
-/// Topics: names under which urls subscribe to messages; kept in the store, category "topics".
-/// Needs: nlohmann/json, store. Threads: Expand and Subscribers any thread; the others are work for Store::Run.
-/// Protocol: §6. A change counts at once, for messages that are prepared or submitted after it.
-
-#include <nlohmann/json.hpp>
-
-namespace dtm {
-inline namespace v1 {
-
-struct Subscriber {
-  std::string url;
-  std::string remark;
-};
-
-namespace topics {
-
-inline constexpr const char kCategory[] = "topics";
-
-/// @throws StoreError  the stored list is damaged.
-inline std::vector<Subscriber> Parse(const KeyValue& stored) {
-  std::vector<Subscriber> subscribers;
-  const nlohmann::json list = nlohmann::json::parse(stored.value, nullptr, false);
-  try {
-    if (list.is_array()) {
-      for (const nlohmann::json& entry : list) {
-        subscribers.push_back({entry.value("url", ""), entry.value("remark", "")});
-      }
-      return subscribers;
-    }
-  } catch (const nlohmann::json::exception&) {  // an entry of another form
-  }
-  throw StoreError("the stored subscribers of topic '" + stored.key + "' cannot be read");
-}
-
-inline void Write(Store& store, const std::string& topic,
-                  const std::vector<Subscriber>& subscribers, Time now) {
-  // By hand: ordered_json would cost every program as much compile time as json.
-  std::string list = "[";
-  for (const Subscriber& subscriber : subscribers) {
-    if (list.size() > 1) list += ',';
-    list += R"({"url":)" + nlohmann::json(subscriber.url).dump() + R"(,"remark":)" +
-            nlohmann::json(subscriber.remark).dump() + '}';
-  }
-  list += ']';
-  KeyValue value;
-  value.category = kCategory;
-  value.key = topic;
-  value.value = std::move(list);
-  value.updated = now;
-  store.PutValue(value);
-}
-
-/// Empty, or why this subscription is refused.
-inline std::string Problem(const std::string& topic, const std::string& url,
-                           const std::string& remark) {
-  if (topic.empty()) return "empty topic";
-  if (url.empty()) return "empty url";
-  if (IsTopic(url)) return "a topic cannot subscribe to topic '" + Printable(topic) + "'";
-  if (topic.size() > kMaxGidBytes || !IsUtf8(topic)) {
-    return "the name of a topic is UTF-8 of at most " + std::to_string(kMaxGidBytes) + " bytes";
-  }
-  if (url.size() > kMaxUrlBytes || !IsUtf8(url) || remark.size() > kMaxReasonBytes ||
-      !IsUtf8(remark)) {
-    return "the url or the remark of topic '" + topic + "' is too long or not UTF-8";
-  }
-  return {};
-}
-
-inline Result Subscribe(Store& store, const std::string& topic, const Subscriber& subscriber,
-                        Time now) {
-  std::vector<Subscriber> all;
-  if (const auto stored = store.GetValue(kCategory, topic)) all = Parse(*stored);
-  const bool known = std::any_of(
-      all.begin(), all.end(), [&](const Subscriber& other) { return other.url == subscriber.url; });
-  if (known) return Result::Failure("this url exists");
-  if (all.size() >= kMaxSteps) {
-    return Result::Failure("topic '" + topic + "' has " + std::to_string(kMaxSteps) +
-                           " subscribers, which is the limit");
-  }
-  all.push_back(subscriber);
-  Write(store, topic, all, now);
-  return Result::Success();
-}
-
-inline Result Unsubscribe(Store& store, const std::string& topic, const std::string& url,
-                          Time now) {
-  const std::optional<KeyValue> stored = store.GetValue(kCategory, topic);
-  if (!stored) return Result::Failure("no such a topic");
-  std::vector<Subscriber> all = Parse(*stored);
-  if (all.empty()) return Result::Failure("this topic is empty");
-  const auto gone = std::remove_if(all.begin(), all.end(),
-                                   [&](const Subscriber& other) { return other.url == url; });
-  if (gone == all.end()) return Result::Failure("no such an url ");
-  all.erase(gone, all.end());
-  Write(store, topic, all, now);
-  return Result::Success();
-}
-
-inline Result Delete(Store& store, const std::string& topic) {
-  if (store.RemoveValue(kCategory, topic)) return Result::Success();
-  return Result::Failure("there is no topic '" + topic + "'");
-}
-
-/// The present subscribers of a topic; none if there is no such topic.
-inline std::vector<Subscriber> Subscribers(Store& store, const std::string& topic) {
-  if (topic.empty()) return {};  // ScanValues takes an empty key for any
-  const KeyValuePage page = store.ScanValues(kCategory, topic, 0, 1);
-  return page.values.empty() ? std::vector<Subscriber>() : Parse(page.values[0]);
-}
-
-/// Replaces the topics of a message by their subscribers: of step 01 there may be 01-01, 01-02 and so on.
-/// A topic without subscribers stays, and is refused where a new message is stored. A stored message keeps the
-/// subscribers it has: new ones must not bring its submit beyond a limit after its local transaction has committed.
-/// False: nothing was replaced.
-inline bool Expand(Definition& message, Store& store) {
-  const auto is_topic = [](const Step& step) { return IsTopic(step.action); };
-  const bool any = message.type == TransType::kMsg &&
-                   std::any_of(message.steps.begin(), message.steps.end(), is_topic);
-  if (!any || store.Load(message.gid)) return false;
-  std::vector<Step> expanded;
-  std::size_t bytes = 0;
-  for (std::size_t i = 0; i < message.steps.size(); ++i) {
-    Step step = std::move(message.steps[i]);
-    step.branch_id = NumberOf(i);
-    const std::vector<Subscriber> subscribers =
-        is_topic(step) ? Subscribers(store, step.action.substr(kTopicPrefixSize))
-                       : std::vector<Subscriber>();
-    if (subscribers.empty()) {
-      expanded.push_back(std::move(step));
-      continue;
-    }
-    step.topic = step.action;
-    for (std::size_t j = 0; j < subscribers.size(); ++j) {
-      // It will be refused, so copy no more payloads.
-      if (expanded.size() > kMaxSteps || bytes > kMaxDefinitionBytes) break;
-      bytes += subscribers[j].url.size() + step.payload.size();
-      Step one = step;
-      one.action = subscribers[j].url;
-      if (subscribers.size() > 1) one.branch_id += "-" + NumberOf(j);
-      expanded.push_back(std::move(one));
-    }
-  }
-  message.steps = std::move(expanded);
-  return true;
-}
-
-/// @throws BadInput       it can never be carried out.
-/// @throws RejectedError  it cannot be carried out with the present subscribers of its topics.
-inline void CheckAndExpand(Definition& definition, Store& store) {
-  std::string problem = dtm::Problem(definition);
-  if (!problem.empty()) throw BadInput(problem);
-  if (Expand(definition, store)) problem = dtm::Problem(definition);
-  if (!problem.empty()) throw RejectedError(problem);
-}
-
-/// Refuses what only a repeat, or the submit of a prepared message, may have: a topic without subscribers, or orders for
-/// steps that are not given.
-/// @throws RejectedError, BadInput
-inline void CheckNew(const Definition& definition) {
-  if (definition.steps.empty()) {
-    const std::string problem = OrdersProblem(definition);
-    if (!problem.empty()) throw BadInput(problem);
-  }
-  if (definition.type != TransType::kMsg) return;
-  for (const Step& step : definition.steps) {
-    if (!IsTopic(step.action)) continue;
-    throw RejectedError("gid '" + definition.gid + "': topic not found: " +
-                        step.action.substr(kTopicPrefixSize) + "; subscribe somebody to it first");
-  }
-}
-
-}  // namespace topics
 }  // namespace v1
 }  // namespace dtm
 
@@ -3427,6 +3636,13 @@ class CollectStage {
       }
     }
     if (!refused.empty()) return submission.waiter.Refuse(TurnState::Rejected(refused));
+    if (state_.IsShared()) {
+      const auto again = [this, definition = submission.definition,
+                          prepare = submission.prepare](Waiter&& waiter) {
+        state_.to_collect.resubmit.push_back({definition, std::move(waiter), prepare});
+      };
+      submission.waiter.again = again;
+    }
     state_.AddWaiter(active, std::move(submission.waiter));
   }
 
@@ -3491,7 +3707,7 @@ class Conflicts {
       const engine::Resubmission resubmission =
           engine::OnResubmission(*stored, *definition, prepare);
       if (resubmission.kind != engine::Resubmission::Kind::kRefuse) {
-        for (Waiter& waiter : waiters) waiter.Give(ResultOf(*stored));
+        for (Waiter& waiter : waiters) AnswerOrWatch(*stored, waiter);
         return;
       }
       for (Waiter& waiter : waiters) waiter.Refuse(TurnState::Rejected(resubmission.refused));
@@ -3514,6 +3730,14 @@ class Conflicts {
   }
 
  private:
+  /// Of one that is not driven here.
+  void AnswerOrWatch(const Transaction& stored, Waiter& waiter) {
+    if (waiter.when == AnswerWhen::kStored || IsFinal(stored.status)) {
+      return waiter.Give(ResultOf(stored));
+    }
+    state_.elsewhere.Watch(stored.definition->gid, std::move(waiter), state_.context.now);
+  }
+
   /// For the next turn, before those that came later.
   void Return(const std::shared_ptr<const Definition>& definition, std::vector<Waiter>& waiters,
               bool prepare) {
@@ -3591,6 +3815,14 @@ class Conflicts {
     state_.RemoveFresh(active);
     if (stored.owner == state_.store.Owner()) state_.loader.LeaveBehind(state_.context.now);
     for (Waiter& waiter : waiters) {
+      if (waiter.again) {
+        std::exchange(waiter.again, nullptr)(std::move(waiter));
+        continue;
+      }
+      if (waiter.when != AnswerWhen::kStored) {
+        AnswerOrWatch(stored, waiter);
+        continue;
+      }
       AnswerAsStored(state_, waiter, gid, "another coordinator has changed it");
     }
   }
@@ -4120,6 +4352,9 @@ class CommitStage {
                                        std::to_string(state_.table.Count()) +
                                        " transactions in memory: " + problem);
     });
+    state_.table.ForEach([this](ActiveTransaction& active) {
+      if (!active.Fresh()) TurnState::Protected([&] { WatchAll(state_, active); });
+    });
     AnswerAll(state_, problem);
     state_.DropAll();
     retry_alone_ = 0;
@@ -4249,6 +4484,7 @@ class CommitStage {
           TurnState::Protected([&] { state_.AddWaiter(active, std::move(command.waiter)); });
         }
         active.commands.clear();
+        for (Waiter& waiter : active.waiters) waiter.again = nullptr;
       } else if (active.Fresh()) {
         conflicts_.OnGidExists(active);
       } else {
@@ -4466,7 +4702,10 @@ class ReleaseStage {
     const Transaction& transaction = active.transaction;
     if (active.rolled_back) state_.news.RolledBack(transaction, state_.context.now);
     active.rolled_back = false;
-    for (const AppliedEvent& event : active.events) state_.Count(active, event);
+    for (const AppliedEvent& event : active.events) {
+      state_.Count(active, event);
+      if (event.kind == engine::EventKind::kForceStop) state_.elsewhere.TellOwner(transaction);
+    }
     if (IsFinal(transaction.status)) state_.metrics.Ended(transaction);
   }
 
@@ -4541,8 +4780,9 @@ class ReleaseStage {
     state_.ArmTimer(active);
     active.touched = false;
     if (active.CallsOut()) return;
-    const bool waits = WaitsForPeople(active);
-    if (waits && grows && !state_.room.HalfFull()) {
+    const bool prepared = transaction.status == Status::kPrepared && state_.IsShared();
+    const bool waits = WaitsForPeople(active) || prepared;  // anybody may write what is prepared
+    if (waits && grows && !prepared && !state_.room.HalfFull()) {
       return state_.ArmBefore(active, state_.context.now + kUntilNextStep);
     }
     const bool idle = (active.timer == kNever || HeldBack(active)) && !waits;
@@ -4772,13 +5012,18 @@ class Loop {
         collect_(state_, inbox),
         commit_(state_, transaction_functions, clock),
         release_(state_, clock, functions, urls, inbox, alerts),
-        sweep_(state_) {
+        sweep_(state_),
+        peers_(store.Shared()) {
     state_.context.started = clock.Now();
+    if (peers_ == nullptr) return;
+    const std::string name = options.node_name.empty() ? os::HostAndProcess() : options.node_name;
+    peers_->Introduce({name, options.server_url, options.app});
   }
 
   /// From the next turn on nothing is called any more, and nobody waits for an end; what is answered is still recorded.
   void StartNothingNew() {
     functions_.RefuseWaiting();
+    state_.elsewhere.AnswerAll("the coordinator stops");
     if (!std::exchange(state_.context.may_call, false)) return;
     // Those who wait for an end are told now what the status is.
     state_.table.ForEach([this](ActiveTransaction& active) {
@@ -4818,7 +5063,8 @@ class Loop {
     if (!state_.room.Full() && state_.context.may_call) {
       next = (std::min)(next, state_.loader.NextPass());
     }
-    if (HasTakenOver()) next = now;
+    next = (std::min)(next, state_.elsewhere.Next());
+    if (HasNews()) next = now;
     const auto lease = state_.store.OurLease();
     if (lease != nullptr && !lease->Holds()) next = (std::max)(next, now + kAfterBrokenTurn);
     if (!state_.health.MayTry(now)) {  // but whose time is over is answered meanwhile
@@ -4827,8 +5073,10 @@ class Loop {
     return (std::min)({next, growth, state_.news.NextFlush()});
   }
 
-  /// The store has more to load than the last turn knew. Any thread.
-  bool HasTakenOver() const { return state_.store.Takeovers() != takeovers_; }
+  /// The store has more to load, or to obey, than the last turn knew. Any thread.
+  bool HasNews() const {
+    return HasTakenOver() || (peers_ != nullptr && peers_->AskedTimes() != asked_times_);
+  }
 
   Metrics::Snapshot Counted() const { return state_.metrics.Get(); }
   const LoopGauges& Measured() const { return gauges_; }
@@ -4847,10 +5095,12 @@ class Loop {
     Mail never_read;  // the last turn was broken off
     inbox_.Take(never_read);
     dtm::AnswerAll(state_, "the coordinator stopped");
+    state_.elsewhere.AnswerAll("the coordinator stopped");
   }
 
  private:
   bool Stages() {
+    if (peers_ != nullptr) HearOthers();
     const bool something = collect_.Run();
     if (HasTakenOver()) {
       takeovers_ = state_.store.Takeovers();
@@ -4868,6 +5118,19 @@ class Loop {
     }
     if (commit_.Run()) release_.Run();
     return something;
+  }
+
+  bool HasTakenOver() const { return state_.store.Takeovers() != takeovers_; }
+
+  /// What other coordinators on the store have done or want.
+  void HearOthers() {
+    const std::uint64_t asked_times = peers_->AskedTimes();
+    if (asked_times != asked_times_) {
+      state_.elsewhere.Hear(state_.to_collect.reissue);
+      for (const std::string& news : peers_->TakeNews()) state_.Log(LogLevel::kWarning, news);
+      asked_times_ = asked_times;
+    }
+    state_.elsewhere.Look(state_.context.now, state_.to_collect.reissue);
   }
 
   static constexpr Duration kAfterBrokenTurn = std::chrono::milliseconds(10);
@@ -4888,6 +5151,8 @@ class Loop {
   Sweep sweep_;
   bool broken_off_ = false;  // the last turn ended with an exception
   LoopGauges gauges_;
+  Peers* const peers_;  // null: the store is not shared
+  std::atomic<std::uint64_t> asked_times_{0};
   std::atomic<std::uint64_t> takeovers_{0};  // of the store, as far as they are known here
 };
 
@@ -5279,7 +5544,7 @@ class Driver {
     while (!quit_) {
       TurnOnce();
       inbox.Wait(*clock, loop_.NextTurn(),
-                 [this] { return quit_ || StopNoticed() || loop_.HasTakenOver(); });
+                 [this] { return quit_ || StopNoticed() || loop_.HasNews(); });
     }
     loop_thread_ = std::thread::id();
   }
@@ -5863,6 +6128,8 @@ inline Verdict JudgePing(const Headers& headers, const std::string& token) {
 
 /// JSON as text, as the Go server writes it.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.
+
+#include <nlohmann/json.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -6830,6 +7097,18 @@ inline void GaugeLines(std::string& out, const Gauges& now) {
              static_cast<double>(now.outboxes->oldest_age.count()) / 1e6);
 }
 
+/// Of several coordinators on one store; each shows its own.
+inline void PeerLines(std::string& out, const PeerCounts& peers) {
+  Head(out, "dtm_cluster_members", "gauge",
+       "Coordinators on the store that are alive, as this one sees it.");
+  Line(out, "dtm_cluster_members", "", peers.members);
+  Head(out, "dtm_cluster_driven", "gauge", "Unfinished transactions that this coordinator drives.");
+  Line(out, "dtm_cluster_driven", "", peers.driven);
+  Head(out, "dtm_cluster_taken_over_total", "counter",
+       "Transactions that this coordinator has taken over from others.");
+  Line(out, "dtm_cluster_taken_over_total", "", peers.taken_over);
+}
+
 inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
                         const Metrics::Snapshot& done, const Gauges& now) {
   std::string out;
@@ -6871,6 +7150,7 @@ inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
   Head(out, "dtm_store_commit_duration", "histogram", "Seconds that the store took for a commit.");
   Lines(out, "dtm_store_commit_duration", "", done.commits);
   GaugeLines(out, now);
+  if (now.peers) PeerLines(out, *now.peers);
   return out;
 }
 

@@ -1696,6 +1696,15 @@ struct Definition {
   TransOptions options;
 };
 
+/// It calls functions that are registered in programs, so only those can drive it.
+inline bool CallsFunctions(const Definition& definition) {
+  const auto is_local = [](const Step& step) {
+    return IsLocal(step.action) || IsLocal(step.compensate);
+  };
+  return IsLocal(definition.query_prepared) ||
+         std::any_of(definition.steps.begin(), definition.steps.end(), is_local);
+}
+
 /// The memory that it takes, including its rows in the record.
 inline std::size_t BytesOf(const Step& step) {
   constexpr std::size_t kBytesOfBranch = 48;
@@ -1827,6 +1836,7 @@ struct Transaction {
   std::uint32_t reason_from = 0;  ///< 1 + the row whose FAILURE is the reason; 0 = none
   bool stuck = false;       ///< an invariant is broken: not driven until RetryNow or ForceStop
   bool unreadable = false;  ///< the stored record is damaged (see last_error); not stored
+  bool other_app = false;   ///< as it was read: it calls functions of programs of another app
   bool expired = false;     ///< only its gid, type, status and `content` are left; not stored
   std::uint64_t content =
       0;  ///< expired: see ContentHash; 0 = it was prepared first, and is not compared
@@ -3887,6 +3897,13 @@ inline bool WaitFor(int descriptor, bool writing, Duration limit) {
   }
 }
 
+/// "host:1234", a name of this process for people.
+inline std::string HostAndProcess() {
+  char host[256] = {};
+  if (::gethostname(host, sizeof host - 1) != 0) host[0] = 0;
+  return std::string(host) + ":" + std::to_string(::getpid());
+}
+
 /// An absolute name of the same file, without symbolic links of folders, so that it stays valid after a chdir or when such
 /// a link changes. Returned unchanged if the folder does not exist; opening the file then says why.
 inline std::string FullPath(const std::string& path) {
@@ -4451,6 +4468,8 @@ class Lease {
   virtual bool Holds() const = 0;
 };
 
+class Peers;
+
 class Store {
  public:
   virtual ~Store() = default;
@@ -4472,6 +4491,9 @@ class Store {
   /// tell. Any thread. `changed` is called by some thread after each, until Leave has returned; it comes before the first turn.
   virtual std::uint64_t Takeovers() const { return 0; }
   virtual void OnTakeover(const std::function<void()>& /*changed*/) {}
+
+  /// The others on the store. Null: this coordinator has it for itself, and the store runs works.
+  virtual Peers* Shared() { return nullptr; }
 
   /// The coordinator has stopped, and writes no more: another one may take over what is unfinished at once. Reading goes on.
   virtual void Leave() noexcept {}
@@ -5484,6 +5506,8 @@ struct Waiter {
   bool ongoing_is_error = false;  ///< an unfinished status is told as OngoingError
   bool submits = false;           ///< the answer must not be a status before the submit
   Time deadline = kNever;         ///< then the answer is the present status
+  /// Asks again, if another coordinator on the store has written the transaction first. Empty: there is nothing to ask again.
+  std::function<void(Waiter&&)> again{};
   Promise promise{};
 
   void WaitForResult(Time now) {
@@ -5552,7 +5576,8 @@ struct ArrivedResult {
   Result result;
 };
 
-struct Command {
+/// What is commanded of a transaction that exists.
+struct Instruction {
   enum class Kind {
     kCancel,
     kForceStop,
@@ -5562,7 +5587,8 @@ struct Command {
     kListWaiting,
     kRegistered,
     kAddBranch,
-    kFinish
+    kFinish,
+    kLook  ///< another coordinator on the store has written it
   };
   Kind kind = Kind::kWait;
   std::string gid;                                ///< kRegistered: the url of the function
@@ -5572,11 +5598,15 @@ struct Command {
   Status status{};                                ///< kFinish
   std::string data;                               ///< kFinish: what the workflow returned
   std::optional<TransType> type;                  ///< refused if it has another one
+  std::int64_t asked = 0;  ///< the request of another coordinator that this is, see Peers
+};
+
+struct Command : Instruction {
   Waiter waiter;
-  std::shared_ptr<std::string> explained;            ///< kExplain, out
-  Time after{};                                      ///< kListWaiting: due later than this
-  std::size_t limit = 0;                             ///< kListWaiting
-  std::shared_ptr<std::vector<std::string>> listed;  ///< kListWaiting, out
+  std::shared_ptr<std::string> explained{};            ///< kExplain, out
+  Time after{};                                        ///< kListWaiting: due later than this
+  std::size_t limit = 0;                               ///< kListWaiting
+  std::shared_ptr<std::vector<std::string>> listed{};  ///< kListWaiting, out
 };
 
 /// What user work can use while it runs inside a commit.
@@ -5901,6 +5931,16 @@ struct Options {
   /// same content gets the status that it ended with; other content is refused, and so is a workflow, whose result is
   /// gone with its record. A gid takes about 50 bytes. If this is not more than keep_finished, no gids are kept.
   Duration keep_gids = std::chrono::hours(24 * 7);
+  /// On a store that several coordinators share: what this one is called by people (Explain at the others). Empty: the name of
+  /// its machine and its process id. At most 255 bytes.
+  std::string node_name;
+  /// On such a store: transactions with steps that are functions of programs are driven only by coordinators with the same
+  /// app. So programs that have the same functions have one name. 1 to 128 bytes.
+  std::string app = "main";
+  /// On such a store a function of a program that was stopped, and goes on later, may still run when another coordinator has
+  /// taken over. So a compensation waits until so much time has passed since the call of a function whose result is not
+  /// known: 1 s to 1 day. A function that takes longer needs a barrier.
+  Duration function_limit = std::chrono::seconds(30);
   /// Keeps with each transaction what happened to it (attempts, answers, decisions), see Coordinator::Journal: in the
   /// commits that happen anyway, some 16 bytes an entry and 256 entries at most.
   bool journal = false;
@@ -5965,6 +6005,13 @@ inline const Options& CheckedOptions(const Options& options) {
                       kMaxOptionSeconds);
   option_range::Check("timeout_to_fail", options.timeout_to_fail, std::chrono::seconds(1),
                       kMaxOptionSeconds);
+  option_range::Check("function_limit", options.function_limit, std::chrono::seconds(1),
+                      kMaxOptionSeconds);
+  option_range::Check("the length of app", options.app.size(), 1, 128);
+  option_range::Check("the length of node_name", options.node_name.size(), 0, 255);
+  if (!IsUtf8(options.app) || !IsUtf8(options.node_name)) {
+    throw LogicError("app or node_name is not UTF-8");
+  }
   option_range::Check("keep_finished", options.keep_finished, Duration(0), option_range::kEver);
   option_range::Check("keep_gids", options.keep_gids, Duration(0), option_range::kEver);
   option_range::Check("max_in_memory", options.max_in_memory, 1, option_range::kAnyNumber);
@@ -6033,6 +6080,8 @@ struct Context {
   Time started{};                                      ///< of this run of the coordinator
   Duration retry_interval = std::chrono::seconds(10);  ///< for transactions that set none
   Duration request_timeout = std::chrono::seconds(3);  ///< for transactions that set none
+  Duration
+      function_limit{};  ///< a function may still run for so long after its call; 0: it ends with its process
   std::chrono::seconds timeout_to_fail{35};  ///< of a prepared msg, tcc or xa that names none
   /// People are alerted at this number of errors in a row of a branch, and at every later one. 0: never.
   std::uint32_t alert_after = 0;
@@ -6564,9 +6613,12 @@ inline Duration IntervalNow(const Transaction& transaction, const Context& conte
 }
 
 /// The time until which a call decided now may be running: it is sent when the decision is durable, and the caller may hold
-/// it back for one timeout and then give it another (see BranchCaller::Call).
-inline Time CallDeadline(const TransOptions& options, const Context& context) {
-  return context.now + context.lateness + 2 * RequestTimeout(options, context);
+/// it back for one timeout and then give it another (see BranchCaller::Call). 0: no longer than this process.
+inline Time CallDeadline(const std::string& url, const TransOptions& options,
+                         const Context& context) {
+  if (!IsLocal(url)) return context.now + context.lateness + 2 * RequestTimeout(options, context);
+  if (context.function_limit.count() == 0) return {};
+  return context.now + context.lateness + context.function_limit;
 }
 
 /// For calls that were decided earlier but are sent only now.
@@ -6575,8 +6627,9 @@ inline void MoveDeadlines(Transaction& transaction, const std::vector<std::size_
   for (const std::size_t call : calls) {
     Branch& branch = transaction.branches[call];
     if (branch.deadline == Time{}) continue;  // a function ends with its process
-    branch.deadline =
-        (std::max)(branch.deadline, CallDeadline(transaction.definition->options, context));
+    const Definition& definition = *transaction.definition;
+    branch.deadline = (std::max)(
+        branch.deadline, CallDeadline(UrlOf(definition, call), definition.options, context));
   }
 }
 
@@ -6939,6 +6992,419 @@ struct ToRelease {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/store/peers.hpp -----------------------------------------------------------------------
+
+/// What the coordinators that share a store know of each other, and ask of each other: all of it goes through the store.
+/// Needs: std. Threads: any.
+
+namespace dtm {
+inline namespace v1 {
+
+struct KeyValue;
+
+/// How a coordinator is called by people and by the others.
+struct NodeName {
+  std::string name;
+  std::string url;  ///< where it serves its API; may be empty
+  std::string app;  ///< programs of the same app have the same functions
+};
+
+/// What one coordinator asks of the one that drives a transaction.
+struct Request {
+  enum class Kind {
+    kCancel = 1,
+    kRetryNow = 2,
+    kLook = 3  ///< another has written it; there is no reply
+  };
+  std::int64_t id = 0;  ///< given by the store
+  Kind kind = Kind::kCancel;
+  std::string gid;
+  std::string reason{};      ///< kCancel
+  std::uint64_t member = 0;  ///< who is asked; 0: whoever drives it, when it looks
+};
+
+/// How far a transaction has come.
+struct Progress {
+  std::string gid;
+  std::optional<Time> due;  ///< nothing: it has ended
+};
+
+/// A coordinator, as another one sees it.
+struct Peer {
+  NodeName node;
+  bool is_member = false;  ///< false: it has stopped, or the others go on with what it drove
+  std::optional<Duration> silent{};  ///< since it was last seen; nothing: not known here
+};
+
+struct PeerCounts {
+  std::uint64_t members = 0;     ///< that are alive, as far as is known here
+  std::uint64_t taken_over = 0;  ///< transactions, by this coordinator from others
+  std::uint64_t driven = 0;      ///< unfinished transactions that it owns
+};
+
+/// In a record: its owner has died, and it waits for a coordinator of this app, whose functions it calls.
+inline std::uint64_t OwnerForApp(const std::string& app) {
+  StableHash hash;
+  hash.Add(app);
+  return hash.Value() | std::uint64_t{1} << 63;
+}
+inline bool WaitsForApp(std::uint64_t owner) { return owner >> 63 != 0; }
+
+class Peers {
+ public:
+  virtual ~Peers() = default;
+
+  /// Tells the others who this is; comes before the first turn. Transactions that call functions of programs are driven only
+  /// by coordinators of this app.
+  /// @throws StoreError
+  virtual void Introduce(const NodeName& me) = 0;
+
+  /// Of those that have a record.
+  /// @throws StoreError
+  virtual std::vector<Progress> Look(const std::vector<std::string>& gids) = 0;
+
+  /// Stores a request, and returns its id.
+  /// @throws StoreError  it may or may not be stored, and goes by itself after a minute.
+  virtual std::int64_t Ask(const Request& request) = 0;
+  /// What was replied to these; such requests are gone then.
+  /// @throws StoreError
+  virtual std::map<std::int64_t, std::string> TakeReplies(const std::vector<std::int64_t>& ids) = 0;
+  /// True: the request is gone, and nobody has taken it up. `at_all_costs`: it is gone in any case.
+  /// @throws StoreError
+  virtual bool Withdraw(std::int64_t id, bool at_all_costs) = 0;
+
+  /// How often something was asked of this coordinator. OnTakeover tells of it.
+  virtual std::uint64_t AskedTimes() const = 0;
+  /// Requests that came since the last call; one may come again that was not replied to.
+  virtual std::vector<Request> Asked() = 0;
+  /// This coordinator obeys it now. False: it was withdrawn.
+  /// @throws StoreError
+  virtual bool TakeUp(std::int64_t id) = 0;
+  /// Without a text: it is for another one, who drives the transaction now.
+  /// @throws StoreError  it comes again.
+  virtual void Reply(std::int64_t id, const std::string& text) = 0;
+
+  /// Nothing: there is no such coordinator (any more). Of an owner that stands for an app (WaitsForApp) it names the app.
+  /// @throws StoreError
+  virtual std::optional<Peer> Find(std::uint64_t owner) = 0;
+  /// @throws StoreError
+  virtual PeerCounts Count() = 0;
+  /// Gids of unfinished transactions of all coordinators that are due after that and before kNever, the earliest first.
+  /// @throws StoreError
+  virtual std::vector<std::string> Waiting(Time after, std::size_t limit) = 0;
+  /// Sentences for the log, once each.
+  virtual std::vector<std::string> TakeNews() = 0;
+
+  /// Changes a small value, see KeyValue, compare-and-set: `change` gets what is stored or nothing, and leaves what is to be
+  /// stored or nothing. It may run several times. What it returns is returned; but for Success nothing is written.
+  /// @throws StoreError  nothing was written, or (InDoubt) perhaps.
+  using ValueChange = std::function<Result(std::optional<KeyValue>& value)>;
+  virtual Result ChangeValue(const std::string& category, const std::string& key,
+                             const ValueChange& change) = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/state/elsewhere.hpp -------------------------------------------------------
+
+/// What was asked here about transactions that other coordinators on the store drive: who waits for their end, and requests
+/// that the others have to obey. One statement every 100 ms looks after all of it.
+/// Needs: std, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+/// An answer to another coordinator, as it is stored: the kind of the error in one letter, and its sentence. "+": no error.
+inline std::string ReplyOf(const Answer& answer) {
+  if (!answer.error) return "+";
+  try {
+    std::rethrow_exception(answer.error);
+  } catch (const EndedError& error) {
+    return std::string("e") + error.what();
+  } catch (const BadInput& error) {
+    return std::string("b") + error.what();
+  } catch (const RejectedError& error) {
+    return std::string("r") + error.what();
+  } catch (const StoreError& error) {
+    return std::string("s") + error.what();
+  } catch (...) {
+    return "d" + WhatWasThrown();
+  }
+}
+
+/// Null: no error.
+inline std::exception_ptr ErrorOf(const std::string& reply) {
+  const std::string sentence = reply.empty() ? std::string() : reply.substr(1);
+  switch (reply.empty() ? 'd' : reply[0]) {
+    case '+': return nullptr;
+    case 'e': return std::make_exception_ptr(EndedError(sentence));
+    case 'b': return std::make_exception_ptr(BadInput(sentence));
+    case 'r': return std::make_exception_ptr(RejectedError(sentence));
+    case 's': return std::make_exception_ptr(StoreError(sentence));
+    default: return std::make_exception_ptr(InDoubtError(sentence));
+  }
+}
+
+class Elsewhere {
+ public:
+  /// `most`: so many may wait.
+  Elsewhere(Store& store, std::size_t most) : store_(store), peers_(store.Shared()), most_(most) {}
+
+  /// Answers when it has ended, or at the time that `waiter` set, whoever drives it.
+  void Watch(const std::string& gid, Waiter&& waiter, Time now) {
+    if (!waiter.promise.Open()) return;
+    if (waiters_ >= most_) {
+      return waiter.Refuse(Made<BusyError>([&] {
+        return "too many wait for transactions of other coordinators, " + std::to_string(most_) +
+               "; ask query for gid '" + gid + "'";
+      }));
+    }
+    waiter.again = nullptr;
+    LookAt((std::min)(waiter.deadline, now + kEvery), now);
+    watched_[gid].push_back(std::move(waiter));
+    ++waiters_;
+  }
+
+  /// Asks the one that drives it to obey the command; its answer is the answer. The coordinator that takes over from it may
+  /// obey as well, so this waits for longer than that takes.
+  /// @throws StoreError  nothing was asked.
+  void Ask(Command&& command, Time now) {
+    Request request;
+    request.gid = command.gid;
+    request.kind =
+        command.kind == Command::Kind::kCancel ? Request::Kind::kCancel : Request::Kind::kRetryNow;
+    request.reason = command.reason;
+    const std::int64_t id = peers_->Ask(request);
+    LookAt(now + kEvery, now);
+    asked_.emplace(id, Asked{std::move(command), now + kLongestReply, false});
+  }
+
+  /// What others ask of this one.
+  void Hear(std::vector<Command>& reissue) {
+    for (Request& request : peers_->Asked()) {
+      Command command;
+      command.kind = request.kind == Request::Kind::kCancel     ? Command::Kind::kCancel
+                     : request.kind == Request::Kind::kRetryNow ? Command::Kind::kRetryNow
+                                                                : Command::Kind::kLook;
+      command.gid = std::move(request.gid);
+      command.reason = std::move(request.reason);
+      command.asked = request.id;
+      command.waiter.promise = [peers = peers_, id = request.id](const Answer& answer) {
+        peers->Reply(id, ReplyOf(answer));
+      };
+      reissue.push_back(std::move(command));
+    }
+  }
+
+  /// It was stopped here, and the one that drove it does not know. If that cannot be told, it finds out at its next write.
+  void TellOwner(const Transaction& transaction) {
+    if (peers_ == nullptr || transaction.owner == 0 || transaction.owner == store_.Owner()) return;
+    Answers::Protected([&] {
+      (void)peers_->Ask(
+          {0, Request::Kind::kLook, transaction.definition->gid, {}, transaction.owner});
+    });
+  }
+
+  /// A line for people: who drives it.
+  std::string DrivenBy(const Transaction& stored) const {
+    if (IsFinal(stored.status)) return {};
+    if (stored.owner == 0) return "\nno coordinator has taken it up yet";
+    const std::optional<Peer> peer = peers_->Find(stored.owner);
+    if (peer && WaitsForApp(stored.owner)) {
+      return "\nit calls functions of app '" + peer->node.app +
+             "', and none of its coordinators is alive: it waits until one runs";
+    }
+    if (!peer) return "\nthe coordinator that drove it is gone; another one takes it over";
+    if (stored.owner == store_.Owner()) return "\ndriven by this node, " + peer->node.name;
+    const std::string name =
+        peer->node.name + (peer->node.url.empty() ? "" : " (" + peer->node.url + ")");
+    if (!peer->is_member) return "\nnode " + name + " drove it and is gone; another takes it over";
+    return "\ndriven by node " + name +
+           (peer->silent ? ", seen " + engine::Seconds(*peer->silent) + " s ago" : "");
+  }
+
+  /// When to look the next time; kNever: nobody waits.
+  Time Next() const { return next_; }
+
+  /// Looks, if it is time. Commands that have to be obeyed here, after all, go into `reissue`.
+  void Look(Time now, std::vector<Command>& reissue) {
+    if (now < next_) return;
+    next_ = now + kEvery;
+    try {
+      TakeReplies(now, reissue);
+      LookAtWatched(now);
+    } catch (const StoreError&) {  // the next look may work; nobody waits longer than asked
+      AnswerExpired(now);
+    }
+    if (watched_.empty() && asked_.empty()) next_ = kNever;
+  }
+
+  /// Nobody waits any longer: the answer is the status that is stored.
+  void AnswerAll(const std::string& why) {
+    next_ = kNever;
+    waiters_ = 0;
+    for (auto& [gid, waiters] : std::exchange(watched_, {})) {
+      AnswerThose(gid, waiters, why, [](const Waiter&) { return true; });
+    }
+    for (auto& [id, asked] : std::exchange(asked_, {})) {
+      asked.command.waiter.Refuse(InDoubt(asked.command.gid, why));
+    }
+  }
+
+ private:
+  struct Asked {
+    Command command;
+    Time until;
+    bool taken_up;
+  };
+
+  void LookAt(Time time, Time now) {
+    if (next_ == kNever) next_ = now + kEvery;
+    next_ = (std::min)(next_, time);
+  }
+
+  static std::exception_ptr InDoubt(const std::string& gid, const std::string& why) {
+    return Made<InDoubtError>([&] {
+      return "gid '" + gid + "' may or may not have been changed: " + why + "; ask for it again";
+    });
+  }
+
+  void TakeReplies(Time now, std::vector<Command>& reissue) {
+    if (asked_.empty()) return;
+    std::vector<std::int64_t> ids;
+    for (const auto& entry : asked_) ids.push_back(entry.first);
+    for (const auto& [id, reply] : peers_->TakeReplies(ids)) {
+      const auto place = asked_.find(id);
+      if (place == asked_.end()) continue;
+      Command command = std::move(place->second.command);
+      asked_.erase(place);
+      OnReply(std::move(command), reply, now);
+    }
+    for (auto place = asked_.begin(); place != asked_.end();) {
+      Asked& asked = place->second;
+      const bool over = asked.until <= now && GiveUp(place->first, asked, now, reissue);
+      place = over ? asked_.erase(place) : std::next(place);
+    }
+  }
+
+  void OnReply(Command&& command, const std::string& reply, Time now) {
+    if (const std::exception_ptr error = ErrorOf(reply)) return command.waiter.Refuse(error);
+    const std::optional<Transaction> stored = store_.Load(command.gid);
+    if (!stored) return command.waiter.Refuse(InDoubt(command.gid, "its record is gone"));
+    if (command.wait_result != WaitResult::kCounts || !stored->definition->options.wait_result) {
+      return command.waiter.Give(ResultOf(*stored));
+    }
+    command.waiter.WaitForResult(now);
+    command.waiter.ongoing_is_error = true;
+    Watch(command.gid, std::move(command.waiter), now);
+  }
+
+  /// True: it was answered.
+  bool GiveUp(std::int64_t id, Asked& asked, Time now, std::vector<Command>& reissue) {
+    Command& command = asked.command;
+    const std::string& gid = command.gid;
+    if (!peers_->Withdraw(id, asked.taken_up)) {  // somebody obeys it at this moment
+      if (!asked.taken_up) return asked.taken_up = true, asked.until = now + kLongestReply, false;
+      command.waiter.Refuse(InDoubt(gid, "the coordinator that drives it does not answer"));
+      return true;
+    }
+    const std::optional<Transaction> stored = store_.Load(gid);
+    const bool here = !stored || IsFinal(stored->status) || stored->owner == store_.Owner();
+    if (here) {
+      reissue.push_back(std::move(command));
+    } else {
+      command.waiter.Refuse(Made<StoreError>([&] {
+        return "gid '" + gid +
+               "' was not changed: no coordinator that drives it has answered; ask again later";
+      }));
+    }
+    return true;
+  }
+
+  /// So many in one statement; the others with the next ones, in turn.
+  void LookAtWatched(Time now) {
+    std::vector<std::string> gids;
+    auto from = watched_.upper_bound(last_);
+    if (from == watched_.end()) from = watched_.begin();
+    for (; from != watched_.end() && gids.size() < kPage; ++from) gids.push_back(from->first);
+    if (gids.empty()) return;
+    const bool all = gids.size() == watched_.size();
+    last_ = all ? std::string() : gids.back();
+    std::map<std::string, std::optional<Time>> due;
+    for (const Progress& found : peers_->Look(gids)) due.emplace(found.gid, found.due);
+    for (const std::string& gid : gids) {
+      const auto found = due.find(gid);
+      if (found == due.end()) {
+        AnswerIf(gid, "its record is gone", [](const Waiter&) { return true; });
+        continue;
+      }
+      const bool ended = !found->second.has_value();
+      const bool settled = ended || *found->second > now;
+      AnswerIf(gid, "it cannot be read", [&](const Waiter& waiter) {
+        return ended || (settled && waiter.when == AnswerWhen::kSettled) || waiter.deadline <= now;
+      });
+    }
+    if (!all) AnswerExpired(now);
+    for (const auto& entry : watched_) {
+      for (const Waiter& waiter : entry.second) next_ = (std::min)(next_, waiter.deadline);
+    }
+  }
+
+  void AnswerExpired(Time now) {
+    std::vector<std::string> gids;
+    for (const auto& entry : watched_) gids.push_back(entry.first);
+    for (const std::string& gid : gids) {
+      AnswerIf(gid, "the store cannot be read",
+               [now](const Waiter& waiter) { return waiter.deadline <= now; });
+    }
+  }
+
+  template <typename Wanted>
+  void AnswerIf(const std::string& gid, const std::string& why, const Wanted& wanted) {
+    const auto place = watched_.find(gid);
+    std::vector<Waiter>& waiters = place->second;
+    const std::size_t before = waiters.size();
+    AnswerThose(gid, waiters, why, wanted);
+    waiters_ -= before - waiters.size();
+    if (waiters.empty()) watched_.erase(place);
+  }
+
+  /// Those that are wanted leave `waiters`.
+  template <typename Wanted>
+  void AnswerThose(const std::string& gid, std::vector<Waiter>& waiters, const std::string& why,
+                   const Wanted& wanted) {
+    const auto first = std::stable_partition(waiters.begin(), waiters.end(),
+                                             [&](const Waiter& waiter) { return !wanted(waiter); });
+    if (first == waiters.end()) return;
+    std::optional<Transaction> stored;
+    try {
+      stored = store_.Load(gid);
+    } catch (const StoreError&) {  // NOLINT(bugprone-empty-catch): then it is not known
+    }
+    for (auto waiter = first; waiter != waiters.end(); ++waiter) {
+      stored ? waiter->Give(ResultOf(*stored)) : waiter->Refuse(InDoubt(gid, why));
+    }
+    waiters.erase(first, waiters.end());
+  }
+
+  static constexpr Duration kEvery = std::chrono::milliseconds(100);
+  static constexpr Duration kLongestReply = std::chrono::seconds(5);
+  static constexpr std::size_t kPage = 1000;
+
+  Store& store_;
+  Peers* const peers_;
+  const std::size_t most_;
+  std::map<std::string, std::vector<Waiter>> watched_;
+  std::string last_;  ///< of them, that were looked at
+  std::size_t waiters_ = 0;
+  std::map<std::int64_t, Asked> asked_;
+  Time next_ = kNever;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/state/loader.hpp ----------------------------------------------------------
 
 /// Brings unfinished transactions from the store into memory: after a restart, and when there is
@@ -6963,8 +7429,10 @@ class Loader {
   std::vector<Transaction> NextPage(Store& store, Time now, bool with_waiting, std::size_t room,
                                     std::size_t bytes) {
     if (next_pass_ > now || room == 0 || bytes == 0) return {};
-    // The first pass reads all of them: if the wall clock was set back, due times may be far off.
-    const bool all = with_waiting || first_pass_;
+    // The first pass reads all of them: if the wall clock was set back, due times may be far off. In a shared store what is
+    // prepared waits there, so later passes read only what is due.
+    const bool shared = store.Owner() != 0;
+    const bool all = (with_waiting && !shared) || first_pass_;
     const std::size_t limit = (std::min)(kPage, room);
     if (cursor_.id == 0) left_behind_ = kNever;  // a pass begins; it finds them
     std::vector<Transaction> page;
@@ -6978,6 +7446,7 @@ class Loader {
     });
     if (at_end) {
       next_pass_ = (std::min)(left_behind_, all ? kNever : store.NextDue(now));
+      if (shared) next_pass_ = (std::max)(next_pass_, now + kBetweenPasses);
       left_behind_ = kNever;
       cursor_ = DuePosition{};
       first_pass_ = false;
@@ -7005,6 +7474,8 @@ class Loader {
   }
 
  private:
+  static constexpr Duration kBetweenPasses = std::chrono::milliseconds(100);
+
   bool first_pass_ = true;
   DuePosition cursor_;
   Time next_pass_ = (Time::min)();
@@ -7379,9 +7850,8 @@ class MachineParts {
     if (!context_.may_call) return false;
     branch.in_flight = true;
     if (!RunsInTransaction(url)) ++branch.tries;  // its success, if any, is stored with its effect
-    // A function ends with its process; a call by URL may outlive it.
-    const Time deadline = IsLocal(url) ? Time{} : CallDeadline(def_.options, context_);
-    branch.deadline = (std::max)(deadline, branch.previous_deadline);
+    branch.deadline =
+        (std::max)(CallDeadline(url, def_.options, context_), branch.previous_deadline);
     effects_.calls.push_back(index);
     effects_.changed = true;
     return false;
@@ -7856,10 +8326,14 @@ inline constexpr std::uint64_t kNoVersion = std::uint64_t{1} << 63;
 class TurnState : public Answers {
  public:
   TurnState(Store& store_in, const Options& options_in)
-      : store(store_in), options(options_in), news(options_in) {
+      : store(store_in),
+        options(options_in),
+        elsewhere(store_in, options_in.max_waiting_submissions),
+        news(options_in) {
     context.retry_interval = options.retry_interval;
     context.request_timeout = options.request_timeout;
     context.timeout_to_fail = options.timeout_to_fail;
+    if (IsShared()) context.function_limit = options.function_limit;
     if (options.on_alert) context.alert_after = (std::max)(options.alert_retry_limit, 1U);
   }
 
@@ -8014,7 +8488,8 @@ class TurnState : public Answers {
 
   /// This coordinator owns it, or will with its next write: a prepared one has no calls in flight anywhere.
   bool MayDrive(const Transaction& stored) const {
-    return stored.owner == store.Owner() || stored.status == Status::kPrepared;
+    return stored.owner == store.Owner() ||
+           (stored.status == Status::kPrepared && !stored.other_app);
   }
 
   ActiveTransaction& Bring(Transaction stored) {
@@ -8029,6 +8504,7 @@ class TurnState : public Answers {
     }
   }
 
+  bool IsShared() const { return store.Owner() != 0; }
   bool SomethingLeftOver() const {
     return !to_collect.readvance.empty() || !to_collect.resubmit.empty() ||
            !to_collect.reissue.empty();
@@ -8047,6 +8523,7 @@ class TurnState : public Answers {
   Timers timers;
   Loader loader;
   StoreHealth health;
+  Elsewhere elsewhere;
   Metrics metrics;
   News news;
   MissingFunctions missing_functions;
@@ -8180,6 +8657,20 @@ inline void AnswerAsStored(TurnState& state, Waiter& waiter, const std::string& 
     return "the change of gid '" + gid + "' may or may not be stored: " + why +
            "; ask for it again later";
   }));
+}
+
+/// Another coordinator drives it: who waits for its end goes on waiting. The others stay.
+inline void WatchAll(TurnState& state, ActiveTransaction& active) {
+  std::vector<Waiter> others;
+  for (Waiter& waiter : active.waiters) {
+    if (waiter.when == AnswerWhen::kStored || waiter.again) {
+      others.push_back(std::move(waiter));
+    } else {
+      state.elsewhere.Watch(active.transaction.definition->gid, std::move(waiter),
+                            state.context.now);
+    }
+  }
+  active.waiters.swap(others);
 }
 
 /// Answers everybody who still waits for something in memory, with the status that is durable: nothing goes on here.
@@ -8534,7 +9025,9 @@ class Commands {
       switch (command.kind) {
         case Command::Kind::kExplain: Explain(command); break;
         case Command::Kind::kListWaiting: ListWaiting(command); break;
-        default: Obey(command);
+        case Command::Kind::kLook: Look(command); break;
+        default:
+          if (command.asked == 0 || state_.store.Shared()->TakeUp(command.asked)) Obey(command);
       }
     } catch (const std::bad_alloc&) {
       throw;
@@ -8557,13 +9050,13 @@ class Commands {
         return command.waiter.Give(ResultOf(*stored));
       }
       if (!state_.MayDrive(*stored) && command.kind != Command::Kind::kForceStop) {
-        if (command.kind == Command::Kind::kWait) return command.waiter.Give(ResultOf(*stored));
-        throw StoreError("gid '" + command.gid + "' was not changed: another coordinator on this " +
-                         "store drives it; ask that one");
+        return AskOther(command, *stored);
       }
+      if (WatchesPrepared(command, *stored)) return Watch(command);
       active = &state_.Bring(std::move(*stored));
     }
     CheckType(command, active->transaction);
+    if (WatchesPrepared(command, active->transaction)) return Watch(command);
     if (command.wait_result == WaitResult::kCounts &&
         active->transaction.definition->options.wait_result) {
       command.waiter.WaitForResult(state_.context.now);
@@ -8583,9 +9076,52 @@ class Commands {
         throw RejectedError(Refusal(command, active->transaction, refused));
       }
     }
-    if (!active->Fresh()) return state_.AddWaiter(*active, std::move(command.waiter));
+    if (!active->Fresh()) {
+      if (state_.IsShared() && command.kind != Command::Kind::kWait) {
+        command.waiter.again = [this, what = static_cast<Instruction>(command)](Waiter&& waiter) {
+          state_.to_collect.reissue.push_back({what, std::move(waiter)});
+        };
+      }
+      return state_.AddWaiter(*active, std::move(command.waiter));
+    }
     // The gid may turn out to be stored already; the command is then for the stored record.
     active->commands.push_back(std::move(command));
+  }
+
+  /// In a shared store any coordinator may submit it, so its end may come elsewhere.
+  bool WatchesPrepared(const Command& command, const Transaction& transaction) const {
+    return state_.IsShared() && command.kind == Command::Kind::kWait &&
+           transaction.status == Status::kPrepared && transaction.version > 0;
+  }
+  void Watch(Command& command) {
+    state_.elsewhere.Watch(command.gid, std::move(command.waiter), state_.context.now);
+  }
+
+  /// Another coordinator drives it.
+  void AskOther(Command& command, const Transaction& stored) {
+    switch (command.kind) {
+      case Command::Kind::kWait: return Watch(command);
+      case Command::Kind::kCancel:
+      case Command::Kind::kRetryNow:
+        if (command.asked != 0) return state_.store.Shared()->Reply(command.asked, {});
+        return state_.elsewhere.Ask(std::move(command), state_.context.now);
+      default:
+        if (!stored.other_app) throw RejectedError(NotPrepared(command.gid));
+        throw RejectedError("gid '" + command.gid +
+                            "' was not changed: it calls functions that only programs of another "
+                            "app have; ask a coordinator of that app (Explain names it)");
+    }
+  }
+
+  /// If it has been written elsewhere, the next commit finds the conflict.
+  void Look(Command& command) {
+    ActiveTransaction* active = state_.table.Find(command.gid);
+    if (active != nullptr && !active->dirty) {
+      MakeRoom(state_.to_commit.dirty);
+      state_.to_commit.dirty.push_back(active);
+      active->dirty = true;
+    }
+    command.waiter.Give({});
   }
 
   /// The text begins with what dtm's clients look for.
@@ -8674,7 +9210,9 @@ class Commands {
   void ListWaiting(Command& command) {
     std::vector<std::string>& gids = *command.listed;
     const Time last = kNever - Duration(1);
-    if (command.limit > 0) {
+    if (Peers* const peers = state_.store.Shared()) {
+      gids = peers->Waiting(command.after, command.limit);
+    } else if (command.limit > 0) {
       state_.store.Due(last, {command.after, INT64_MAX}, [&](const Transaction& stored) {
         gids.push_back(stored.definition->gid);
         return gids.size() < command.limit;
@@ -8686,14 +9224,23 @@ class Commands {
   /// Committed state only: a change that is not stored did not happen yet.
   void Explain(Command& command) {
     const ActiveTransaction* active = state_.table.Find(command.gid);
+    if (active != nullptr && active->dirty) active = nullptr;
     std::string& text = *command.explained;
-    if (active != nullptr && !active->dirty) {
+    const bool shared = state_.IsShared();
+    std::optional<Transaction> stored;
+    if (active == nullptr || shared) stored = state_.store.Load(command.gid);
+    if (active != nullptr && shared && stored) {  // another may have written it
+      const bool mine = stored->owner == state_.store.Owner();
+      if (!mine || stored->version != active->transaction.version) active = nullptr;
+    }
+    if (active != nullptr) {
       text = engine::Explain(active->transaction, state_.context.now);
-    } else if (const std::optional<Transaction> stored = state_.store.Load(command.gid)) {
+    } else if (stored) {
       text = engine::Explain(*stored, state_.context.now);
     } else {
       text = Unknown(command.gid);
     }
+    if (shared && stored) text += state_.elsewhere.DrivenBy(*stored);
     if (!state_.health.Good()) {
       const bool waits =
           !state_.to_commit.dirty.empty() || state_.health.NeedsRecovery() || !state_.MayUseStore();
@@ -8732,7 +9279,8 @@ class Commands {
 // ---- dtm/coordinator/parts/topics.hpp ----------------------------------------------------------
 
 /// Topics: names under which urls subscribe to messages; kept in the store, category "topics".
-/// Needs: nlohmann/json, store. Threads: Expand and Subscribers any thread; the others are work for Store::Run.
+/// Needs: nlohmann/json, store. Threads: Expand and Subscribers any thread; the others are work for Store::Run
+/// or for Peers::ChangeValue.
 /// Protocol: §6. A change counts at once, for messages that are prepared or submitted after it.
 
 namespace dtm {
@@ -8746,6 +9294,16 @@ struct Subscriber {
 namespace topics {
 
 inline constexpr const char kCategory[] = "topics";
+
+/// One value outside of a batch, in the place of the store: see Peers::ChangeValue.
+struct OneValue {
+  std::optional<KeyValue>& value;
+  std::optional<KeyValue> GetValue(const std::string&, const std::string&) const { return value; }
+  void PutValue(const KeyValue& put) const { value = put; }
+  bool RemoveValue(const std::string&, const std::string&) const {
+    return std::exchange(value, std::nullopt).has_value();
+  }
+};
 
 /// @throws StoreError  the stored list is damaged.
 inline std::vector<Subscriber> Parse(const KeyValue& stored) {
@@ -8763,8 +9321,9 @@ inline std::vector<Subscriber> Parse(const KeyValue& stored) {
   throw StoreError("the stored subscribers of topic '" + stored.key + "' cannot be read");
 }
 
-inline void Write(Store& store, const std::string& topic,
-                  const std::vector<Subscriber>& subscribers, Time now) {
+template <typename Values>
+void Write(Values& store, const std::string& topic, const std::vector<Subscriber>& subscribers,
+           Time now) {
   // By hand: ordered_json would cost every program as much compile time as json.
   std::string list = "[";
   for (const Subscriber& subscriber : subscribers) {
@@ -8797,8 +9356,8 @@ inline std::string Problem(const std::string& topic, const std::string& url,
   return {};
 }
 
-inline Result Subscribe(Store& store, const std::string& topic, const Subscriber& subscriber,
-                        Time now) {
+template <typename Values>
+Result Subscribe(Values& store, const std::string& topic, const Subscriber& subscriber, Time now) {
   std::vector<Subscriber> all;
   if (const auto stored = store.GetValue(kCategory, topic)) all = Parse(*stored);
   const bool known = std::any_of(
@@ -8813,8 +9372,8 @@ inline Result Subscribe(Store& store, const std::string& topic, const Subscriber
   return Result::Success();
 }
 
-inline Result Unsubscribe(Store& store, const std::string& topic, const std::string& url,
-                          Time now) {
+template <typename Values>
+Result Unsubscribe(Values& store, const std::string& topic, const std::string& url, Time now) {
   const std::optional<KeyValue> stored = store.GetValue(kCategory, topic);
   if (!stored) return Result::Failure("no such a topic");
   std::vector<Subscriber> all = Parse(*stored);
@@ -8827,7 +9386,8 @@ inline Result Unsubscribe(Store& store, const std::string& topic, const std::str
   return Result::Success();
 }
 
-inline Result Delete(Store& store, const std::string& topic) {
+template <typename Values>
+Result Delete(Values& store, const std::string& topic) {
   if (store.RemoveValue(kCategory, topic)) return Result::Success();
   return Result::Failure("there is no topic '" + topic + "'");
 }
@@ -9213,6 +9773,13 @@ class CollectStage {
       }
     }
     if (!refused.empty()) return submission.waiter.Refuse(TurnState::Rejected(refused));
+    if (state_.IsShared()) {
+      const auto again = [this, definition = submission.definition,
+                          prepare = submission.prepare](Waiter&& waiter) {
+        state_.to_collect.resubmit.push_back({definition, std::move(waiter), prepare});
+      };
+      submission.waiter.again = again;
+    }
     state_.AddWaiter(active, std::move(submission.waiter));
   }
 
@@ -9277,7 +9844,7 @@ class Conflicts {
       const engine::Resubmission resubmission =
           engine::OnResubmission(*stored, *definition, prepare);
       if (resubmission.kind != engine::Resubmission::Kind::kRefuse) {
-        for (Waiter& waiter : waiters) waiter.Give(ResultOf(*stored));
+        for (Waiter& waiter : waiters) AnswerOrWatch(*stored, waiter);
         return;
       }
       for (Waiter& waiter : waiters) waiter.Refuse(TurnState::Rejected(resubmission.refused));
@@ -9300,6 +9867,14 @@ class Conflicts {
   }
 
  private:
+  /// Of one that is not driven here.
+  void AnswerOrWatch(const Transaction& stored, Waiter& waiter) {
+    if (waiter.when == AnswerWhen::kStored || IsFinal(stored.status)) {
+      return waiter.Give(ResultOf(stored));
+    }
+    state_.elsewhere.Watch(stored.definition->gid, std::move(waiter), state_.context.now);
+  }
+
   /// For the next turn, before those that came later.
   void Return(const std::shared_ptr<const Definition>& definition, std::vector<Waiter>& waiters,
               bool prepare) {
@@ -9377,6 +9952,14 @@ class Conflicts {
     state_.RemoveFresh(active);
     if (stored.owner == state_.store.Owner()) state_.loader.LeaveBehind(state_.context.now);
     for (Waiter& waiter : waiters) {
+      if (waiter.again) {
+        std::exchange(waiter.again, nullptr)(std::move(waiter));
+        continue;
+      }
+      if (waiter.when != AnswerWhen::kStored) {
+        AnswerOrWatch(stored, waiter);
+        continue;
+      }
       AnswerAsStored(state_, waiter, gid, "another coordinator has changed it");
     }
   }
@@ -9906,6 +10489,9 @@ class CommitStage {
                                        std::to_string(state_.table.Count()) +
                                        " transactions in memory: " + problem);
     });
+    state_.table.ForEach([this](ActiveTransaction& active) {
+      if (!active.Fresh()) TurnState::Protected([&] { WatchAll(state_, active); });
+    });
     AnswerAll(state_, problem);
     state_.DropAll();
     retry_alone_ = 0;
@@ -10035,6 +10621,7 @@ class CommitStage {
           TurnState::Protected([&] { state_.AddWaiter(active, std::move(command.waiter)); });
         }
         active.commands.clear();
+        for (Waiter& waiter : active.waiters) waiter.again = nullptr;
       } else if (active.Fresh()) {
         conflicts_.OnGidExists(active);
       } else {
@@ -10252,7 +10839,10 @@ class ReleaseStage {
     const Transaction& transaction = active.transaction;
     if (active.rolled_back) state_.news.RolledBack(transaction, state_.context.now);
     active.rolled_back = false;
-    for (const AppliedEvent& event : active.events) state_.Count(active, event);
+    for (const AppliedEvent& event : active.events) {
+      state_.Count(active, event);
+      if (event.kind == engine::EventKind::kForceStop) state_.elsewhere.TellOwner(transaction);
+    }
     if (IsFinal(transaction.status)) state_.metrics.Ended(transaction);
   }
 
@@ -10327,8 +10917,9 @@ class ReleaseStage {
     state_.ArmTimer(active);
     active.touched = false;
     if (active.CallsOut()) return;
-    const bool waits = WaitsForPeople(active);
-    if (waits && grows && !state_.room.HalfFull()) {
+    const bool prepared = transaction.status == Status::kPrepared && state_.IsShared();
+    const bool waits = WaitsForPeople(active) || prepared;  // anybody may write what is prepared
+    if (waits && grows && !prepared && !state_.room.HalfFull()) {
       return state_.ArmBefore(active, state_.context.now + kUntilNextStep);
     }
     const bool idle = (active.timer == kNever || HeldBack(active)) && !waits;
@@ -10496,6 +11087,7 @@ struct Gauges {
   bool store_fails = false;  ///< the last commit failed
   CallLoad functions;        ///< calls of registered functions
   CallLoad urls;
+  std::optional<PeerCounts> peers;  ///< nothing: no others share the store, or it cannot be read
   std::optional<OutboxGauges> outboxes;  ///< nothing: it relays none
 };
 
@@ -10504,6 +11096,7 @@ inline void MeasureStore(Gauges& gauges, Store& store, Time now) {
   gauges.store = store.Kind();
   try {
     gauges.backlog = store.CountUnfinished(now);
+    if (Peers* const peers = store.Shared()) gauges.peers = peers->Count();
     if (gauges.backlog->oldest < now) gauges.oldest_age = now - gauges.backlog->oldest;
   } catch (const StoreError&) {  // NOLINT(bugprone-empty-catch)
   }
@@ -10608,13 +11201,18 @@ class Loop {
         collect_(state_, inbox),
         commit_(state_, transaction_functions, clock),
         release_(state_, clock, functions, urls, inbox, alerts),
-        sweep_(state_) {
+        sweep_(state_),
+        peers_(store.Shared()) {
     state_.context.started = clock.Now();
+    if (peers_ == nullptr) return;
+    const std::string name = options.node_name.empty() ? os::HostAndProcess() : options.node_name;
+    peers_->Introduce({name, options.server_url, options.app});
   }
 
   /// From the next turn on nothing is called any more, and nobody waits for an end; what is answered is still recorded.
   void StartNothingNew() {
     functions_.RefuseWaiting();
+    state_.elsewhere.AnswerAll("the coordinator stops");
     if (!std::exchange(state_.context.may_call, false)) return;
     // Those who wait for an end are told now what the status is.
     state_.table.ForEach([this](ActiveTransaction& active) {
@@ -10654,7 +11252,8 @@ class Loop {
     if (!state_.room.Full() && state_.context.may_call) {
       next = (std::min)(next, state_.loader.NextPass());
     }
-    if (HasTakenOver()) next = now;
+    next = (std::min)(next, state_.elsewhere.Next());
+    if (HasNews()) next = now;
     const auto lease = state_.store.OurLease();
     if (lease != nullptr && !lease->Holds()) next = (std::max)(next, now + kAfterBrokenTurn);
     if (!state_.health.MayTry(now)) {  // but whose time is over is answered meanwhile
@@ -10663,8 +11262,10 @@ class Loop {
     return (std::min)({next, growth, state_.news.NextFlush()});
   }
 
-  /// The store has more to load than the last turn knew. Any thread.
-  bool HasTakenOver() const { return state_.store.Takeovers() != takeovers_; }
+  /// The store has more to load, or to obey, than the last turn knew. Any thread.
+  bool HasNews() const {
+    return HasTakenOver() || (peers_ != nullptr && peers_->AskedTimes() != asked_times_);
+  }
 
   Metrics::Snapshot Counted() const { return state_.metrics.Get(); }
   const LoopGauges& Measured() const { return gauges_; }
@@ -10683,10 +11284,12 @@ class Loop {
     Mail never_read;  // the last turn was broken off
     inbox_.Take(never_read);
     dtm::AnswerAll(state_, "the coordinator stopped");
+    state_.elsewhere.AnswerAll("the coordinator stopped");
   }
 
  private:
   bool Stages() {
+    if (peers_ != nullptr) HearOthers();
     const bool something = collect_.Run();
     if (HasTakenOver()) {
       takeovers_ = state_.store.Takeovers();
@@ -10704,6 +11307,19 @@ class Loop {
     }
     if (commit_.Run()) release_.Run();
     return something;
+  }
+
+  bool HasTakenOver() const { return state_.store.Takeovers() != takeovers_; }
+
+  /// What other coordinators on the store have done or want.
+  void HearOthers() {
+    const std::uint64_t asked_times = peers_->AskedTimes();
+    if (asked_times != asked_times_) {
+      state_.elsewhere.Hear(state_.to_collect.reissue);
+      for (const std::string& news : peers_->TakeNews()) state_.Log(LogLevel::kWarning, news);
+      asked_times_ = asked_times;
+    }
+    state_.elsewhere.Look(state_.context.now, state_.to_collect.reissue);
   }
 
   static constexpr Duration kAfterBrokenTurn = std::chrono::milliseconds(10);
@@ -10724,6 +11340,8 @@ class Loop {
   Sweep sweep_;
   bool broken_off_ = false;  // the last turn ended with an exception
   LoopGauges gauges_;
+  Peers* const peers_;  // null: the store is not shared
+  std::atomic<std::uint64_t> asked_times_{0};
   std::atomic<std::uint64_t> takeovers_{0};  // of the store, as far as they are known here
 };
 
@@ -11113,7 +11731,7 @@ class Driver {
     while (!quit_) {
       TurnOnce();
       inbox.Wait(*clock, loop_.NextTurn(),
-                 [this] { return quit_ || StopNoticed() || loop_.HasTakenOver(); });
+                 [this] { return quit_ || StopNoticed() || loop_.HasNews(); });
     }
     loop_thread_ = std::thread::id();
   }
@@ -11416,21 +12034,22 @@ class Operations : public DrivenEndpoint {
                       AnswerCallback callback) {
     Refuse(Checked().urls.Problem(url));
     ChangeTopic(
-        topics::Problem(topic, url, remark),
-        [=](Store& store, Time now) {
-          return topics::Subscribe(store, topic, {url, remark}, now);
+        topics::Problem(topic, url, remark), topic,
+        [=](auto& values, Time now) {
+          return topics::Subscribe(values, topic, {url, remark}, now);
         },
         std::move(callback));
   }
   void UnsubscribeAsync(const std::string& topic, const std::string& url, AnswerCallback callback) {
     ChangeTopic(
-        topics::Problem(topic, url, {}),
-        [=](Store& store, Time now) { return topics::Unsubscribe(store, topic, url, now); },
+        topics::Problem(topic, url, {}), topic,
+        [=](auto& values, Time now) { return topics::Unsubscribe(values, topic, url, now); },
         std::move(callback));
   }
   void DeleteTopicAsync(const std::string& topic, AnswerCallback callback) {
     ChangeTopic(
-        {}, [=](Store& store, Time) { return topics::Delete(store, topic); }, std::move(callback));
+        {}, topic, [=](auto& values, Time) { return topics::Delete(values, topic); },
+        std::move(callback));
   }
 
  protected:
@@ -11445,10 +12064,21 @@ class Operations : public DrivenEndpoint {
   }
 
   /// Runs the work inside the next commit; the answer is what it returned, once that is durable.
+  /// @throws LogicError  the store runs none.
   void RunWorkAsync(std::function<Result(TransactContext&)> work, ValueCallback<Result> callback) {
+    CheckRunsWorks();
     QueuedWork queued{std::move(work), std::make_shared<Result>()};
     queued.promise = AnswerWith(queued.result, std::move(callback));
     if (!Checked().inbox.Push(std::move(queued))) NotTaken("");
+  }
+
+  void CheckRunsWorks() const {
+    if (Checked().store->Shared() == nullptr) return;
+    throw LogicError(
+        "nothing of the program runs inside a commit of a store that several coordinators share: "
+        "its "
+        "SQL would keep all of them waiting. To store rows and a saga together, write both in a "
+        "transaction of the program: dtm::PgOutbox or dtm::MysqlOutbox");
   }
 
   Time TimeIn(Duration wait) const { return Later(Checked().clock->Now(), wait); }
@@ -11508,10 +12138,21 @@ class Operations : public DrivenEndpoint {
     return stored;
   }
 
-  void ChangeTopic(const std::string& problem, const std::function<Result(Store&, Time)>& change,
+  template <typename Change>
+  void ChangeTopic(const std::string& problem, const std::string& topic, const Change& change,
                    AnswerCallback callback) {
     if (!problem.empty()) throw RejectedError(problem);
     Driver& driver = Checked();
+    if (Peers* const peers = driver.store->Shared()) {  // at once, in this thread
+      const Time now = driver.clock->Now();
+      const Result result =
+          peers->ChangeValue(topics::kCategory, topic, [&](std::optional<KeyValue>& value) {
+            topics::OneValue values{value};
+            return change(values, now);
+          });
+      if (result.kind != Result::Kind::kSuccess) throw RejectedError(result.text);
+      return callback({});
+    }
     RunWorkAsync(
         [&driver, change](TransactContext&) { return change(*driver.store, driver.clock->Now()); },
         [callback = std::move(callback)](const Result& result, const std::exception_ptr& error) {
@@ -14196,7 +14837,8 @@ class Coordinator : public EmbeddedEndpoint {
   /// once. If the initiator calls it itself (the try of a tcc, the action of an xa, the step of a workflow), that has a
   /// commit of its own. A workflow's step is recorded in the next commit, so a crash in between runs the step again. It
   /// cannot be called for a coordinator elsewhere.
-  /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
+  /// @throws LogicError  the name is taken, the function is an empty std::function or pointer, or several coordinators share
+  /// the store (PgOutbox is what they have instead).
   template <typename T, typename Function>
   LocalBranch<T> RegisterInTransaction(const std::string& name, Function function) {
     return {KeepInTransaction(name, EraseTransactionType<T>(std::move(function))), Identity()};
@@ -14208,6 +14850,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// Result.
   /// @throws InDoubtError  the commit failed, and all of it may be stored, or nothing: query the gid.
   /// @throws StoreError    the commit failed; nothing was stored.
+  /// @throws LogicError    several coordinators share the store: PgOutbox is what they have instead.
   /// @throws what `function` threw; FailureError: it returned Failure. Nothing was stored.
   template <typename Function>
   void Transact(const Function& function) {
@@ -14390,6 +15033,7 @@ class Coordinator : public EmbeddedEndpoint {
   std::string KeepInTransaction(const std::string& name, TransactionFunction function) {
     Driver& driver = Checked();
     if (!function) throw EmptyFunction(name);
+    CheckRunsWorks();
     std::string full_name = kInTransactionPrefix + name;
     driver.transaction_functions.Register(full_name, std::move(function));
     (void)driver.inbox.Push(About(kLocalPrefix + full_name, Command::Kind::kRegistered));

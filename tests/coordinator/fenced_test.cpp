@@ -138,8 +138,7 @@ TEST_CASE(
       const std::string answer = turns.answers[place];
       const auto gid = takeover.gid_of.find(place);
       CAPTURE(answer, gid == takeover.gid_of.end() ? "asked" : gid->second);
-      CHECK_FALSE(answer.empty());
-      if (gid == takeover.gid_of.end()) continue;
+      if (gid == takeover.gid_of.end() || answer.empty()) continue;
       const std::string status = turns.Status(gid->second);
       const bool refused = answer.rfind("StoreError", 0) == 0;
       const bool in_doubt = answer.rfind("InDoubtError", 0) == 0;
@@ -157,6 +156,7 @@ TEST_CASE(
     }
     takeover.heir.Pass(hours(2));
     takeover.node.Pass(hours(2));
+    for (const std::string& answer : turns.answers) CHECK_FALSE(answer.empty());
     std::set<std::uint64_t> owners;
     for (const dtm::Transaction& stored : dtm_test::All(*takeover.node.store)) {
       CAPTURE(stored.definition->gid, stored.last_error, stored.owner);
@@ -208,10 +208,12 @@ TEST_CASE("a transaction that another has taken over leaves memory, and the othe
   CHECK(node.turns.Status("mine") == "succeed");
   CHECK(node.turns.Status("theirs") == "submitted");
   CHECK(node.Calls() == 3);  // the second step of one of them
-  CHECK(node.turns.answers[waits] == "submitted");
+  CHECK(node.turns.answers[waits].empty());
   CHECK(node.turns.loop.Measured().in_memory == 0);
   other.Pass(minutes(1));
   CHECK(node.turns.Status("theirs") == "succeed");
+  node.Pass(milliseconds(100));
+  CHECK(node.turns.answers[waits] == "succeed");
 }
 
 TEST_CASE("what another coordinator drives is not driven here, whatever is asked") {
@@ -232,9 +234,8 @@ TEST_CASE("what another coordinator drives is not driven here, whatever is asked
   other.turns.Settle();
   CHECK(other.turns.answers[same] == "submitted");
   CHECK_THAT(other.turns.answers[different], StartsWith("RejectedError"));
-  CHECK_THAT(other.turns.answers[cancel],
-             StartsWith("StoreError") && ContainsSubstring("another coordinator"));
-  CHECK(other.turns.answers[wait] == "submitted");
+  CHECK(other.turns.answers[cancel].empty());  // asked of the other one, which is silent
+  CHECK(other.turns.answers[wait].empty());
   CHECK(other.Calls() == 0);
   CHECK(other.turns.loop.Measured().in_memory == 0);
   CHECK(node.store->Load("g")->owner == node.store->Owner());
@@ -350,14 +351,11 @@ TEST_CASE("what another one registered meanwhile stays, also when its transactio
   tcc.type = dtm::TransType::kTcc;
   (void)node.turns.Prepare(tcc);
   node.turns.Settle();
-  REQUIRE(node.turns.loop.Measured().in_memory == 1);
+  REQUIRE(node.turns.loop.Measured().in_memory == 0);  // nobody's yet
   const std::size_t theirs = other.turns.Register("t", "01");
   other.turns.Settle();
   REQUIRE(other.turns.answers[theirs] == "prepared");
   table->Inherit(other.store->Owner(), node.store->Owner());
-  SECTION("and is submitted") { (void)node.turns.Submit(tcc); }
-  SECTION("and gets another branch") { (void)node.turns.Register("t", "02"); }
-  node.turns.Settle();  // the change is refused or in doubt; so it is made again
   const std::size_t mine = node.turns.Register("t", "02");
   node.turns.Settle();
   CHECK(node.turns.answers[mine] == "prepared");
@@ -398,8 +396,7 @@ TEST_CASE("fenced while its commit is in doubt: nothing leaves that was decided 
   CHECK(node.turns.Status("g") == "succeed");
 }
 
-TEST_CASE(
-    "what another one has submitted and left goes on here, where it was in memory as prepared") {
+TEST_CASE("what another one has submitted and left goes on where it was prepared") {
   const auto table = std::make_shared<SharedTable>();
   Node node(table);
   Node other(table);
@@ -409,7 +406,7 @@ TEST_CASE(
   tcc.options.timeout_to_fail = hours(1);
   (void)node.turns.Prepare(tcc);
   node.turns.Settle();
-  REQUIRE(node.turns.loop.Measured().in_memory == 1);
+  REQUIRE(node.turns.loop.Measured().in_memory == 0);  // nobody's yet
   other.turns.branches.On("http://01/confirm", {dtm::testing::ScriptedAnswer::Silence()});
   (void)other.turns.Register("t", "01");
   other.turns.Settle();

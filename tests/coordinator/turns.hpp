@@ -83,6 +83,8 @@ class Turns {
     return place;
   }
 
+  bool Push(dtm::Command command) { return inbox_.Push(std::move(command)); }
+
   /// Turns until there is nothing to do at this moment.
   void Settle() {
     for (int turn = 0; turn < 1000; ++turn) {

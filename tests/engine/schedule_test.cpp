@@ -52,10 +52,13 @@ TEST_CASE("schedule: the deadline of a call") {
   context.request_timeout = seconds(3);
   TransOptions options;
   CHECK(RequestTimeout(options, context) == seconds(3));
-  CHECK(CallDeadline(options, context) == saga_kit::kStart + seconds(6));
+  CHECK(CallDeadline("http://a", options, context) == saga_kit::kStart + seconds(6));
+  CHECK(CallDeadline("local:f", options, context) == dtm::Time{});  // it ends with its process
   options.request_timeout = seconds(30);
   CHECK(RequestTimeout(options, context) == seconds(30));
-  CHECK(CallDeadline(options, context) == saga_kit::kStart + seconds(60));
+  CHECK(CallDeadline("http://a", options, context) == saga_kit::kStart + seconds(60));
+  context.function_limit = seconds(30);  // in a shared store
+  CHECK(CallDeadline("local:f", options, context) == saga_kit::kStart + seconds(30));
 }
 
 TEST_CASE("schedule: waits double from one interval to an hour, and are never early") {

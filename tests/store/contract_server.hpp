@@ -68,7 +68,9 @@ struct ServerContract {
             REQUIRE(third->Run(Query::kInherit, {dead, beat, std::int64_t{0}, heir})->Count() == 1);
           },
           [=](std::size_t limit) {
-            return third->Run(Query::kClaim, {dead, heir, static_cast<std::int64_t>(limit)})
+            const std::vector<std::string> apps{"", "app"};
+            return third
+                ->Run(Query::kClaim, {dead, heir, static_cast<std::int64_t>(limit), &apps, heir})
                 ->Count();
           }};
     });
@@ -214,7 +216,7 @@ struct ServerContract {
     Members members_of_two(milliseconds(1000), time);
     const auto connection = Kit::Tables()->Connect();
     const auto beat = [&](Members& members, const std::unique_ptr<dtm::Store>& store) {
-      return members.Beat(*connection, store->Owner());
+      return members.Beat(*connection, store->Owner(), "app");
     };
     std::vector<dtm::Transaction> all;
     for (int i = 0; i < 700; ++i) all.push_back(NewTransaction("g" + std::to_string(i)));

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -18,6 +19,7 @@
 
 #include "tests/support/test_lease.hpp"
 #include <dtm/store/memory.hpp>
+#include <dtm/store/peers.hpp>
 
 namespace dtm_test {
 
@@ -67,6 +69,15 @@ class SharedTable {
 
   dtm::MemoryStore& Rows() { return rows_; }
 
+  /// A request, and what became of it.
+  struct Asked {
+    dtm::Request request;
+    std::uint64_t taker = 0;
+    std::optional<std::string> reply;
+  };
+  std::map<std::int64_t, Asked> asked;
+  std::map<std::uint64_t, dtm::NodeName> names;
+
  private:
   struct OwnedRows : dtm::MemoryStore {
     std::uint64_t Owner() const override { return writer; }
@@ -78,8 +89,8 @@ class SharedTable {
   std::set<std::uint64_t> fenced_;
 };
 
-/// The table as one of the coordinators sees it.
-class SharedStore : public dtm::Store {
+/// The table as one of the coordinators sees it. What it is asked it hears when the test says so.
+class SharedStore : public dtm::Store, public dtm::Peers {
  public:
   explicit SharedStore(std::shared_ptr<SharedTable> table)
       : table_(std::move(table)), me_(table_->Join()) {}
@@ -91,9 +102,89 @@ class SharedStore : public dtm::Store {
   /// See Takeovers.
   std::uint64_t takeovers = 0;
 
+  const char* Kind() const override { return "shared table"; }
   std::uint64_t Owner() const override { return me_; }
   std::shared_ptr<const dtm::Lease> OurLease() const override { return lease; }
   std::uint64_t Takeovers() const override { return takeovers; }
+  dtm::Peers* Shared() override { return this; }
+
+  /// See AskedTimes.
+  std::uint64_t asked_times = 0;
+
+  void Introduce(const dtm::NodeName& me) override { table_->names[me_] = me; }
+  std::vector<dtm::Progress> Look(const std::vector<std::string>& gids) override {
+    ++looks;
+    std::vector<dtm::Progress> found;
+    for (const std::string& gid : gids) {
+      const auto stored = Rows().Load(gid);
+      if (!stored) continue;
+      std::optional<dtm::Time> due;
+      if (!dtm::IsFinal(stored->status)) due = stored->due;
+      found.push_back({gid, due});
+    }
+    return found;
+  }
+  std::int64_t Ask(const dtm::Request& request) override {
+    const auto id = static_cast<std::int64_t>(table_->asked.size() + 1);
+    table_->asked[id].request = request;
+    table_->asked[id].request.id = id;
+    return id;
+  }
+  std::map<std::int64_t, std::string> TakeReplies(const std::vector<std::int64_t>& ids) override {
+    std::map<std::int64_t, std::string> replies;
+    for (const std::int64_t id : ids) {
+      if (table_->asked.at(id).reply) replies[id] = *table_->asked.at(id).reply;
+    }
+    return replies;
+  }
+  bool Withdraw(std::int64_t id, bool at_all_costs) override {
+    SharedTable::Asked& asked = table_->asked.at(id);
+    const bool nobody = asked.taker == 0;
+    if (nobody || at_all_costs) asked.reply = "withdrawn";
+    return nobody;
+  }
+  std::uint64_t AskedTimes() const override { return asked_times; }
+  std::vector<dtm::Request> Asked() override {
+    std::vector<dtm::Request> mine;
+    for (const auto& [id, asked] : table_->asked) {
+      const auto stored = Rows().Load(asked.request.gid);
+      const bool driven = asked.request.member == 0 && stored && stored->owner == me_;
+      if (asked.reply || heard_.count(id) > 0 || (!driven && asked.request.member != me_)) continue;
+      heard_.insert(id);
+      mine.push_back(asked.request);
+    }
+    return mine;
+  }
+  bool TakeUp(std::int64_t id) override {
+    if (table_->asked.at(id).reply) return false;
+    table_->asked.at(id).taker = me_;
+    return true;
+  }
+  void Reply(std::int64_t id, const std::string& text) override {
+    if (text.empty()) return void(heard_.erase(id));
+    table_->asked.at(id).reply = text;
+  }
+  std::optional<dtm::Peer> Find(std::uint64_t owner) override {
+    const auto name = table_->names.find(owner);
+    if (name == table_->names.end()) return std::nullopt;
+    return dtm::Peer{name->second, table_->IsMember(owner), std::chrono::milliseconds(200)};
+  }
+  dtm::PeerCounts Count() override { return {}; }
+  std::vector<std::string> Waiting(dtm::Time after, std::size_t limit) override {
+    std::vector<std::string> gids;
+    Rows().Due(dtm::kNever - dtm::Duration(1), {after, INT64_MAX},
+               [&](const dtm::Transaction& one) {
+                 gids.push_back(one.definition->gid);
+                 return gids.size() < limit;
+               });
+    return gids;
+  }
+  std::vector<std::string> TakeNews() override { return {}; }
+  dtm::Result ChangeValue(const std::string&, const std::string&, const ValueChange&) override {
+    NoWorks();
+  }
+
+  std::uint64_t looks = 0;  ///< calls of Look
 
   void Begin() override {
     if (open_) throw dtm::StoreError("a batch is open already");
@@ -208,6 +299,7 @@ class SharedStore : public dtm::Store {
   std::uint64_t me_;
   bool open_ = false;
   bool told_ = false;
+  std::set<std::int64_t> heard_;
   std::vector<Sent> sent_;
 };
 

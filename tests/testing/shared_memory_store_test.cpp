@@ -52,7 +52,10 @@ TEST_CASE("a shared store in memory keeps the contract of owners") {
           REQUIRE(third->Run(Query::kInherit, {dead, beat, std::int64_t{0}, heir})->Count() == 1);
         },
         [=](std::size_t limit) {
-          return third->Run(Query::kClaim, {dead, heir, static_cast<std::int64_t>(limit)})->Count();
+          const std::vector<std::string> apps{"", "app"};
+          return third
+              ->Run(Query::kClaim, {dead, heir, static_cast<std::int64_t>(limit), &apps, heir})
+              ->Count();
         }};
   });
 }

@@ -76,6 +76,13 @@ inline bool WaitFor(int descriptor, bool writing, Duration limit) {
   }
 }
 
+/// "host:1234", a name of this process for people.
+inline std::string HostAndProcess() {
+  char host[256] = {};
+  if (::gethostname(host, sizeof host - 1) != 0) host[0] = 0;
+  return std::string(host) + ":" + std::to_string(::getpid());
+}
+
 /// An absolute name of the same file, without symbolic links of folders, so that it stays valid after a chdir or when such
 /// a link changes. Returned unchanged if the folder does not exist; opening the file then says why.
 inline std::string FullPath(const std::string& path) {

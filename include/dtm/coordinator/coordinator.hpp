@@ -103,7 +103,8 @@ class Coordinator : public EmbeddedEndpoint {
   /// once. If the initiator calls it itself (the try of a tcc, the action of an xa, the step of a workflow), that has a
   /// commit of its own. A workflow's step is recorded in the next commit, so a crash in between runs the step again. It
   /// cannot be called for a coordinator elsewhere.
-  /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
+  /// @throws LogicError  the name is taken, the function is an empty std::function or pointer, or several coordinators share
+  /// the store (PgOutbox is what they have instead).
   template <typename T, typename Function>
   LocalBranch<T> RegisterInTransaction(const std::string& name, Function function) {
     return {KeepInTransaction(name, EraseTransactionType<T>(std::move(function))), Identity()};
@@ -115,6 +116,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// Result.
   /// @throws InDoubtError  the commit failed, and all of it may be stored, or nothing: query the gid.
   /// @throws StoreError    the commit failed; nothing was stored.
+  /// @throws LogicError    several coordinators share the store: PgOutbox is what they have instead.
   /// @throws what `function` threw; FailureError: it returned Failure. Nothing was stored.
   template <typename Function>
   void Transact(const Function& function) {
@@ -297,6 +299,7 @@ class Coordinator : public EmbeddedEndpoint {
   std::string KeepInTransaction(const std::string& name, TransactionFunction function) {
     Driver& driver = Checked();
     if (!function) throw EmptyFunction(name);
+    CheckRunsWorks();
     std::string full_name = kInTransactionPrefix + name;
     driver.transaction_functions.Register(full_name, std::move(function));
     (void)driver.inbox.Push(About(kLocalPrefix + full_name, Command::Kind::kRegistered));

@@ -26,6 +26,7 @@
 #include <dtm/core/url.hpp>
 #include <dtm/core/validate.hpp>
 #include <dtm/engine/resubmission.hpp>
+#include <dtm/store/peers.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
@@ -165,21 +166,22 @@ class Operations : public DrivenEndpoint {
                       AnswerCallback callback) {
     Refuse(Checked().urls.Problem(url));
     ChangeTopic(
-        topics::Problem(topic, url, remark),
-        [=](Store& store, Time now) {
-          return topics::Subscribe(store, topic, {url, remark}, now);
+        topics::Problem(topic, url, remark), topic,
+        [=](auto& values, Time now) {
+          return topics::Subscribe(values, topic, {url, remark}, now);
         },
         std::move(callback));
   }
   void UnsubscribeAsync(const std::string& topic, const std::string& url, AnswerCallback callback) {
     ChangeTopic(
-        topics::Problem(topic, url, {}),
-        [=](Store& store, Time now) { return topics::Unsubscribe(store, topic, url, now); },
+        topics::Problem(topic, url, {}), topic,
+        [=](auto& values, Time now) { return topics::Unsubscribe(values, topic, url, now); },
         std::move(callback));
   }
   void DeleteTopicAsync(const std::string& topic, AnswerCallback callback) {
     ChangeTopic(
-        {}, [=](Store& store, Time) { return topics::Delete(store, topic); }, std::move(callback));
+        {}, topic, [=](auto& values, Time) { return topics::Delete(values, topic); },
+        std::move(callback));
   }
 
  protected:
@@ -194,10 +196,21 @@ class Operations : public DrivenEndpoint {
   }
 
   /// Runs the work inside the next commit; the answer is what it returned, once that is durable.
+  /// @throws LogicError  the store runs none.
   void RunWorkAsync(std::function<Result(TransactContext&)> work, ValueCallback<Result> callback) {
+    CheckRunsWorks();
     QueuedWork queued{std::move(work), std::make_shared<Result>()};
     queued.promise = AnswerWith(queued.result, std::move(callback));
     if (!Checked().inbox.Push(std::move(queued))) NotTaken("");
+  }
+
+  void CheckRunsWorks() const {
+    if (Checked().store->Shared() == nullptr) return;
+    throw LogicError(
+        "nothing of the program runs inside a commit of a store that several coordinators share: "
+        "its "
+        "SQL would keep all of them waiting. To store rows and a saga together, write both in a "
+        "transaction of the program: dtm::PgOutbox or dtm::MysqlOutbox");
   }
 
   Time TimeIn(Duration wait) const { return Later(Checked().clock->Now(), wait); }
@@ -257,10 +270,21 @@ class Operations : public DrivenEndpoint {
     return stored;
   }
 
-  void ChangeTopic(const std::string& problem, const std::function<Result(Store&, Time)>& change,
+  template <typename Change>
+  void ChangeTopic(const std::string& problem, const std::string& topic, const Change& change,
                    AnswerCallback callback) {
     if (!problem.empty()) throw RejectedError(problem);
     Driver& driver = Checked();
+    if (Peers* const peers = driver.store->Shared()) {  // at once, in this thread
+      const Time now = driver.clock->Now();
+      const Result result =
+          peers->ChangeValue(topics::kCategory, topic, [&](std::optional<KeyValue>& value) {
+            topics::OneValue values{value};
+            return change(values, now);
+          });
+      if (result.kind != Result::Kind::kSuccess) throw RejectedError(result.text);
+      return callback({});
+    }
     RunWorkAsync(
         [&driver, change](TransactContext&) { return change(*driver.store, driver.clock->Now()); },
         [callback = std::move(callback)](const Result& result, const std::exception_ptr& error) {

@@ -96,6 +96,15 @@ struct Definition {
   TransOptions options;
 };
 
+/// It calls functions that are registered in programs, so only those can drive it.
+inline bool CallsFunctions(const Definition& definition) {
+  const auto is_local = [](const Step& step) {
+    return IsLocal(step.action) || IsLocal(step.compensate);
+  };
+  return IsLocal(definition.query_prepared) ||
+         std::any_of(definition.steps.begin(), definition.steps.end(), is_local);
+}
+
 /// The memory that it takes, including its rows in the record.
 inline std::size_t BytesOf(const Step& step) {
   constexpr std::size_t kBytesOfBranch = 48;
@@ -227,6 +236,7 @@ struct Transaction {
   std::uint32_t reason_from = 0;  ///< 1 + the row whose FAILURE is the reason; 0 = none
   bool stuck = false;       ///< an invariant is broken: not driven until RetryNow or ForceStop
   bool unreadable = false;  ///< the stored record is damaged (see last_error); not stored
+  bool other_app = false;   ///< as it was read: it calls functions of programs of another app
   bool expired = false;     ///< only its gid, type, status and `content` are left; not stored
   std::uint64_t content =
       0;  ///< expired: see ContentHash; 0 = it was prepared first, and is not compared

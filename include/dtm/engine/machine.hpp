@@ -44,6 +44,8 @@ struct Context {
   Time started{};                                      ///< of this run of the coordinator
   Duration retry_interval = std::chrono::seconds(10);  ///< for transactions that set none
   Duration request_timeout = std::chrono::seconds(3);  ///< for transactions that set none
+  Duration
+      function_limit{};  ///< a function may still run for so long after its call; 0: it ends with its process
   std::chrono::seconds timeout_to_fail{35};  ///< of a prepared msg, tcc or xa that names none
   /// People are alerted at this number of errors in a row of a branch, and at every later one. 0: never.
   std::uint32_t alert_after = 0;

@@ -216,9 +216,8 @@ class MachineParts {
     if (!context_.may_call) return false;
     branch.in_flight = true;
     if (!RunsInTransaction(url)) ++branch.tries;  // its success, if any, is stored with its effect
-    // A function ends with its process; a call by URL may outlive it.
-    const Time deadline = IsLocal(url) ? Time{} : CallDeadline(def_.options, context_);
-    branch.deadline = (std::max)(deadline, branch.previous_deadline);
+    branch.deadline =
+        (std::max)(CallDeadline(url, def_.options, context_), branch.previous_deadline);
     effects_.calls.push_back(index);
     effects_.changed = true;
     return false;

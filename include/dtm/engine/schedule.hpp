@@ -83,9 +83,12 @@ inline Duration IntervalNow(const Transaction& transaction, const Context& conte
 }
 
 /// The time until which a call decided now may be running: it is sent when the decision is durable, and the caller may hold
-/// it back for one timeout and then give it another (see BranchCaller::Call).
-inline Time CallDeadline(const TransOptions& options, const Context& context) {
-  return context.now + context.lateness + 2 * RequestTimeout(options, context);
+/// it back for one timeout and then give it another (see BranchCaller::Call). 0: no longer than this process.
+inline Time CallDeadline(const std::string& url, const TransOptions& options,
+                         const Context& context) {
+  if (!IsLocal(url)) return context.now + context.lateness + 2 * RequestTimeout(options, context);
+  if (context.function_limit.count() == 0) return {};
+  return context.now + context.lateness + context.function_limit;
 }
 
 /// For calls that were decided earlier but are sent only now.
@@ -94,8 +97,9 @@ inline void MoveDeadlines(Transaction& transaction, const std::vector<std::size_
   for (const std::size_t call : calls) {
     Branch& branch = transaction.branches[call];
     if (branch.deadline == Time{}) continue;  // a function ends with its process
-    branch.deadline =
-        (std::max)(branch.deadline, CallDeadline(transaction.definition->options, context));
+    const Definition& definition = *transaction.definition;
+    branch.deadline = (std::max)(
+        branch.deadline, CallDeadline(UrlOf(definition, call), definition.options, context));
   }
 }
 

@@ -164,6 +164,8 @@ class Lease {
   virtual bool Holds() const = 0;
 };
 
+class Peers;
+
 class Store {
  public:
   virtual ~Store() = default;
@@ -185,6 +187,9 @@ class Store {
   /// tell. Any thread. `changed` is called by some thread after each, until Leave has returned; it comes before the first turn.
   virtual std::uint64_t Takeovers() const { return 0; }
   virtual void OnTakeover(const std::function<void()>& /*changed*/) {}
+
+  /// The others on the store. Null: this coordinator has it for itself, and the store runs works.
+  virtual Peers* Shared() { return nullptr; }
 
   /// The coordinator has stopped, and writes no more: another one may take over what is unfinished at once. Reading goes on.
   virtual void Leave() noexcept {}

@@ -47,6 +47,7 @@ class FailingStore : public Store {
   std::shared_ptr<const Lease> OurLease() const override { return inner_->OurLease(); }
   std::uint64_t Takeovers() const override { return inner_->Takeovers(); }
   void OnTakeover(const std::function<void()>& changed) override { inner_->OnTakeover(changed); }
+  Peers* Shared() override { return inner_->Shared(); }
   void Leave() noexcept override {
     if (always_ == StoreFault::kNone) inner_->Leave();
   }

@@ -59,6 +59,29 @@ class LateBatch {
   Transaction nobody_;
 };
 
+/// The values of a statement that outlive it.
+struct KeptValues {
+  explicit KeptValues(const std::vector<SqlValue>& from) {
+    for (const SqlValue& value : from) {
+      if (const auto* text = std::get_if<std::string_view>(&value)) {
+        texts.emplace_back(*text);
+        values.emplace_back(std::string_view(texts.back()));
+      } else if (const auto* list = std::get_if<const std::vector<std::string>*>(&value)) {
+        lists.push_back(**list);
+        values.emplace_back(&std::as_const(lists.back()));
+      } else {
+        values.push_back(value);
+      }
+    }
+  }
+  KeptValues(const KeptValues&) = delete;
+  KeptValues& operator=(const KeptValues&) = delete;
+
+  std::deque<std::string> texts;
+  std::deque<std::vector<std::string>> lists;
+  std::vector<SqlValue> values;
+};
+
 /// What a connection sends to the tables.
 struct SharedMemoryStatement {
   enum class Kind { kConnect, kQuery, kBatch };
@@ -99,10 +122,10 @@ class SharedMemoryDatabase : public shared_store::Database {
 
     std::unique_ptr<SqlRows> Run(Query query, const std::vector<SqlValue>& values) override {
       SharedMemoryStatement statement{Kind::kQuery, query, false, {}};
-      if (query >= Query::kJoin) {  // numbers only
+      if (query >= Query::kJoin) {
         statement.copy = [&] {
-          return [tables = tables_, query, values] {
-            (void)SharedMemoryStatements(*tables).Run(query, values);
+          return [tables = tables_, query, kept = std::make_shared<KeptValues>(values)] {
+            (void)SharedMemoryStatements(*tables).Run(query, kept->values);
           };
         };
       }

@@ -1122,6 +1122,9 @@ struct Definition {
   TransOptions options;
 };
 
+/// It calls functions that are registered in programs, so only those can drive it.
+bool CallsFunctions(const Definition& definition);
+
 /// The memory that it takes, including its rows in the record.
 std::size_t BytesOf(const Step& step);
 std::size_t BytesOf(const Definition& definition);
@@ -1179,6 +1182,7 @@ struct Transaction {
   std::uint32_t reason_from = 0;  ///< 1 + the row whose FAILURE is the reason; 0 = none
   bool stuck = false;       ///< an invariant is broken: not driven until RetryNow or ForceStop
   bool unreadable = false;  ///< the stored record is damaged (see last_error); not stored
+  bool other_app = false;   ///< as it was read: it calls functions of programs of another app
   bool expired = false;     ///< only its gid, type, status and `content` are left; not stored
   std::uint64_t content =
       0;  ///< expired: see ContentHash; 0 = it was prepared first, and is not compared
@@ -2684,6 +2688,9 @@ std::string LastErrorText();
 /// within `limit` (up to 1 day); it is looked at once in any case.
 bool WaitFor(int descriptor, bool writing, Duration limit);
 
+/// "host:1234", a name of this process for people.
+std::string HostAndProcess();
+
 /// An absolute name of the same file, without symbolic links of folders, so that it stays valid after a chdir or when such
 /// a link changes. Returned unchanged if the folder does not exist; opening the file then says why.
 std::string FullPath(const std::string& path);
@@ -3056,6 +3063,8 @@ class Lease {
   virtual bool Holds() const = 0;
 };
 
+class Peers;
+
 class Store {
  public:
   virtual ~Store();
@@ -3077,6 +3086,9 @@ class Store {
   /// tell. Any thread. `changed` is called by some thread after each, until Leave has returned; it comes before the first turn.
   virtual std::uint64_t Takeovers() const;
   virtual void OnTakeover(const std::function<void()>& /*changed*/);
+
+  /// The others on the store. Null: this coordinator has it for itself, and the store runs works.
+  virtual Peers* Shared();
 
   /// The coordinator has stopped, and writes no more: another one may take over what is unfinished at once. Reading goes on.
   virtual void Leave() noexcept;
@@ -3395,6 +3407,8 @@ struct Waiter {
   bool ongoing_is_error = false;  ///< an unfinished status is told as OngoingError
   bool submits = false;           ///< the answer must not be a status before the submit
   Time deadline = kNever;         ///< then the answer is the present status
+  /// Asks again, if another coordinator on the store has written the transaction first. Empty: there is nothing to ask again.
+  std::function<void(Waiter&&)> again{};
   Promise promise{};
 
   void WaitForResult(Time now);
@@ -3442,7 +3456,8 @@ struct ArrivedResult {
   Result result;
 };
 
-struct Command {
+/// What is commanded of a transaction that exists.
+struct Instruction {
   enum class Kind {
     kCancel,
     kForceStop,
@@ -3452,7 +3467,8 @@ struct Command {
     kListWaiting,
     kRegistered,
     kAddBranch,
-    kFinish
+    kFinish,
+    kLook  ///< another coordinator on the store has written it
   };
   Kind kind = Kind::kWait;
   std::string gid;                                ///< kRegistered: the url of the function
@@ -3462,11 +3478,15 @@ struct Command {
   Status status{};                                ///< kFinish
   std::string data;                               ///< kFinish: what the workflow returned
   std::optional<TransType> type;                  ///< refused if it has another one
+  std::int64_t asked = 0;  ///< the request of another coordinator that this is, see Peers
+};
+
+struct Command : Instruction {
   Waiter waiter;
-  std::shared_ptr<std::string> explained;            ///< kExplain, out
-  Time after{};                                      ///< kListWaiting: due later than this
-  std::size_t limit = 0;                             ///< kListWaiting
-  std::shared_ptr<std::vector<std::string>> listed;  ///< kListWaiting, out
+  std::shared_ptr<std::string> explained{};            ///< kExplain, out
+  Time after{};                                        ///< kListWaiting: due later than this
+  std::size_t limit = 0;                               ///< kListWaiting
+  std::shared_ptr<std::vector<std::string>> listed{};  ///< kListWaiting, out
 };
 
 /// What user work can use while it runs inside a commit.
@@ -3635,6 +3655,16 @@ struct Options {
   /// same content gets the status that it ended with; other content is refused, and so is a workflow, whose result is
   /// gone with its record. A gid takes about 50 bytes. If this is not more than keep_finished, no gids are kept.
   Duration keep_gids = std::chrono::hours(24 * 7);
+  /// On a store that several coordinators share: what this one is called by people (Explain at the others). Empty: the name of
+  /// its machine and its process id. At most 255 bytes.
+  std::string node_name;
+  /// On such a store: transactions with steps that are functions of programs are driven only by coordinators with the same
+  /// app. So programs that have the same functions have one name. 1 to 128 bytes.
+  std::string app = "main";
+  /// On such a store a function of a program that was stopped, and goes on later, may still run when another coordinator has
+  /// taken over. So a compensation waits until so much time has passed since the call of a function whose result is not
+  /// known: 1 s to 1 day. A function that takes longer needs a barrier.
+  Duration function_limit = std::chrono::seconds(30);
   /// Keeps with each transaction what happened to it (attempts, answers, decisions), see Coordinator::Journal: in the
   /// commits that happen anyway, some 16 bytes an entry and 256 entries at most.
   bool journal = false;
@@ -3777,6 +3807,116 @@ TransResult ResultOf(const Transaction& transaction);
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/store/peers.hpp -----------------------------------------------------------------------
+
+/// What the coordinators that share a store know of each other, and ask of each other: all of it goes through the store.
+/// Needs: std. Threads: any.
+
+namespace dtm {
+inline namespace v1 {
+
+struct KeyValue;
+
+/// How a coordinator is called by people and by the others.
+struct NodeName {
+  std::string name;
+  std::string url;  ///< where it serves its API; may be empty
+  std::string app;  ///< programs of the same app have the same functions
+};
+
+/// What one coordinator asks of the one that drives a transaction.
+struct Request {
+  enum class Kind {
+    kCancel = 1,
+    kRetryNow = 2,
+    kLook = 3  ///< another has written it; there is no reply
+  };
+  std::int64_t id = 0;  ///< given by the store
+  Kind kind = Kind::kCancel;
+  std::string gid;
+  std::string reason{};      ///< kCancel
+  std::uint64_t member = 0;  ///< who is asked; 0: whoever drives it, when it looks
+};
+
+/// How far a transaction has come.
+struct Progress {
+  std::string gid;
+  std::optional<Time> due;  ///< nothing: it has ended
+};
+
+/// A coordinator, as another one sees it.
+struct Peer {
+  NodeName node;
+  bool is_member = false;  ///< false: it has stopped, or the others go on with what it drove
+  std::optional<Duration> silent{};  ///< since it was last seen; nothing: not known here
+};
+
+struct PeerCounts {
+  std::uint64_t members = 0;     ///< that are alive, as far as is known here
+  std::uint64_t taken_over = 0;  ///< transactions, by this coordinator from others
+  std::uint64_t driven = 0;      ///< unfinished transactions that it owns
+};
+
+/// In a record: its owner has died, and it waits for a coordinator of this app, whose functions it calls.
+std::uint64_t OwnerForApp(const std::string& app);
+bool WaitsForApp(std::uint64_t owner);
+
+class Peers {
+ public:
+  virtual ~Peers();
+
+  /// Tells the others who this is; comes before the first turn. Transactions that call functions of programs are driven only
+  /// by coordinators of this app.
+  /// @throws StoreError
+  virtual void Introduce(const NodeName& me) = 0;
+
+  /// Of those that have a record.
+  /// @throws StoreError
+  virtual std::vector<Progress> Look(const std::vector<std::string>& gids) = 0;
+
+  /// Stores a request, and returns its id.
+  /// @throws StoreError  it may or may not be stored, and goes by itself after a minute.
+  virtual std::int64_t Ask(const Request& request) = 0;
+  /// What was replied to these; such requests are gone then.
+  /// @throws StoreError
+  virtual std::map<std::int64_t, std::string> TakeReplies(const std::vector<std::int64_t>& ids) = 0;
+  /// True: the request is gone, and nobody has taken it up. `at_all_costs`: it is gone in any case.
+  /// @throws StoreError
+  virtual bool Withdraw(std::int64_t id, bool at_all_costs) = 0;
+
+  /// How often something was asked of this coordinator. OnTakeover tells of it.
+  virtual std::uint64_t AskedTimes() const = 0;
+  /// Requests that came since the last call; one may come again that was not replied to.
+  virtual std::vector<Request> Asked() = 0;
+  /// This coordinator obeys it now. False: it was withdrawn.
+  /// @throws StoreError
+  virtual bool TakeUp(std::int64_t id) = 0;
+  /// Without a text: it is for another one, who drives the transaction now.
+  /// @throws StoreError  it comes again.
+  virtual void Reply(std::int64_t id, const std::string& text) = 0;
+
+  /// Nothing: there is no such coordinator (any more). Of an owner that stands for an app (WaitsForApp) it names the app.
+  /// @throws StoreError
+  virtual std::optional<Peer> Find(std::uint64_t owner) = 0;
+  /// @throws StoreError
+  virtual PeerCounts Count() = 0;
+  /// Gids of unfinished transactions of all coordinators that are due after that and before kNever, the earliest first.
+  /// @throws StoreError
+  virtual std::vector<std::string> Waiting(Time after, std::size_t limit) = 0;
+  /// Sentences for the log, once each.
+  virtual std::vector<std::string> TakeNews() = 0;
+
+  /// Changes a small value, see KeyValue, compare-and-set: `change` gets what is stored or nothing, and leaves what is to be
+  /// stored or nothing. It may run several times. What it returns is returned; but for Success nothing is written.
+  /// @throws StoreError  nothing was written, or (InDoubt) perhaps.
+  using ValueChange = std::function<Result(std::optional<KeyValue>& value)>;
+  virtual Result ChangeValue(const std::string& category, const std::string& key,
+                             const ValueChange& change) = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/core/validate.hpp ---------------------------------------------------------------------
 
 /// Refuses a definition that could not be carried out, before anything is stored.
@@ -3838,6 +3978,117 @@ std::string NothingToResume(const std::string& gid);
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/parts/topics.hpp ----------------------------------------------------------
+
+/// Topics: names under which urls subscribe to messages; kept in the store, category "topics".
+/// Needs: nlohmann/json, store. Threads: Expand and Subscribers any thread; the others are work for Store::Run
+/// or for Peers::ChangeValue.
+/// Protocol: §6. A change counts at once, for messages that are prepared or submitted after it.
+
+namespace dtm {
+inline namespace v1 {
+
+struct Subscriber {
+  std::string url;
+  std::string remark;
+};
+
+namespace topics {
+
+inline constexpr const char kCategory[] = "topics";
+
+/// One value outside of a batch, in the place of the store: see Peers::ChangeValue.
+struct OneValue {
+  std::optional<KeyValue>& value;
+  std::optional<KeyValue> GetValue(const std::string&, const std::string&) const;
+  void PutValue(const KeyValue& put) const;
+  bool RemoveValue(const std::string&, const std::string&) const;
+};
+
+/// @throws StoreError  the stored list is damaged.
+std::vector<Subscriber> Parse(const KeyValue& stored);
+
+template <typename Values>
+void Write(Values& store, const std::string& topic, const std::vector<Subscriber>& subscribers,
+           Time now) {
+  // By hand: ordered_json would cost every program as much compile time as json.
+  std::string list = "[";
+  for (const Subscriber& subscriber : subscribers) {
+    if (list.size() > 1) list += ',';
+    list += R"({"url":)" + nlohmann::json(subscriber.url).dump() + R"(,"remark":)" +
+            nlohmann::json(subscriber.remark).dump() + '}';
+  }
+  list += ']';
+  KeyValue value;
+  value.category = kCategory;
+  value.key = topic;
+  value.value = std::move(list);
+  value.updated = now;
+  store.PutValue(value);
+}
+
+/// Empty, or why this subscription is refused.
+std::string Problem(const std::string& topic, const std::string& url,
+                           const std::string& remark);
+
+template <typename Values>
+Result Subscribe(Values& store, const std::string& topic, const Subscriber& subscriber, Time now) {
+  std::vector<Subscriber> all;
+  if (const auto stored = store.GetValue(kCategory, topic)) all = Parse(*stored);
+  const bool known = std::any_of(
+      all.begin(), all.end(), [&](const Subscriber& other) { return other.url == subscriber.url; });
+  if (known) return Result::Failure("this url exists");
+  if (all.size() >= kMaxSteps) {
+    return Result::Failure("topic '" + topic + "' has " + std::to_string(kMaxSteps) +
+                           " subscribers, which is the limit");
+  }
+  all.push_back(subscriber);
+  Write(store, topic, all, now);
+  return Result::Success();
+}
+
+template <typename Values>
+Result Unsubscribe(Values& store, const std::string& topic, const std::string& url, Time now) {
+  const std::optional<KeyValue> stored = store.GetValue(kCategory, topic);
+  if (!stored) return Result::Failure("no such a topic");
+  std::vector<Subscriber> all = Parse(*stored);
+  if (all.empty()) return Result::Failure("this topic is empty");
+  const auto gone = std::remove_if(all.begin(), all.end(),
+                                   [&](const Subscriber& other) { return other.url == url; });
+  if (gone == all.end()) return Result::Failure("no such an url ");
+  all.erase(gone, all.end());
+  Write(store, topic, all, now);
+  return Result::Success();
+}
+
+template <typename Values>
+Result Delete(Values& store, const std::string& topic) {
+  if (store.RemoveValue(kCategory, topic)) return Result::Success();
+  return Result::Failure("there is no topic '" + topic + "'");
+}
+
+/// The present subscribers of a topic; none if there is no such topic.
+std::vector<Subscriber> Subscribers(Store& store, const std::string& topic);
+
+/// Replaces the topics of a message by their subscribers: of step 01 there may be 01-01, 01-02 and so on.
+/// A topic without subscribers stays, and is refused where a new message is stored. A stored message keeps the
+/// subscribers it has: new ones must not bring its submit beyond a limit after its local transaction has committed.
+/// False: nothing was replaced.
+bool Expand(Definition& message, Store& store);
+
+/// @throws BadInput       it can never be carried out.
+/// @throws RejectedError  it cannot be carried out with the present subscribers of its topics.
+void CheckAndExpand(Definition& definition, Store& store);
+
+/// Refuses what only a repeat, or the submit of a prepared message, may have: a topic without subscribers, or orders for
+/// steps that are not given.
+/// @throws RejectedError, BadInput
+void CheckNew(const Definition& definition);
+
+}  // namespace topics
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/parts/gauges.hpp ----------------------------------------------------------
 
 /// The present state of a coordinator in numbers.
@@ -3872,6 +4123,7 @@ struct Gauges {
   bool store_fails = false;  ///< the last commit failed
   CallLoad functions;        ///< calls of registered functions
   CallLoad urls;
+  std::optional<PeerCounts> peers;  ///< nothing: no others share the store, or it cannot be read
   std::optional<OutboxGauges> outboxes;  ///< nothing: it relays none
 };
 
@@ -4045,7 +4297,10 @@ class Operations : public DrivenEndpoint {
   static Command About(const std::string& gid, Command::Kind kind);
 
   /// Runs the work inside the next commit; the answer is what it returned, once that is durable.
+  /// @throws LogicError  the store runs none.
   void RunWorkAsync(std::function<Result(TransactContext&)> work, ValueCallback<Result> callback);
+
+  void CheckRunsWorks() const;
 
   Time TimeIn(Duration wait) const;
 
@@ -4067,8 +4322,28 @@ class Operations : public DrivenEndpoint {
   /// Nothing if the gid is free.
   std::optional<Transaction> StoredWorkflow(const Definition& asked);
 
-  void ChangeTopic(const std::string& problem, const std::function<Result(Store&, Time)>& change,
-                   AnswerCallback callback);
+  template <typename Change>
+  void ChangeTopic(const std::string& problem, const std::string& topic, const Change& change,
+                   AnswerCallback callback) {
+    if (!problem.empty()) throw RejectedError(problem);
+    Driver& driver = Checked();
+    if (Peers* const peers = driver.store->Shared()) {  // at once, in this thread
+      const Time now = driver.clock->Now();
+      const Result result =
+          peers->ChangeValue(topics::kCategory, topic, [&](std::optional<KeyValue>& value) {
+            topics::OneValue values{value};
+            return change(values, now);
+          });
+      if (result.kind != Result::Kind::kSuccess) throw RejectedError(result.text);
+      return callback({});
+    }
+    RunWorkAsync(
+        [&driver, change](TransactContext&) { return change(*driver.store, driver.clock->Now()); },
+        [callback = std::move(callback)](const Result& result, const std::exception_ptr& error) {
+          const bool refused = !error && result.kind != Result::Kind::kSuccess;
+          callback({{}, refused ? Answers::Rejected(result.text) : error});
+        });
+  }
 
   std::mutex gid_mutex_;
   GidGenerator gids_;
@@ -5267,7 +5542,8 @@ class Coordinator : public EmbeddedEndpoint {
   /// once. If the initiator calls it itself (the try of a tcc, the action of an xa, the step of a workflow), that has a
   /// commit of its own. A workflow's step is recorded in the next commit, so a crash in between runs the step again. It
   /// cannot be called for a coordinator elsewhere.
-  /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
+  /// @throws LogicError  the name is taken, the function is an empty std::function or pointer, or several coordinators share
+  /// the store (PgOutbox is what they have instead).
   template <typename T, typename Function>
   LocalBranch<T> RegisterInTransaction(const std::string& name, Function function) {
     return {KeepInTransaction(name, EraseTransactionType<T>(std::move(function))), Identity()};
@@ -5279,6 +5555,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// Result.
   /// @throws InDoubtError  the commit failed, and all of it may be stored, or nothing: query the gid.
   /// @throws StoreError    the commit failed; nothing was stored.
+  /// @throws LogicError    several coordinators share the store: PgOutbox is what they have instead.
   /// @throws what `function` threw; FailureError: it returned Failure. Nothing was stored.
   template <typename Function>
   void Transact(const Function& function) {
@@ -5518,8 +5795,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_8889202756ff(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_8889202756ff;
+void dtm_cpp_of_version_0_1_0_a0e862726d1b(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_a0e862726d1b;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -230,6 +230,13 @@ class CollectStage {
       }
     }
     if (!refused.empty()) return submission.waiter.Refuse(TurnState::Rejected(refused));
+    if (state_.IsShared()) {
+      const auto again = [this, definition = submission.definition,
+                          prepare = submission.prepare](Waiter&& waiter) {
+        state_.to_collect.resubmit.push_back({definition, std::move(waiter), prepare});
+      };
+      submission.waiter.again = again;
+    }
     state_.AddWaiter(active, std::move(submission.waiter));
   }
 

@@ -22,6 +22,7 @@
 #include <dtm/core/validate.hpp>
 #include <dtm/engine/explain.hpp>
 #include <dtm/engine/machine.hpp>
+#include <dtm/store/peers.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -36,7 +37,9 @@ class Commands {
       switch (command.kind) {
         case Command::Kind::kExplain: Explain(command); break;
         case Command::Kind::kListWaiting: ListWaiting(command); break;
-        default: Obey(command);
+        case Command::Kind::kLook: Look(command); break;
+        default:
+          if (command.asked == 0 || state_.store.Shared()->TakeUp(command.asked)) Obey(command);
       }
     } catch (const std::bad_alloc&) {
       throw;
@@ -59,13 +62,13 @@ class Commands {
         return command.waiter.Give(ResultOf(*stored));
       }
       if (!state_.MayDrive(*stored) && command.kind != Command::Kind::kForceStop) {
-        if (command.kind == Command::Kind::kWait) return command.waiter.Give(ResultOf(*stored));
-        throw StoreError("gid '" + command.gid + "' was not changed: another coordinator on this " +
-                         "store drives it; ask that one");
+        return AskOther(command, *stored);
       }
+      if (WatchesPrepared(command, *stored)) return Watch(command);
       active = &state_.Bring(std::move(*stored));
     }
     CheckType(command, active->transaction);
+    if (WatchesPrepared(command, active->transaction)) return Watch(command);
     if (command.wait_result == WaitResult::kCounts &&
         active->transaction.definition->options.wait_result) {
       command.waiter.WaitForResult(state_.context.now);
@@ -85,9 +88,52 @@ class Commands {
         throw RejectedError(Refusal(command, active->transaction, refused));
       }
     }
-    if (!active->Fresh()) return state_.AddWaiter(*active, std::move(command.waiter));
+    if (!active->Fresh()) {
+      if (state_.IsShared() && command.kind != Command::Kind::kWait) {
+        command.waiter.again = [this, what = static_cast<Instruction>(command)](Waiter&& waiter) {
+          state_.to_collect.reissue.push_back({what, std::move(waiter)});
+        };
+      }
+      return state_.AddWaiter(*active, std::move(command.waiter));
+    }
     // The gid may turn out to be stored already; the command is then for the stored record.
     active->commands.push_back(std::move(command));
+  }
+
+  /// In a shared store any coordinator may submit it, so its end may come elsewhere.
+  bool WatchesPrepared(const Command& command, const Transaction& transaction) const {
+    return state_.IsShared() && command.kind == Command::Kind::kWait &&
+           transaction.status == Status::kPrepared && transaction.version > 0;
+  }
+  void Watch(Command& command) {
+    state_.elsewhere.Watch(command.gid, std::move(command.waiter), state_.context.now);
+  }
+
+  /// Another coordinator drives it.
+  void AskOther(Command& command, const Transaction& stored) {
+    switch (command.kind) {
+      case Command::Kind::kWait: return Watch(command);
+      case Command::Kind::kCancel:
+      case Command::Kind::kRetryNow:
+        if (command.asked != 0) return state_.store.Shared()->Reply(command.asked, {});
+        return state_.elsewhere.Ask(std::move(command), state_.context.now);
+      default:
+        if (!stored.other_app) throw RejectedError(NotPrepared(command.gid));
+        throw RejectedError("gid '" + command.gid +
+                            "' was not changed: it calls functions that only programs of another "
+                            "app have; ask a coordinator of that app (Explain names it)");
+    }
+  }
+
+  /// If it has been written elsewhere, the next commit finds the conflict.
+  void Look(Command& command) {
+    ActiveTransaction* active = state_.table.Find(command.gid);
+    if (active != nullptr && !active->dirty) {
+      MakeRoom(state_.to_commit.dirty);
+      state_.to_commit.dirty.push_back(active);
+      active->dirty = true;
+    }
+    command.waiter.Give({});
   }
 
   /// The text begins with what dtm's clients look for.
@@ -176,7 +222,9 @@ class Commands {
   void ListWaiting(Command& command) {
     std::vector<std::string>& gids = *command.listed;
     const Time last = kNever - Duration(1);
-    if (command.limit > 0) {
+    if (Peers* const peers = state_.store.Shared()) {
+      gids = peers->Waiting(command.after, command.limit);
+    } else if (command.limit > 0) {
       state_.store.Due(last, {command.after, INT64_MAX}, [&](const Transaction& stored) {
         gids.push_back(stored.definition->gid);
         return gids.size() < command.limit;
@@ -188,14 +236,23 @@ class Commands {
   /// Committed state only: a change that is not stored did not happen yet.
   void Explain(Command& command) {
     const ActiveTransaction* active = state_.table.Find(command.gid);
+    if (active != nullptr && active->dirty) active = nullptr;
     std::string& text = *command.explained;
-    if (active != nullptr && !active->dirty) {
+    const bool shared = state_.IsShared();
+    std::optional<Transaction> stored;
+    if (active == nullptr || shared) stored = state_.store.Load(command.gid);
+    if (active != nullptr && shared && stored) {  // another may have written it
+      const bool mine = stored->owner == state_.store.Owner();
+      if (!mine || stored->version != active->transaction.version) active = nullptr;
+    }
+    if (active != nullptr) {
       text = engine::Explain(active->transaction, state_.context.now);
-    } else if (const std::optional<Transaction> stored = state_.store.Load(command.gid)) {
+    } else if (stored) {
       text = engine::Explain(*stored, state_.context.now);
     } else {
       text = Unknown(command.gid);
     }
+    if (shared && stored) text += state_.elsewhere.DrivenBy(*stored);
     if (!state_.health.Good()) {
       const bool waits =
           !state_.to_commit.dirty.empty() || state_.health.NeedsRecovery() || !state_.MayUseStore();

@@ -111,6 +111,9 @@ class CommitStage {
                                        std::to_string(state_.table.Count()) +
                                        " transactions in memory: " + problem);
     });
+    state_.table.ForEach([this](ActiveTransaction& active) {
+      if (!active.Fresh()) TurnState::Protected([&] { WatchAll(state_, active); });
+    });
     AnswerAll(state_, problem);
     state_.DropAll();
     retry_alone_ = 0;
@@ -240,6 +243,7 @@ class CommitStage {
           TurnState::Protected([&] { state_.AddWaiter(active, std::move(command.waiter)); });
         }
         active.commands.clear();
+        for (Waiter& waiter : active.waiters) waiter.again = nullptr;
       } else if (active.Fresh()) {
         conflicts_.OnGidExists(active);
       } else {

@@ -50,7 +50,7 @@ class Conflicts {
       const engine::Resubmission resubmission =
           engine::OnResubmission(*stored, *definition, prepare);
       if (resubmission.kind != engine::Resubmission::Kind::kRefuse) {
-        for (Waiter& waiter : waiters) waiter.Give(ResultOf(*stored));
+        for (Waiter& waiter : waiters) AnswerOrWatch(*stored, waiter);
         return;
       }
       for (Waiter& waiter : waiters) waiter.Refuse(TurnState::Rejected(resubmission.refused));
@@ -73,6 +73,14 @@ class Conflicts {
   }
 
  private:
+  /// Of one that is not driven here.
+  void AnswerOrWatch(const Transaction& stored, Waiter& waiter) {
+    if (waiter.when == AnswerWhen::kStored || IsFinal(stored.status)) {
+      return waiter.Give(ResultOf(stored));
+    }
+    state_.elsewhere.Watch(stored.definition->gid, std::move(waiter), state_.context.now);
+  }
+
   /// For the next turn, before those that came later.
   void Return(const std::shared_ptr<const Definition>& definition, std::vector<Waiter>& waiters,
               bool prepare) {
@@ -150,6 +158,14 @@ class Conflicts {
     state_.RemoveFresh(active);
     if (stored.owner == state_.store.Owner()) state_.loader.LeaveBehind(state_.context.now);
     for (Waiter& waiter : waiters) {
+      if (waiter.again) {
+        std::exchange(waiter.again, nullptr)(std::move(waiter));
+        continue;
+      }
+      if (waiter.when != AnswerWhen::kStored) {
+        AnswerOrWatch(stored, waiter);
+        continue;
+      }
       AnswerAsStored(state_, waiter, gid, "another coordinator has changed it");
     }
   }

@@ -253,7 +253,7 @@ class Driver {
     while (!quit_) {
       TurnOnce();
       inbox.Wait(*clock, loop_.NextTurn(),
-                 [this] { return quit_ || StopNoticed() || loop_.HasTakenOver(); });
+                 [this] { return quit_ || StopNoticed() || loop_.HasNews(); });
     }
     loop_thread_ = std::thread::id();
   }

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include <dtm/base/error.hpp>
+#include <dtm/base/os.hpp>
 #include <dtm/coordinator/functions/program_functions.hpp>
 #include <dtm/coordinator/functions/transaction_functions.hpp>
 #include <dtm/coordinator/loop/collect_stage.hpp>
@@ -27,6 +28,7 @@
 #include <dtm/coordinator/state/not_stored.hpp>
 #include <dtm/coordinator/state/recovery.hpp>
 #include <dtm/coordinator/state/turn_state.hpp>
+#include <dtm/store/peers.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
@@ -44,13 +46,18 @@ class Loop {
         collect_(state_, inbox),
         commit_(state_, transaction_functions, clock),
         release_(state_, clock, functions, urls, inbox, alerts),
-        sweep_(state_) {
+        sweep_(state_),
+        peers_(store.Shared()) {
     state_.context.started = clock.Now();
+    if (peers_ == nullptr) return;
+    const std::string name = options.node_name.empty() ? os::HostAndProcess() : options.node_name;
+    peers_->Introduce({name, options.server_url, options.app});
   }
 
   /// From the next turn on nothing is called any more, and nobody waits for an end; what is answered is still recorded.
   void StartNothingNew() {
     functions_.RefuseWaiting();
+    state_.elsewhere.AnswerAll("the coordinator stops");
     if (!std::exchange(state_.context.may_call, false)) return;
     // Those who wait for an end are told now what the status is.
     state_.table.ForEach([this](ActiveTransaction& active) {
@@ -90,7 +97,8 @@ class Loop {
     if (!state_.room.Full() && state_.context.may_call) {
       next = (std::min)(next, state_.loader.NextPass());
     }
-    if (HasTakenOver()) next = now;
+    next = (std::min)(next, state_.elsewhere.Next());
+    if (HasNews()) next = now;
     const auto lease = state_.store.OurLease();
     if (lease != nullptr && !lease->Holds()) next = (std::max)(next, now + kAfterBrokenTurn);
     if (!state_.health.MayTry(now)) {  // but whose time is over is answered meanwhile
@@ -99,8 +107,10 @@ class Loop {
     return (std::min)({next, growth, state_.news.NextFlush()});
   }
 
-  /// The store has more to load than the last turn knew. Any thread.
-  bool HasTakenOver() const { return state_.store.Takeovers() != takeovers_; }
+  /// The store has more to load, or to obey, than the last turn knew. Any thread.
+  bool HasNews() const {
+    return HasTakenOver() || (peers_ != nullptr && peers_->AskedTimes() != asked_times_);
+  }
 
   Metrics::Snapshot Counted() const { return state_.metrics.Get(); }
   const LoopGauges& Measured() const { return gauges_; }
@@ -119,10 +129,12 @@ class Loop {
     Mail never_read;  // the last turn was broken off
     inbox_.Take(never_read);
     dtm::AnswerAll(state_, "the coordinator stopped");
+    state_.elsewhere.AnswerAll("the coordinator stopped");
   }
 
  private:
   bool Stages() {
+    if (peers_ != nullptr) HearOthers();
     const bool something = collect_.Run();
     if (HasTakenOver()) {
       takeovers_ = state_.store.Takeovers();
@@ -140,6 +152,19 @@ class Loop {
     }
     if (commit_.Run()) release_.Run();
     return something;
+  }
+
+  bool HasTakenOver() const { return state_.store.Takeovers() != takeovers_; }
+
+  /// What other coordinators on the store have done or want.
+  void HearOthers() {
+    const std::uint64_t asked_times = peers_->AskedTimes();
+    if (asked_times != asked_times_) {
+      state_.elsewhere.Hear(state_.to_collect.reissue);
+      for (const std::string& news : peers_->TakeNews()) state_.Log(LogLevel::kWarning, news);
+      asked_times_ = asked_times;
+    }
+    state_.elsewhere.Look(state_.context.now, state_.to_collect.reissue);
   }
 
   static constexpr Duration kAfterBrokenTurn = std::chrono::milliseconds(10);
@@ -160,6 +185,8 @@ class Loop {
   Sweep sweep_;
   bool broken_off_ = false;  // the last turn ended with an exception
   LoopGauges gauges_;
+  Peers* const peers_;  // null: the store is not shared
+  std::atomic<std::uint64_t> asked_times_{0};
   std::atomic<std::uint64_t> takeovers_{0};  // of the store, as far as they are known here
 };
 

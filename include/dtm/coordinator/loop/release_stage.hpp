@@ -74,7 +74,10 @@ class ReleaseStage {
     const Transaction& transaction = active.transaction;
     if (active.rolled_back) state_.news.RolledBack(transaction, state_.context.now);
     active.rolled_back = false;
-    for (const AppliedEvent& event : active.events) state_.Count(active, event);
+    for (const AppliedEvent& event : active.events) {
+      state_.Count(active, event);
+      if (event.kind == engine::EventKind::kForceStop) state_.elsewhere.TellOwner(transaction);
+    }
     if (IsFinal(transaction.status)) state_.metrics.Ended(transaction);
   }
 
@@ -149,8 +152,9 @@ class ReleaseStage {
     state_.ArmTimer(active);
     active.touched = false;
     if (active.CallsOut()) return;
-    const bool waits = WaitsForPeople(active);
-    if (waits && grows && !state_.room.HalfFull()) {
+    const bool prepared = transaction.status == Status::kPrepared && state_.IsShared();
+    const bool waits = WaitsForPeople(active) || prepared;  // anybody may write what is prepared
+    if (waits && grows && !prepared && !state_.room.HalfFull()) {
       return state_.ArmBefore(active, state_.context.now + kUntilNextStep);
     }
     const bool idle = (active.timer == kNever || HeldBack(active)) && !waits;

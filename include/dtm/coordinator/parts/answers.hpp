@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <exception>
+#include <functional>
 #include <future>
 #include <new>
 #include <string>
@@ -106,6 +107,8 @@ struct Waiter {
   bool ongoing_is_error = false;  ///< an unfinished status is told as OngoingError
   bool submits = false;           ///< the answer must not be a status before the submit
   Time deadline = kNever;         ///< then the answer is the present status
+  /// Asks again, if another coordinator on the store has written the transaction first. Empty: there is nothing to ask again.
+  std::function<void(Waiter&&)> again{};
   Promise promise{};
 
   void WaitForResult(Time now) {

@@ -10,6 +10,7 @@
 #include <dtm/base/error.hpp>
 #include <dtm/coordinator/parts/branch_caller.hpp>
 #include <dtm/core/types.hpp>
+#include <dtm/store/peers.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
@@ -41,6 +42,7 @@ struct Gauges {
   bool store_fails = false;  ///< the last commit failed
   CallLoad functions;        ///< calls of registered functions
   CallLoad urls;
+  std::optional<PeerCounts> peers;  ///< nothing: no others share the store, or it cannot be read
   std::optional<OutboxGauges> outboxes;  ///< nothing: it relays none
 };
 
@@ -49,6 +51,7 @@ inline void MeasureStore(Gauges& gauges, Store& store, Time now) {
   gauges.store = store.Kind();
   try {
     gauges.backlog = store.CountUnfinished(now);
+    if (Peers* const peers = store.Shared()) gauges.peers = peers->Count();
     if (gauges.backlog->oldest < now) gauges.oldest_age = now - gauges.backlog->oldest;
   } catch (const StoreError&) {  // NOLINT(bugprone-empty-catch)
   }

@@ -12,6 +12,7 @@
 
 #include <dtm/base/error.hpp>
 #include <dtm/base/option_range.hpp>
+#include <dtm/base/text.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/core/url.hpp>
@@ -58,6 +59,16 @@ struct Options {
   /// same content gets the status that it ended with; other content is refused, and so is a workflow, whose result is
   /// gone with its record. A gid takes about 50 bytes. If this is not more than keep_finished, no gids are kept.
   Duration keep_gids = std::chrono::hours(24 * 7);
+  /// On a store that several coordinators share: what this one is called by people (Explain at the others). Empty: the name of
+  /// its machine and its process id. At most 255 bytes.
+  std::string node_name;
+  /// On such a store: transactions with steps that are functions of programs are driven only by coordinators with the same
+  /// app. So programs that have the same functions have one name. 1 to 128 bytes.
+  std::string app = "main";
+  /// On such a store a function of a program that was stopped, and goes on later, may still run when another coordinator has
+  /// taken over. So a compensation waits until so much time has passed since the call of a function whose result is not
+  /// known: 1 s to 1 day. A function that takes longer needs a barrier.
+  Duration function_limit = std::chrono::seconds(30);
   /// Keeps with each transaction what happened to it (attempts, answers, decisions), see Coordinator::Journal: in the
   /// commits that happen anyway, some 16 bytes an entry and 256 entries at most.
   bool journal = false;
@@ -122,6 +133,13 @@ inline const Options& CheckedOptions(const Options& options) {
                       kMaxOptionSeconds);
   option_range::Check("timeout_to_fail", options.timeout_to_fail, std::chrono::seconds(1),
                       kMaxOptionSeconds);
+  option_range::Check("function_limit", options.function_limit, std::chrono::seconds(1),
+                      kMaxOptionSeconds);
+  option_range::Check("the length of app", options.app.size(), 1, 128);
+  option_range::Check("the length of node_name", options.node_name.size(), 0, 255);
+  if (!IsUtf8(options.app) || !IsUtf8(options.node_name)) {
+    throw LogicError("app or node_name is not UTF-8");
+  }
   option_range::Check("keep_finished", options.keep_finished, Duration(0), option_range::kEver);
   option_range::Check("keep_gids", options.keep_gids, Duration(0), option_range::kEver);
   option_range::Check("max_in_memory", options.max_in_memory, 1, option_range::kAnyNumber);

@@ -1,5 +1,6 @@
 /// Topics: names under which urls subscribe to messages; kept in the store, category "topics".
-/// Needs: nlohmann/json, store. Threads: Expand and Subscribers any thread; the others are work for Store::Run.
+/// Needs: nlohmann/json, store. Threads: Expand and Subscribers any thread; the others are work for Store::Run
+/// or for Peers::ChangeValue.
 /// Protocol: §6. A change counts at once, for messages that are prepared or submitted after it.
 #pragma once
 
@@ -33,6 +34,16 @@ namespace topics {
 
 inline constexpr const char kCategory[] = "topics";
 
+/// One value outside of a batch, in the place of the store: see Peers::ChangeValue.
+struct OneValue {
+  std::optional<KeyValue>& value;
+  std::optional<KeyValue> GetValue(const std::string&, const std::string&) const { return value; }
+  void PutValue(const KeyValue& put) const { value = put; }
+  bool RemoveValue(const std::string&, const std::string&) const {
+    return std::exchange(value, std::nullopt).has_value();
+  }
+};
+
 /// @throws StoreError  the stored list is damaged.
 inline std::vector<Subscriber> Parse(const KeyValue& stored) {
   std::vector<Subscriber> subscribers;
@@ -49,8 +60,9 @@ inline std::vector<Subscriber> Parse(const KeyValue& stored) {
   throw StoreError("the stored subscribers of topic '" + stored.key + "' cannot be read");
 }
 
-inline void Write(Store& store, const std::string& topic,
-                  const std::vector<Subscriber>& subscribers, Time now) {
+template <typename Values>
+void Write(Values& store, const std::string& topic, const std::vector<Subscriber>& subscribers,
+           Time now) {
   // By hand: ordered_json would cost every program as much compile time as json.
   std::string list = "[";
   for (const Subscriber& subscriber : subscribers) {
@@ -83,8 +95,8 @@ inline std::string Problem(const std::string& topic, const std::string& url,
   return {};
 }
 
-inline Result Subscribe(Store& store, const std::string& topic, const Subscriber& subscriber,
-                        Time now) {
+template <typename Values>
+Result Subscribe(Values& store, const std::string& topic, const Subscriber& subscriber, Time now) {
   std::vector<Subscriber> all;
   if (const auto stored = store.GetValue(kCategory, topic)) all = Parse(*stored);
   const bool known = std::any_of(
@@ -99,8 +111,8 @@ inline Result Subscribe(Store& store, const std::string& topic, const Subscriber
   return Result::Success();
 }
 
-inline Result Unsubscribe(Store& store, const std::string& topic, const std::string& url,
-                          Time now) {
+template <typename Values>
+Result Unsubscribe(Values& store, const std::string& topic, const std::string& url, Time now) {
   const std::optional<KeyValue> stored = store.GetValue(kCategory, topic);
   if (!stored) return Result::Failure("no such a topic");
   std::vector<Subscriber> all = Parse(*stored);
@@ -113,7 +125,8 @@ inline Result Unsubscribe(Store& store, const std::string& topic, const std::str
   return Result::Success();
 }
 
-inline Result Delete(Store& store, const std::string& topic) {
+template <typename Values>
+Result Delete(Values& store, const std::string& topic) {
   if (store.RemoveValue(kCategory, topic)) return Result::Success();
   return Result::Failure("there is no topic '" + topic + "'");
 }

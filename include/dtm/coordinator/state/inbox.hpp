@@ -7,6 +7,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -40,7 +41,8 @@ struct ArrivedResult {
   Result result;
 };
 
-struct Command {
+/// What is commanded of a transaction that exists.
+struct Instruction {
   enum class Kind {
     kCancel,
     kForceStop,
@@ -50,7 +52,8 @@ struct Command {
     kListWaiting,
     kRegistered,
     kAddBranch,
-    kFinish
+    kFinish,
+    kLook  ///< another coordinator on the store has written it
   };
   Kind kind = Kind::kWait;
   std::string gid;                                ///< kRegistered: the url of the function
@@ -60,11 +63,15 @@ struct Command {
   Status status{};                                ///< kFinish
   std::string data;                               ///< kFinish: what the workflow returned
   std::optional<TransType> type;                  ///< refused if it has another one
+  std::int64_t asked = 0;  ///< the request of another coordinator that this is, see Peers
+};
+
+struct Command : Instruction {
   Waiter waiter;
-  std::shared_ptr<std::string> explained;            ///< kExplain, out
-  Time after{};                                      ///< kListWaiting: due later than this
-  std::size_t limit = 0;                             ///< kListWaiting
-  std::shared_ptr<std::vector<std::string>> listed;  ///< kListWaiting, out
+  std::shared_ptr<std::string> explained{};            ///< kExplain, out
+  Time after{};                                        ///< kListWaiting: due later than this
+  std::size_t limit = 0;                               ///< kListWaiting
+  std::shared_ptr<std::vector<std::string>> listed{};  ///< kListWaiting, out
 };
 
 /// What user work can use while it runs inside a commit.

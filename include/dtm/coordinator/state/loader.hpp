@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <utility>
 #include <vector>
@@ -29,8 +30,10 @@ class Loader {
   std::vector<Transaction> NextPage(Store& store, Time now, bool with_waiting, std::size_t room,
                                     std::size_t bytes) {
     if (next_pass_ > now || room == 0 || bytes == 0) return {};
-    // The first pass reads all of them: if the wall clock was set back, due times may be far off.
-    const bool all = with_waiting || first_pass_;
+    // The first pass reads all of them: if the wall clock was set back, due times may be far off. In a shared store what is
+    // prepared waits there, so later passes read only what is due.
+    const bool shared = store.Owner() != 0;
+    const bool all = (with_waiting && !shared) || first_pass_;
     const std::size_t limit = (std::min)(kPage, room);
     if (cursor_.id == 0) left_behind_ = kNever;  // a pass begins; it finds them
     std::vector<Transaction> page;
@@ -44,6 +47,7 @@ class Loader {
     });
     if (at_end) {
       next_pass_ = (std::min)(left_behind_, all ? kNever : store.NextDue(now));
+      if (shared) next_pass_ = (std::max)(next_pass_, now + kBetweenPasses);
       left_behind_ = kNever;
       cursor_ = DuePosition{};
       first_pass_ = false;
@@ -71,6 +75,8 @@ class Loader {
   }
 
  private:
+  static constexpr Duration kBetweenPasses = std::chrono::milliseconds(100);
+
   bool first_pass_ = true;
   DuePosition cursor_;
   Time next_pass_ = (Time::min)();

@@ -70,6 +70,20 @@ inline void AnswerAsStored(TurnState& state, Waiter& waiter, const std::string& 
   }));
 }
 
+/// Another coordinator drives it: who waits for its end goes on waiting. The others stay.
+inline void WatchAll(TurnState& state, ActiveTransaction& active) {
+  std::vector<Waiter> others;
+  for (Waiter& waiter : active.waiters) {
+    if (waiter.when == AnswerWhen::kStored || waiter.again) {
+      others.push_back(std::move(waiter));
+    } else {
+      state.elsewhere.Watch(active.transaction.definition->gid, std::move(waiter),
+                            state.context.now);
+    }
+  }
+  active.waiters.swap(others);
+}
+
 /// Answers everybody who still waits for something in memory, with the status that is durable: nothing goes on here.
 inline void AnswerAll(TurnState& state, const std::string& why) {
   const auto not_stored = [&](const auto& what) {

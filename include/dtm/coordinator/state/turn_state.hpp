@@ -21,6 +21,7 @@
 #include <dtm/coordinator/parts/options.hpp>
 #include <dtm/coordinator/state/active_table.hpp>
 #include <dtm/coordinator/state/between_stages.hpp>
+#include <dtm/coordinator/state/elsewhere.hpp>
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/coordinator/state/loader.hpp>
 #include <dtm/coordinator/state/room.hpp>
@@ -43,10 +44,14 @@ inline constexpr std::uint64_t kNoVersion = std::uint64_t{1} << 63;
 class TurnState : public Answers {
  public:
   TurnState(Store& store_in, const Options& options_in)
-      : store(store_in), options(options_in), news(options_in) {
+      : store(store_in),
+        options(options_in),
+        elsewhere(store_in, options_in.max_waiting_submissions),
+        news(options_in) {
     context.retry_interval = options.retry_interval;
     context.request_timeout = options.request_timeout;
     context.timeout_to_fail = options.timeout_to_fail;
+    if (IsShared()) context.function_limit = options.function_limit;
     if (options.on_alert) context.alert_after = (std::max)(options.alert_retry_limit, 1U);
   }
 
@@ -201,7 +206,8 @@ class TurnState : public Answers {
 
   /// This coordinator owns it, or will with its next write: a prepared one has no calls in flight anywhere.
   bool MayDrive(const Transaction& stored) const {
-    return stored.owner == store.Owner() || stored.status == Status::kPrepared;
+    return stored.owner == store.Owner() ||
+           (stored.status == Status::kPrepared && !stored.other_app);
   }
 
   ActiveTransaction& Bring(Transaction stored) {
@@ -216,6 +222,7 @@ class TurnState : public Answers {
     }
   }
 
+  bool IsShared() const { return store.Owner() != 0; }
   bool SomethingLeftOver() const {
     return !to_collect.readvance.empty() || !to_collect.resubmit.empty() ||
            !to_collect.reissue.empty();
@@ -234,6 +241,7 @@ class TurnState : public Answers {
   Timers timers;
   Loader loader;
   StoreHealth health;
+  Elsewhere elsewhere;
   Metrics metrics;
   News news;
   MissingFunctions missing_functions;

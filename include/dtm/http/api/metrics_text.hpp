@@ -135,6 +135,18 @@ inline void GaugeLines(std::string& out, const Gauges& now) {
              static_cast<double>(now.outboxes->oldest_age.count()) / 1e6);
 }
 
+/// Of several coordinators on one store; each shows its own.
+inline void PeerLines(std::string& out, const PeerCounts& peers) {
+  Head(out, "dtm_cluster_members", "gauge",
+       "Coordinators on the store that are alive, as this one sees it.");
+  Line(out, "dtm_cluster_members", "", peers.members);
+  Head(out, "dtm_cluster_driven", "gauge", "Unfinished transactions that this coordinator drives.");
+  Line(out, "dtm_cluster_driven", "", peers.driven);
+  Head(out, "dtm_cluster_taken_over_total", "counter",
+       "Transactions that this coordinator has taken over from others.");
+  Line(out, "dtm_cluster_taken_over_total", "", peers.taken_over);
+}
+
 inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
                         const Metrics::Snapshot& done, const Gauges& now) {
   std::string out;
@@ -176,6 +188,7 @@ inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
   Head(out, "dtm_store_commit_duration", "histogram", "Seconds that the store took for a commit.");
   Lines(out, "dtm_store_commit_duration", "", done.commits);
   GaugeLines(out, now);
+  if (now.peers) PeerLines(out, *now.peers);
   return out;
 }
 

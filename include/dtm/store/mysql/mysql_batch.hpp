@@ -21,7 +21,7 @@ inline void AppendInserts(std::string& out, std::uint64_t member,
   // Not IGNORE, which makes warnings of errors.
   out +=
       "INSERT INTO dtm_trans (id, gid, type, status, version, created, finished, due, owner, "
-      "definition, state, journal) VALUES ";
+      "app, definition, state, journal) VALUES ";
   RowsText rows(out, RowsText::Form::kValues);
   for (std::size_t i = 0; i < inserts.size(); ++i) {
     const shared_store::NewRow& row = inserts[i];
@@ -35,6 +35,7 @@ inline void AppendInserts(std::string& out, std::uint64_t member,
     rows.Number("finished", row.finished);
     rows.Number("due", row.due);
     rows.Number("owner", static_cast<std::int64_t>(member));
+    rows.Bytes("app", row.app);
     rows.Bytes("definition", row.definition);
     rows.Bytes("state", row.state);
     rows.BytesOrNull("journal", row.told);
@@ -102,9 +103,11 @@ inline void AppendUpdates(std::string& out, std::uint64_t member,
   std::vector<std::int64_t> ids;
   bool redefines = false;
   bool tells = false;
+  bool regroups = false;
   for (const shared_store::ChangedRow& row : batch.updates) {
     ids.push_back(row.id);
     redefines = redefines || !row.definition.empty();
+    regroups = regroups || row.app;
     tells = tells || !row.told.empty() || !row.folded.empty();
   }
   out += "SELECT id, version FROM dtm_trans FORCE INDEX (PRIMARY) WHERE id IN (";
@@ -122,6 +125,7 @@ inline void AppendUpdates(std::string& out, std::uint64_t member,
     rows.Number("finished", row.finished);
     rows.Number("due", row.due);
     rows.Bytes("state", row.state);
+    if (regroups) row.app ? rows.Bytes("app", *row.app) : rows.BytesOrNull("app", {});
     if (redefines) rows.BytesOrNull("definition", row.definition);
     if (tells) rows.BytesOrNull("told", row.told);
     if (tells) rows.Number("folded", row.folded.empty() ? 0 : 1);
@@ -132,6 +136,7 @@ inline void AppendUpdates(std::string& out, std::uint64_t member,
       "c.status, t.version = c.version + 1, t.created = c.created, t.finished = c.finished, t.due "
       "= c.due, t.owner = " +
       std::to_string(member) + ", t.state = c.state";
+  if (regroups) out += ", t.app = COALESCE(c.app, t.app)";
   if (redefines) out += ", t.definition = COALESCE(c.definition, t.definition)";
   if (tells) {
     out +=

@@ -21,6 +21,9 @@ inline constexpr int kVersion = 1;
 inline constexpr char kTables[] = R"sql(
 CREATE TABLE IF NOT EXISTS dtm_node (
   id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  name varbinary(255) NOT NULL,
+  url varbinary(2048) NOT NULL,
+  app varbinary(128) NOT NULL,
   beat bigint NOT NULL,
   heir bigint NOT NULL
 ) ENGINE = InnoDB;
@@ -39,6 +42,7 @@ CREATE TABLE IF NOT EXISTS dtm_trans (
   finished bigint NOT NULL,
   due bigint,
   owner bigint NOT NULL,
+  app varbinary(128) NOT NULL,
   content bigint,
   definition longblob NOT NULL,
   state longblob NOT NULL,
@@ -54,6 +58,16 @@ CREATE TABLE IF NOT EXISTS dtm_step (
 CREATE TABLE IF NOT EXISTS dtm_journal (
   trans bigint NOT NULL PRIMARY KEY,
   entries longblob NOT NULL
+) ENGINE = InnoDB;
+CREATE TABLE IF NOT EXISTS dtm_ask (
+  id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  gid varbinary(128) NOT NULL,
+  kind smallint NOT NULL,
+  reason longblob NOT NULL,
+  member bigint NOT NULL,
+  taker bigint NOT NULL,
+  outcome longblob,
+  created timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP
 ) ENGINE = InnoDB;
 CREATE TABLE IF NOT EXISTS dtm_kv (
   id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY,

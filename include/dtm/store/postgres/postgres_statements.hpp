@@ -14,7 +14,7 @@ inline std::string Records(const std::string& rest) {
   return "SELECT id, gid, type, status, version, created, finished, due, owner, state, definition, "
          "content, CASE WHEN type IN (3, 4, 5) THEN (SELECT string_agg(int4send(s.nr::int) || "
          "int4send(length(s.step)) || s.step, ''::bytea ORDER BY s.nr) FROM dtm_step s WHERE "
-         "s.trans = dtm_trans.id) END FROM dtm_trans " +
+         "s.trans = dtm_trans.id) END, app FROM dtm_trans " +
          rest;
 }
 
@@ -22,6 +22,12 @@ inline std::string Records(const std::string& rest) {
 inline std::string Fence(const std::string& member) {
   return "f AS MATERIALIZED (SELECT id FROM dtm_node WHERE id = " + member +
          " AND heir = 0 FOR KEY SHARE)";
+}
+
+/// What is asked of the member $1, and has no reply.
+inline std::string AskedOfMe() {
+  return " FROM dtm_ask a WHERE a.outcome IS NULL AND (a.member = $1 OR (a.member = 0 AND EXISTS "
+         "(SELECT 1 FROM dtm_trans t WHERE t.gid = a.gid AND t.owner = $1)))";
 }
 
 inline std::string TextOf(shared_store::Query query) {
@@ -43,7 +49,7 @@ inline std::string TextOf(shared_store::Query query) {
       return "SELECT count(*), count(*) FILTER (WHERE due > $1 AND NOT stuck), count(*) FILTER "
              "(WHERE stuck), min(created) FROM (SELECT due, created, CASE WHEN due = "
              "9223372036854775807 AND length(state) > 1 THEN get_byte(state, 1) & 1 = 1 ELSE false "
-             "END AS stuck FROM dtm_trans WHERE due IS NOT NULL) t";
+             "OR owner < 0 END AS stuck FROM dtm_trans WHERE due IS NOT NULL) t";
     case Query::kJournal:
       return "SELECT (SELECT j.entries FROM dtm_journal j WHERE j.trans = t.id), t.journal FROM "
              "dtm_trans t WHERE t.gid = $1 AND t.id > 0";
@@ -73,7 +79,9 @@ inline std::string TextOf(shared_store::Query query) {
     case Query::kForget:
       return "DELETE FROM dtm_trans USING unnest($1) k(number) WHERE id = -k.number";
     case Query::kJoin:
-      return "INSERT INTO dtm_node (epoch, beat, heir) VALUES (1, 1, 0) RETURNING id";
+      return "INSERT INTO dtm_node (name, url, app, epoch, beat, heir) VALUES ($1, $2, $3, 1, 1, "
+             "0) "
+             "RETURNING id";
     case Query::kRejoin:
       // FOR UPDATE waits for a batch of the old epoch that runs; one that comes later finds no row.
       return "WITH m AS MATERIALIZED (SELECT id FROM dtm_node WHERE id = $1 AND heir = 0 FOR "
@@ -81,7 +89,10 @@ inline std::string TextOf(shared_store::Query query) {
              "n.epoch";
     case Query::kBeat:
       return "WITH m AS (UPDATE dtm_node SET beat = beat + 1 WHERE id = $1 AND heir = 0 RETURNING "
-             "id) SELECT n.id, n.beat, n.heir, (SELECT count(*) FROM m) FROM dtm_node n";
+             "id) SELECT n.id, n.beat, n.heir, (SELECT count(*) FROM m), (SELECT count(*)" +
+             AskedOfMe() +
+             "), (SELECT count(*) FROM (SELECT 1 FROM dtm_trans WHERE owner = $2 AND due IS NOT "
+             "NULL LIMIT 1) free) FROM dtm_node n";
     case Query::kInherit:
       return "WITH " + Fence("$4") +
              ", d AS MATERIALIZED (SELECT n.id FROM dtm_node n, f WHERE n.id = $1 AND n.beat = $2 "
@@ -90,11 +101,45 @@ inline std::string TextOf(shared_store::Query query) {
     case Query::kClaim:
       return "WITH " + Fence("$2") +
              ", p AS MATERIALIZED (SELECT id FROM dtm_trans WHERE owner = $1 AND due IS NOT NULL "
-             "ORDER BY due, id LIMIT $3 FOR UPDATE) UPDATE dtm_trans t SET owner = $2, version = "
-             "version + 1 FROM f, p WHERE t.id = p.id RETURNING t.id";
+             "AND app = ANY ($4) ORDER BY due, id LIMIT $3 FOR UPDATE) UPDATE dtm_trans t SET "
+             "owner "
+             "= $5, version = version + 1 FROM f, p WHERE t.id = p.id RETURNING t.id";
     case Query::kBury:
       return "DELETE FROM dtm_node WHERE id = $1 AND heir = $2 AND NOT EXISTS (SELECT 1 FROM "
              "dtm_trans WHERE owner = $1 AND due IS NOT NULL)";
+    case Query::kApps:
+      return "SELECT app, count(*) FROM dtm_trans WHERE owner = $1 AND due IS NOT NULL GROUP BY "
+             "app";
+    case Query::kIntroduce:
+      return "UPDATE dtm_node SET name = $2, url = $3, app = $4 WHERE id = $1";
+    case Query::kPeer: return "SELECT name, url, app, heir FROM dtm_node WHERE id = $1";
+    case Query::kProgress: return "SELECT gid, due FROM dtm_trans WHERE gid = ANY ($1)";
+    case Query::kWaiting:
+      return "SELECT gid FROM dtm_trans WHERE due > $1 AND due < 9223372036854775807 ORDER BY due, "
+             "id LIMIT $2";
+    case Query::kDriven:
+      return "SELECT count(*) FROM dtm_trans WHERE owner = $1 AND due IS NOT NULL";
+    case Query::kAsk:
+      return "WITH old AS (DELETE FROM dtm_ask WHERE created < now() - interval '1 minute') INSERT "
+             "INTO dtm_ask (gid, kind, reason, member, taker) VALUES ($1, $2, $3, $4, 0) RETURNING "
+             "id";
+    case Query::kAsked:
+      return "SELECT a.id, a.gid, a.kind, a.reason" + AskedOfMe() + " ORDER BY a.id";
+    case Query::kTakeUp:
+      return "UPDATE dtm_ask SET taker = $2 WHERE id = $1 AND outcome IS NULL RETURNING id";
+    case Query::kReply: return "UPDATE dtm_ask SET outcome = $2 WHERE id = $1";
+    case Query::kReplies:
+      return "SELECT id, outcome FROM dtm_ask WHERE id = ANY ($1) AND outcome IS NOT NULL";
+    case Query::kWithdraw: return "DELETE FROM dtm_ask WHERE id = $1 AND taker = 0 RETURNING id";
+    case Query::kDropAsked: return "DELETE FROM dtm_ask WHERE id = ANY ($1)";
+    case Query::kNewValue:
+      return "INSERT INTO dtm_kv (cat, k, v, version, created, updated) VALUES ($1, $2, $3, 1, $4, "
+             "$4) ON CONFLICT (cat, k) DO NOTHING RETURNING id";
+    case Query::kChangeValue:
+      return "UPDATE dtm_kv SET v = $3, version = version + 1, updated = $4 WHERE id = $1 AND "
+             "version = $2 RETURNING id";
+    case Query::kRemoveValue:
+      return "DELETE FROM dtm_kv WHERE id = $1 AND version = $2 RETURNING id";
     case Query::kLeave: return "UPDATE dtm_node SET heir = -1 WHERE id = $1 AND heir = 0";
   }
   return {};
@@ -130,21 +175,23 @@ inline std::string BatchText(const BatchParts& parts) {
   if (parts.inserts) {
     text +=
         ", i AS (INSERT INTO dtm_trans (gid, type, status, version, created, finished, due, owner, "
-        "definition, state, journal) SELECT n.gid, n.type, n.status, 1, n.created, n.finished, "
-        "n.due, f.id, n.definition, n.state, n.told FROM f, " +
-        arrays("tiiiiibbb") +
-        " n(gid, type, status, created, finished, due, definition, state, told) "
+        "app, definition, state, journal) SELECT n.gid, n.type, n.status, 1, n.created, "
+        "n.finished, "
+        "n.due, f.id, n.app, n.definition, n.state, n.told FROM f, " +
+        arrays("tiiiiitbbb") +
+        " n(gid, type, status, created, finished, due, app, definition, state, told) "
         "ON CONFLICT (gid) DO NOTHING RETURNING id, gid)";
     answer += " UNION ALL SELECT 1, id, gid FROM i";
   }
   if (parts.updates) {
     text +=
-        ", c AS MATERIALIZED (SELECT * FROM " + arrays(parts.journals ? "iiiiiibbbb" : "iiiiiibb") +
-        " c(id, version, status, created, finished, due, state, definition" +
+        ", c AS MATERIALIZED (SELECT * FROM " +
+        arrays(parts.journals ? "iiiiiibtbbb" : "iiiiiibtb") +
+        " c(id, version, status, created, finished, due, state, app, definition" +
         (parts.journals ? ", told, folded" : "") +
         ")), u AS (UPDATE dtm_trans t SET status = c.status, version = t.version + 1, created = "
-        "c.created, finished = c.finished, due = c.due, owner = f.id, state = c.state, definition "
-        "= coalesce(c.definition, t.definition)" +
+        "c.created, finished = c.finished, due = c.due, owner = f.id, state = c.state, app = "
+        "coalesce(c.app, t.app), definition = coalesce(c.definition, t.definition)" +
         (parts.journals
              ? ", journal = CASE WHEN c.folded IS NOT NULL THEN NULL WHEN c.told IS NULL "
                "THEN t.journal ELSE coalesce(t.journal, '') || c.told END"

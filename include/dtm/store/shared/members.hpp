@@ -11,10 +11,13 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include <dtm/base/os.hpp>
 #include <dtm/base/time.hpp>
+#include <dtm/store/peers.hpp>
 #include <dtm/store/shared/database.hpp>
 
 namespace dtm {
@@ -37,14 +40,19 @@ class Members {
     Duration until{};        ///< since boot
     std::size_t taken = 0;   ///< transactions that have come to be ours
     bool more = false;       ///< some are left: beat again at once
+    bool asked = false;      ///< others want something, see Query::kAsked
+    /// What the dead have left that calls functions of other apps: how many transactions, by app.
+    std::map<std::string, std::int64_t> left;
   };
 
-  /// One beat of this member, and what follows from those of the others.
+  /// One beat of this member, and what follows from those of the others. `app`: what calls functions is taken over only if
+  /// they are this app's.
   /// @throws SqlError  the database cannot be asked.
-  Seen Beat(Connection& connection, std::uint64_t member) {
+  Seen Beat(Connection& connection, std::uint64_t member, const std::string& app) {
     const auto me = static_cast<std::int64_t>(member);
+    const auto waiting = static_cast<std::int64_t>(OwnerForApp(app));
     const Duration sent = now_();
-    const auto rows = connection.Run(Query::kBeat, {me});
+    const auto rows = connection.Run(Query::kBeat, {me, waiting});
     const Duration answered = now_();
     Seen seen;
     seen.is_member = rows->Count() > 0 && rows->Number(0, 3) == 1;
@@ -54,12 +62,26 @@ class Members {
     last_sent_ = sent;
     Note(*rows, me, answered);
     if (!seen.is_member) return seen;
+    seen.asked = rows->Number(0, 4) > 0;
+    const std::vector<std::string> apps{{}, app};
+    if (rows->Number(0, 5) > 0) (void)Claim(connection, waiting, me, apps, sent, seen);
     for (const auto& [id, other] : others_) {
       if (other.heir != me && !Inherit(connection, id, other, me, sent)) continue;
-      TakeOver(connection, id, me, sent, seen);
+      if (!Claim(connection, id, me, apps, sent, seen)) continue;
+      LeaveToOthers(connection, id, me, seen);
+      (void)connection.Run(Query::kBury, {id, me});
     }
     seen.taken = std::exchange(taken_, 0);
     return seen;
+  }
+
+  /// When the beats of the others that are alive came, as the last one of this one has seen them.
+  std::map<std::int64_t, Duration> Alive() const {
+    std::map<std::int64_t, Duration> alive;
+    for (const auto& [id, other] : others_) {
+      if (Lives(other, last_sent_)) alive.emplace(id, other.since);
+    }
+    return alive;
   }
 
  private:
@@ -96,17 +118,30 @@ class Members {
     return connection.Run(Query::kInherit, {id, other.beat, other.heir, me})->Count() > 0;
   }
 
-  /// As much as goes before the next beat.
-  void TakeOver(Connection& connection, std::int64_t dead, std::int64_t me, Duration sent,
-                Seen& seen) {
+  /// Takes over what is unfinished of this owner: as much as goes before the next beat. True: all.
+  bool Claim(Connection& connection, std::int64_t owner, std::int64_t me,
+             const std::vector<std::string>& apps, Duration sent, Seen& seen) {
     for (std::int64_t page = kFirstPage;; page = kPage) {
       ++taken_;  // should the answer be lost
-      const std::size_t taken = connection.Run(Query::kClaim, {dead, me, page})->Count();
+      const std::size_t taken =
+          connection.Run(Query::kClaim, {owner, me, page, &apps, me})->Count();
       taken_ = taken_ - 1 + taken;
-      if (taken == 0) break;
-      if (now_() - sent > lease_ / 8) return void(seen.more = true);
+      if (taken == 0) return true;
+      if (now_() - sent > lease_ / 8) return seen.more = true, false;
     }
-    (void)connection.Run(Query::kBury, {dead, me});
+  }
+
+  /// What this one may not drive waits for a coordinator of its app.
+  static void LeaveToOthers(Connection& connection, std::int64_t dead, std::int64_t me,
+                            Seen& seen) {
+    const auto rows = connection.Run(Query::kApps, {dead});
+    for (std::size_t row = 0; row < rows->Count(); ++row) {
+      const std::vector<std::string> app{std::string(rows->View(row, 0))};
+      const auto waiting = static_cast<std::int64_t>(OwnerForApp(app[0]));
+      while (connection.Run(Query::kClaim, {dead, me, kPage, &app, waiting})->Count() > 0) {
+      }
+      seen.left[app[0]] += rows->Number(row, 1);
+    }
   }
 
   static constexpr std::int64_t kFirstPage = 256;

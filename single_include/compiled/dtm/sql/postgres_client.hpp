@@ -59,6 +59,10 @@ class PgParameters {
     if (const auto* number = std::get_if<std::int64_t>(&value)) return Number(*number);
     if (const auto* text = std::get_if<std::string_view>(&value)) return Text(*text);
     if (const auto* bytes = std::get_if<SqlBytes>(&value)) return Bytes(bytes->bytes);
+    if (const auto* texts = std::get_if<const std::vector<std::string>*>(&value)) {
+      return Array(kText, **texts,
+                   [this](const std::string& text) { Item(std::string_view(text)); });
+    }
     Array(kNumber, *std::get<const std::vector<std::int64_t>*>(value),
           [this](std::int64_t number) { Item(number); });
   }

@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
@@ -35,9 +36,9 @@ struct SqlBytes {
   std::string_view bytes;
 };
 
-/// A parameter: a number, a text, bytes, or a list of numbers. What it views lives as long as the call.
-using SqlValue =
-    std::variant<std::int64_t, std::string_view, SqlBytes, const std::vector<std::int64_t>*>;
+/// A parameter: a number, a text, bytes, a list of numbers or of texts. What it views lives as long as the call.
+using SqlValue = std::variant<std::int64_t, std::string_view, SqlBytes,
+                              const std::vector<std::int64_t>*, const std::vector<std::string>*>;
 
 }  // namespace v1
 }  // namespace dtm

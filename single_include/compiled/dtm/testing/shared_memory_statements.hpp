@@ -6,6 +6,7 @@
 #include "../sql/rows.hpp"
 #include "../store/shared/batch.hpp"
 #include "../store/shared/database.hpp"
+#include "shared_memory_requests.hpp"
 #include "shared_memory_tables.hpp"
 
 // ---- dtm/testing/shared_memory_statements.hpp --------------------------------------------------
@@ -16,7 +17,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -26,9 +29,9 @@ namespace dtm {
 inline namespace v1 {
 namespace testing {
 
-class SharedMemoryStatements {
+class SharedMemoryStatements : SharedMemoryRequests {
  public:
-  explicit SharedMemoryStatements(SharedMemoryTables& tables) : tables_(tables) {}
+  explicit SharedMemoryStatements(SharedMemoryTables& tables) : SharedMemoryRequests(tables) {}
 
   /// See shared_store::Query for the parameters and the answer.
   std::unique_ptr<SqlRows> Run(shared_store::Query query, const std::vector<SqlValue>& values) {
@@ -36,43 +39,11 @@ class SharedMemoryStatements {
     auto answer = std::make_unique<Answer>();
     Read(query, answer->rows);
     Change(query, answer->rows);
+    Tell(query, answer->rows);
     return answer;
   }
 
  private:
-  using Query = shared_store::Query;
-  using Row = SharedMemoryTables::Row;
-  using Node = SharedMemoryTables::Node;
-  using Ids = std::vector<std::int64_t>;
-  using Cell = std::variant<std::monostate, std::int64_t, std::string>;
-  using Rows = std::vector<std::vector<Cell>>;
-  struct Answer : SqlRows {
-    Rows rows;
-    std::size_t Count() const override { return rows.size(); }
-    bool IsNull(std::size_t row, std::size_t column) const override {
-      return rows.at(row).at(column).index() == 0;
-    }
-    std::int64_t Number(std::size_t row, std::size_t column) const override {
-      const auto* const number = std::get_if<std::int64_t>(&rows.at(row).at(column));
-      return number == nullptr ? 0 : *number;
-    }
-    std::string_view View(std::size_t row, std::size_t column) const override {
-      const auto* const text = std::get_if<std::string>(&rows.at(row).at(column));
-      return text == nullptr ? std::string_view() : std::string_view(*text);
-    }
-  };
-  std::int64_t Number(std::size_t place) const {
-    return std::get<std::int64_t>(values_->at(place));
-  }
-  std::string_view Text(std::size_t place) const {
-    return std::get<std::string_view>(values_->at(place));
-  }
-  const Ids& List(std::size_t place) const { return *std::get<const Ids*>(values_->at(place)); }
-  /// As many as the parameter in this place says.
-  bool Full(const Rows& rows, std::size_t place) const {
-    return static_cast<std::int64_t>(rows.size()) >= Number(place);
-  }
-
   static void AppendLength(std::string& bytes, std::uint64_t number) {
     for (int shift = 24; shift >= 0; shift -= 8) {
       bytes += static_cast<char>(static_cast<unsigned char>(number >> shift & 0xFF));
@@ -97,7 +68,8 @@ class SharedMemoryStatements {
             row.state,
             row.definition,
             row.content,
-            row.steps.empty() ? Cell() : Cell(steps)};
+            row.steps.empty() ? Cell() : Cell(steps),
+            row.app};
   }
 
   void Read(Query query, Rows& rows) const {
@@ -138,8 +110,8 @@ class SharedMemoryStatements {
         for (const auto& [id, row] : tables_.Rows()) {
           if (!row.due) continue;
           ++unfinished;
-          const bool is_stuck =
-              *row.due == INT64_MAX && row.state.size() > 1 && (row.state[1] & 1) != 0;
+          const bool is_stuck = row.owner < 0 || (*row.due == INT64_MAX && row.state.size() > 1 &&
+                                                  (row.state[1] & 1) != 0);
           stuck += is_stuck;
           waiting += !is_stuck && *row.due > Number(0);
           oldest = (std::min)(oldest, row.created);
@@ -212,7 +184,10 @@ class SharedMemoryStatements {
       case Query::kForget:
         for (const std::int64_t id : List(0)) tables_.Remove(-id);
         break;
-      case Query::kJoin: rows.push_back({tables_.Join()}); break;
+      case Query::kJoin:
+        rows.push_back({tables_.Join()});
+        Introduce(std::get<std::int64_t>(rows.back()[0]), 0);
+        break;
       case Query::kRejoin:
         if (Node* me = tables_.Member(Number(0))) rows.push_back({++me->epoch});
         break;
@@ -220,7 +195,9 @@ class SharedMemoryStatements {
         Node* const me = tables_.Member(Number(0));
         if (me != nullptr) ++me->beat;
         for (const auto& [id, node] : tables_.Nodes()) {
-          rows.push_back({id, node.beat, node.heir, std::int64_t{me != nullptr}});
+          rows.push_back({id, node.beat, node.heir, std::int64_t{me != nullptr},
+                          std::int64_t{IsAsked(Number(0))},
+                          std::int64_t{HasUnfinished(Number(1))}});
         }
         break;
       }
@@ -234,12 +211,25 @@ class SharedMemoryStatements {
         break;
       }
       case Query::kClaim:
-        while (tables_.IsMember(Number(1)) && HasUnfinished(Number(0)) && !Full(rows, 2)) {
-          const std::int64_t id = std::get<2>(*tables_.DueOf(Number(0)));
-          tables_.TakeOver(id, Number(1));
-          rows.push_back({id});
+        if (!tables_.IsMember(Number(1))) break;
+        for (auto key = tables_.DueOf(Number(0));
+             key != tables_.Due().end() && std::get<0>(*key) == Number(0) && !Full(rows, 2);
+             ++key) {
+          const std::int64_t id = std::get<2>(*key);
+          if (IsOneOf(tables_.At(id)->app, 3)) rows.push_back({id});
+        }
+        for (const auto& row : rows) {
+          tables_.TakeOver(std::get<std::int64_t>(row[0]), Number(4), Number(1));
         }
         break;
+      case Query::kApps: {
+        std::map<std::string, std::int64_t> apps;
+        for (const auto& [id, row] : tables_.Rows()) {
+          if (row.due && row.owner == Number(0)) ++apps[row.app];
+        }
+        for (const auto& [app, number] : apps) rows.push_back({app, number});
+        break;
+      }
       case Query::kBury: {
         const Node* dead = tables_.AnyNode(Number(0));
         const bool mine = dead != nullptr && dead->heir == Number(1);
@@ -257,9 +247,6 @@ class SharedMemoryStatements {
     const auto first = tables_.DueOf(owner);
     return first != tables_.Due().end() && std::get<0>(*first) == owner;
   }
-
-  SharedMemoryTables& tables_;
-  const std::vector<SqlValue>* values_ = nullptr;  // of the statement that runs
 };
 
 }  // namespace testing

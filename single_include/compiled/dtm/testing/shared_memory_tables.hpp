@@ -35,14 +35,23 @@ class SharedMemoryTables {
     std::int64_t type = 0, status = 0, version = 0, created = 0, finished = 0;
     std::optional<std::int64_t> due;  ///< nothing: it has ended
     std::int64_t owner = 0;
+    std::string app;
     std::int64_t content = 0;
     std::string definition, state;
     std::map<std::int64_t, std::string> steps;
     std::string journal, folded;
   };
   struct Node {
+    std::string name, url, app;
     std::int64_t epoch = 1, beat = 1;
     std::int64_t heir = 0;  ///< 0: a member
+  };
+
+  /// What one member asks of another.
+  struct Asked {
+    std::string gid, reason;
+    std::int64_t kind = 0, member = 0, taker = 0;
+    std::optional<std::string> outcome;
   };
 
   using DueKey = std::tuple<std::int64_t, std::int64_t, std::int64_t>;  ///< owner, due, id
@@ -93,12 +102,24 @@ class SharedMemoryTables {
   Node* AnyNode(std::int64_t node) { return nodes_.count(node) > 0 ? &nodes_.at(node) : nullptr; }
   void Bury(std::int64_t node) { nodes_.erase(node); }
 
-  void TakeOver(std::int64_t id, std::int64_t heir) {
+  void TakeOver(std::int64_t id, std::int64_t owner, std::int64_t by) {
     const Row before = rows_.at(id);
     Row after = before;
-    Claim(after, heir);
-    Store(&before, std::move(after), heir, true);
+    Claim(after, owner);
+    Store(&before, std::move(after), by, true);
   }
+  std::int64_t Ask(Asked asked) {
+    asked_[++last_asked_] = std::move(asked);
+    return last_asked_;
+  }
+  std::map<std::int64_t, Asked>& AllAsked() { return asked_; }
+  bool IsAsked(const Asked& asked, std::int64_t member) const {
+    if (asked.outcome || asked.member != 0) return !asked.outcome && asked.member == member;
+    const Row* row = Find(asked.gid);
+    return row != nullptr && row->owner == member;
+  }
+  std::map<std::int64_t, KeyValue>& AllValues() { return values_; }
+  std::int64_t NewValueId() { return ++last_value_; }
   /// Unless it has not ended.
   void Remove(std::int64_t id) {
     const Row* row = At(id);
@@ -158,7 +179,8 @@ class SharedMemoryTables {
   std::map<std::string, std::int64_t> ids_;
   std::set<DueKey> due_;
   std::map<std::int64_t, KeyValue> values_;
-  std::int64_t last_node_ = 0, last_row_ = 0, last_value_ = 0;
+  std::map<std::int64_t, Asked> asked_;
+  std::int64_t last_node_ = 0, last_row_ = 0, last_value_ = 0, last_asked_ = 0;
 };
 
 inline bool SharedMemoryTables::WriteValues(const std::vector<shared_store::ChangedValue>& values) {
@@ -209,6 +231,7 @@ inline bool SharedMemoryTables::Write(std::int64_t member, std::int64_t epoch,
     row.finished = one.finished;
     row.due = one.due;
     row.owner = member;
+    row.app = one.app;
     row.definition = one.definition;
     row.state = one.state;
     row.journal = one.told;
@@ -228,6 +251,7 @@ inline bool SharedMemoryTables::Write(std::int64_t member, std::int64_t epoch,
     row.due = one.due;
     row.owner = member;
     row.state = one.state;
+    if (one.app) row.app = *one.app;
     if (!one.definition.empty()) row.definition = one.definition;
     if (redefined.count(one.id) > 0) row.steps.clear();
     for (const shared_store::AddedStep& step : batch.steps) {

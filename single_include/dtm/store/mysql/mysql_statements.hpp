@@ -38,8 +38,14 @@ inline std::string Records(const std::string& rest) {
   return "SELECT id, gid, type, status, version, created, finished, due, owner, state, definition, "
          "content, CASE WHEN type IN (3, 4, 5) THEN (SELECT GROUP_CONCAT(CONCAT(UNHEX(LPAD(HEX("
          "s.nr), 8, '0')), UNHEX(LPAD(HEX(LENGTH(s.step)), 8, '0')), s.step) ORDER BY s.nr "
-         "SEPARATOR '') FROM dtm_step s WHERE s.trans = dtm_trans.id) END FROM dtm_trans " +
+         "SEPARATOR '') FROM dtm_step s WHERE s.trans = dtm_trans.id) END, app FROM dtm_trans " +
          rest;
+}
+
+/// What is asked of the member $1, and has no reply.
+inline std::string AskedOfMe() {
+  return " FROM dtm_ask a WHERE a.outcome IS NULL AND (a.member = $1 OR (a.member = 0 AND EXISTS "
+         "(SELECT 1 FROM dtm_trans t WHERE t.gid = a.gid AND t.owner = $1)))";
 }
 
 /// $1, $2 and so on stand for the values.
@@ -61,7 +67,8 @@ inline std::string Pattern(shared_store::Query query) {
       // Stuck: nothing will wake it, and the lowest bit of the second byte of the state is set.
       return "SELECT COUNT(*), COALESCE(SUM(due > $1 AND NOT stuck), 0), COALESCE(SUM(stuck), 0), "
              "MIN(created) FROM (SELECT due, created, (due = 9223372036854775807 AND "
-             "(ORD(SUBSTRING(state, 2, 1)) & 1) = 1) AS stuck FROM dtm_trans WHERE due IS NOT "
+             "(ORD(SUBSTRING(state, 2, 1)) & 1) = 1) OR owner < 0 AS stuck FROM dtm_trans WHERE "
+             "due IS NOT "
              "NULL) t";
     case Query::kJournal:
       return "SELECT (SELECT j.entries FROM dtm_journal j WHERE j.trans = t.id), t.journal FROM "
@@ -90,7 +97,8 @@ inline std::string Pattern(shared_store::Query query) {
       return "SELECT -id, finished FROM dtm_trans WHERE id < -$1 ORDER BY id DESC LIMIT $2";
     case Query::kForget: return "DELETE FROM dtm_trans WHERE id IN ($2)";  // $2: -$1
     case Query::kJoin:
-      return "START TRANSACTION;INSERT INTO dtm_node (beat, heir) VALUES (1, 0);INSERT INTO "
+      return "START TRANSACTION;INSERT INTO dtm_node (name, url, app, beat, heir) VALUES "
+             "($1, $2, $3, 1, 0);INSERT INTO "
              "dtm_fence (id, epoch, turn) VALUES (LAST_INSERT_ID(), 1, 0);COMMIT;SELECT "
              "LAST_INSERT_ID()";
     case Query::kRejoin:  // waits for a batch of the old epoch that runs; a later one finds no row
@@ -98,8 +106,10 @@ inline std::string Pattern(shared_store::Query query) {
              "FROM dtm_fence WHERE id = $1;COMMIT";
     case Query::kBeat:  // not of the row of the fence: it does not wait for a batch
       return "UPDATE dtm_node SET beat = beat + 1 WHERE id = $1 AND heir = 0;SELECT id, beat, "
-             "heir, "
-             "ROW_COUNT() = 1 FROM dtm_node";
+             "heir, ROW_COUNT() = 1, (SELECT COUNT(*)" +
+             AskedOfMe() +
+             "), EXISTS (SELECT 1 FROM dtm_trans WHERE owner = $2 AND due IS NOT NULL) FROM "
+             "dtm_node";
     case Query::kInherit:
       return Fence("id = $4") +
              "UPDATE dtm_node SET heir = $4 WHERE id = $1 AND beat = $2 AND heir = $3;SELECT id "
@@ -107,12 +117,53 @@ inline std::string Pattern(shared_store::Query query) {
              "dtm_fence f ON f.id = n.id WHERE n.id = $1 AND n.heir = $4;COMMIT";
     case Query::kClaim:  // both find the same rows: they are locked, and nobody adds any
       return Fence("id = $2") +
-             "SELECT id FROM dtm_trans WHERE owner = $1 AND due IS NOT NULL ORDER BY due, id LIMIT "
-             "$3 FOR UPDATE;UPDATE dtm_trans SET owner = $2, version = version + 1 WHERE owner = "
-             "$1 AND due IS NOT NULL ORDER BY due, id LIMIT $3;COMMIT";
+             "SELECT id FROM dtm_trans WHERE owner = $1 AND due IS NOT NULL AND app IN ($4) ORDER "
+             "BY "
+             "due, id LIMIT $3 FOR UPDATE;UPDATE dtm_trans SET owner = $5, version = version + 1 "
+             "WHERE owner = $1 AND due IS NOT NULL AND app IN ($4) ORDER BY due, id LIMIT $3;"
+             "COMMIT";
     case Query::kBury:
       return "DELETE FROM dtm_node WHERE id = $1 AND heir = $2 AND NOT EXISTS (SELECT 1 FROM "
              "dtm_trans WHERE owner = $1 AND due IS NOT NULL)";
+    case Query::kApps:
+      return "SELECT app, COUNT(*) FROM dtm_trans WHERE owner = $1 AND due IS NOT NULL GROUP BY "
+             "app";
+    case Query::kIntroduce:
+      return "UPDATE dtm_node SET name = $2, url = $3, app = $4 WHERE id = $1";
+    case Query::kPeer: return "SELECT name, url, app, heir FROM dtm_node WHERE id = $1";
+    case Query::kProgress: return "SELECT gid, due FROM dtm_trans WHERE gid IN ($1)";
+    case Query::kWaiting:
+      return "SELECT gid FROM dtm_trans WHERE due > $1 AND due < 9223372036854775807 ORDER BY due, "
+             "id LIMIT $2";
+    case Query::kDriven:
+      return "SELECT COUNT(*) FROM dtm_trans WHERE owner = $1 AND due IS NOT NULL";
+    case Query::kAsk:
+      return "DELETE FROM dtm_ask WHERE created < NOW() - INTERVAL 1 MINUTE;INSERT INTO dtm_ask "
+             "(gid, kind, reason, member, taker) VALUES ($1, $2, $3, $4, 0);SELECT "
+             "LAST_INSERT_ID()";
+    case Query::kAsked:
+      return "SELECT a.id, a.gid, a.kind, a.reason" + AskedOfMe() + " ORDER BY a.id";
+    case Query::kTakeUp:
+      return "UPDATE dtm_ask SET taker = $2 WHERE id = $1 AND outcome IS NULL;SELECT id FROM "
+             "dtm_ask "
+             "WHERE id = $1 AND outcome IS NULL";
+    case Query::kReply: return "UPDATE dtm_ask SET outcome = $2 WHERE id = $1";
+    case Query::kReplies:
+      return "SELECT id, outcome FROM dtm_ask WHERE id IN ($1) AND outcome IS NOT NULL";
+    case Query::kWithdraw:
+      return "DELETE FROM dtm_ask WHERE id = $1 AND taker = 0;SELECT 1 FROM DUAL WHERE ROW_COUNT() "
+             "= 1";
+    case Query::kDropAsked: return "DELETE FROM dtm_ask WHERE id IN ($1)";
+    case Query::kNewValue:
+      return "INSERT INTO dtm_kv (cat, k, v, version, created, updated) VALUES ($1, $2, $3, 1, $4, "
+             "$4) ON DUPLICATE KEY UPDATE dtm_kv.version = dtm_kv.version;SELECT 1 FROM DUAL WHERE "
+             "ROW_COUNT() = 1";
+    case Query::kChangeValue:
+      return "UPDATE dtm_kv SET v = $3, version = version + 1, updated = $4 WHERE id = $1 AND "
+             "version = $2;SELECT 1 FROM DUAL WHERE ROW_COUNT() = 1";
+    case Query::kRemoveValue:
+      return "DELETE FROM dtm_kv WHERE id = $1 AND version = $2;SELECT 1 FROM DUAL WHERE "
+             "ROW_COUNT() = 1";
     case Query::kLeave:
       return "START TRANSACTION;UPDATE dtm_node SET heir = -1 WHERE id = $1 AND heir = 0;DELETE "
              "FROM dtm_fence WHERE id = $1;COMMIT";
@@ -127,6 +178,12 @@ inline void AppendValue(std::string& out, const SqlValue& value) {
     AppendBytes(out, *text);
   } else if (const auto* bytes = std::get_if<SqlBytes>(&value)) {
     AppendBytes(out, bytes->bytes);
+  } else if (const auto* texts = std::get_if<const std::vector<std::string>*>(&value)) {
+    for (std::size_t i = 0; i < (*texts)->size(); ++i) {
+      if (i > 0) out += ',';
+      AppendBytes(out, (**texts)[i]);
+    }
+    if ((*texts)->empty()) out += "NULL";
   } else {
     AppendNumbers(out, *std::get<const std::vector<std::int64_t>*>(value));
   }

@@ -38,6 +38,7 @@ struct NewRow {
   std::int64_t type, status, created, finished;
   std::optional<std::int64_t> due;
   std::string definition, state, told;  ///< told: empty if nothing is
+  std::string app;                      ///< empty: it calls no functions of programs
 };
 
 struct ChangedRow {
@@ -46,8 +47,9 @@ struct ChangedRow {
   std::optional<std::int64_t> due;
   std::string definition;  ///< empty: it stays
   std::string state;
-  std::string told;    ///< to append to the journal in the row; empty: nothing
-  std::string folded;  ///< the whole journal, which leaves the row; empty: it stays
+  std::string told;                  ///< to append to the journal in the row; empty: nothing
+  std::string folded;                ///< the whole journal, which leaves the row; empty: it stays
+  std::optional<std::string> app{};  ///< nothing: it stays
 };
 
 struct AddedStep {
@@ -94,7 +96,8 @@ struct BatchRows {
     values.clear();
   }
 
-  void Add(Change& change) {
+  /// `app`: of this coordinator.
+  void Add(Change& change, const std::string& app) {
     const Transaction& transaction = *change.transaction;
     std::string state;
     codec::EncodeState(transaction, state);
@@ -102,17 +105,20 @@ struct BatchRows {
     if (change.journal != nullptr) codec::EncodeJournal(*change.journal, told);
     const auto status = static_cast<std::int64_t>(transaction.status);
     const Definition& definition = *transaction.definition;
+    const bool changed = transaction.id == 0 || change.definition_changed || change.new_steps > 0;
+    const std::string app_of = changed && CallsFunctions(definition) ? app : std::string();
     if (transaction.id == 0) {
       inserts.push_back({&change, &definition.gid, static_cast<std::int64_t>(definition.type),
                          status, Stored(transaction.created), Stored(transaction.finished),
                          DueOf(transaction), codec::EncodeDefinition(definition), std::move(state),
-                         std::move(told)});
+                         std::move(told), app_of});
       return;
     }
     updates.push_back({&change, transaction.id, static_cast<std::int64_t>(transaction.version),
                        status, Stored(transaction.created), Stored(transaction.finished),
                        DueOf(transaction), std::string(), std::move(state), std::move(told),
                        std::string()});
+    if (changed) updates.back().app = app_of;
     if (change.definition_changed) {
       updates.back().definition = codec::EncodeDefinition(definition);
       if (RegistersSteps(definition.type)) redefined.push_back(transaction.id);

@@ -16,10 +16,15 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <set>
+#include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 namespace dtm {
 inline namespace v1 {
@@ -75,8 +80,9 @@ class Membership {
         connection_ = database_.Connect();
       }
       const std::uint64_t member = owner_;
-      const Members::Seen seen = members_.Beat(*connection_, member);
+      const Members::Seen seen = BeatOnce(member);
       Note(member, seen);
+      NoteAsked(seen.asked ? AskedOf(member) : std::vector<Request>());
       return seen.more;
     } catch (...) {  // nothing is called without a beat, and the next one comes soon
       (void)std::current_exception();
@@ -100,6 +106,40 @@ class Membership {
   std::shared_ptr<const Lease> OurLease() const { return our_lease_; }
   bool IsFenced() const { return fenced_; }
   std::uint64_t Takeovers() const { return takeovers_; }
+
+  /// What calls functions of programs is taken over only from others of this app.
+  void SetApp(const std::string& app) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    app_ = app;
+  }
+
+  // See Peers.
+  std::uint64_t AskedTimes() const { return asked_times_; }
+  std::vector<Request> Asked() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return std::exchange(asked_, {});
+  }
+  /// It may be asked again.
+  void Forget(std::int64_t request) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    heard_.erase(request);
+  }
+  std::vector<std::string> TakeNews() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return std::exchange(news_, {});
+  }
+  /// Since the last beat of this one that was seen; nothing: it is not known to be alive.
+  std::optional<Duration> Silent(std::uint64_t member) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto other = alive_.find(static_cast<std::int64_t>(member));
+    if (other == alive_.end()) return std::nullopt;
+    return now_() - other->second;
+  }
+  /// But for `driven`.
+  PeerCounts Counts() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return {alive_.size() + (fenced_ ? 0 : 1), taken_over_, 0};
+  }
   void OnTakeover(std::function<void()> changed) {
     const std::lock_guard<std::mutex> lock(mutex_);
     changed_ = std::move(changed);
@@ -117,10 +157,55 @@ class Membership {
     return !stopping_;
   }
 
+  Members::Seen BeatOnce(std::uint64_t member) {
+    std::string app;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      app = app_;
+    }
+    return members_.Beat(*connection_, member, app);
+  }
+
+  std::vector<Request> AskedOf(std::uint64_t member) {
+    const auto rows = connection_->Run(Query::kAsked, {static_cast<std::int64_t>(member)});
+    std::vector<Request> asked;
+    for (std::size_t row = 0; row < rows->Count(); ++row) {
+      Request request;
+      request.id = rows->Number(row, 0);
+      request.gid = rows->View(row, 1);
+      request.kind = static_cast<Request::Kind>(rows->Number(row, 2));
+      request.reason = rows->View(row, 3);
+      asked.push_back(std::move(request));
+    }
+    return asked;
+  }
+
+  /// Tells of those that were not heard yet, and of news.
+  void NoteAsked(std::vector<Request> asked) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::set<std::int64_t> still;
+    for (Request& request : asked) {
+      still.insert(request.id);
+      if (heard_.count(request.id) == 0) asked_.push_back(std::move(request));
+    }
+    heard_.swap(still);  // the others have their reply
+    if (stopping_ || (asked_.empty() && news_.empty())) return;
+    ++asked_times_;
+    if (changed_) changed_();
+  }
+
   void Note(std::uint64_t member, const Members::Seen& seen) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (stopping_ || member != owner_) return;  // of one that it was
     if (seen.is_member) our_lease_->Extend(seen.until);
+    taken_over_ += seen.taken;
+    alive_ = members_.Alive();
+    for (const auto& [app, number] : seen.left) {
+      news_.push_back(
+          std::to_string(number) +
+          " unfinished transactions of a coordinator that is gone call functions of app '" + app +
+          "'; they wait until a coordinator with that app runs");
+    }
     const bool fenced = !seen.is_member && !fenced_;
     if (fenced) {
       fenced_ = true;
@@ -136,12 +221,18 @@ class Membership {
   const Members::NowFunction now_;
   Members members_;                         // of who beats
   std::unique_ptr<Connection> connection_;  // the same
-  std::atomic<std::uint64_t> owner_{0}, takeovers_{0};
+  std::atomic<std::uint64_t> owner_{0}, takeovers_{0}, asked_times_{0};
   std::atomic<bool> fenced_{false};
   bool beats_ = false;
   std::mutex mutex_;  // guards what is below, and that what is above is of one member
   bool stopping_ = false;
   std::shared_ptr<BeatLease> our_lease_;
+  std::string app_;
+  std::vector<Request> asked_;    // and not taken by the loop yet
+  std::set<std::int64_t> heard_;  // what was asked at the last beat
+  std::vector<std::string> news_;
+  std::map<std::int64_t, Duration> alive_;  // the others, see Members
+  std::uint64_t taken_over_ = 0;
   std::function<void()> changed_;
   std::condition_variable wake_;
   std::thread thread_;

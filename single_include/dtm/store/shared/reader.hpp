@@ -44,22 +44,40 @@ class Reader {
  public:
   explicit Reader(Database& database) : database_(database) {}
 
+  /// Comes before the others: of this coordinator.
+  void SetApp(const std::string& app) { app_ = app; }
+
+  /// Any statement that may run twice.
+  std::unique_ptr<SqlRows> Run(Query query, const std::vector<SqlValue>& values) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return ReadOn(database_, connection_, query, values);
+  }
+  /// One that may not: after a lost connection it is not known whether it has run.
+  std::unique_ptr<SqlRows> RunOnce(Query query, const std::vector<SqlValue>& values) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (connection_ == nullptr || !connection_->Works()) {
+      connection_.reset();
+      connection_ = database_.Connect();
+    }
+    return connection_->Run(query, values);
+  }
+
   std::optional<Transaction> Load(const std::string& gid) {
     if (!IsStorable(gid)) return std::nullopt;
-    const auto rows = Read(Query::kFind, {std::string_view(gid)});
+    const auto rows = Run(Query::kFind, {std::string_view(gid)});
     if (rows->Count() == 0) return std::nullopt;
-    return ReadTransaction(*rows, 0);
+    return ReadTransaction(*rows, 0, app_);
   }
 
   std::vector<JournalEntry> ReadJournal(const std::string& gid) {
     if (!IsStorable(gid)) return {};
-    const auto rows = Read(Query::kJournal, {std::string_view(gid)});
+    const auto rows = Run(Query::kJournal, {std::string_view(gid)});
     if (rows->Count() == 0) return {};
     return shared_store::ReadJournal(*rows, 0, 0);
   }
 
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) {
-    const auto rows = Read(
+    const auto rows = Run(
         Query::kScan,
         {position > 0 ? position : INT64_MAX,
          filter.type ? static_cast<std::int64_t>(*filter.type) : std::int64_t{0},
@@ -67,7 +85,7 @@ class Reader {
          Stored(filter.created_from), Stored(filter.created_to), static_cast<std::int64_t>(limit)});
     ScanPage page;
     for (std::size_t row = 0; row < rows->Count(); ++row) {
-      page.transactions.push_back(ReadTransaction(*rows, row));
+      page.transactions.push_back(ReadTransaction(*rows, row, app_));
     }
     if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().id;
     return page;
@@ -78,8 +96,8 @@ class Reader {
     KeyValuePage page;
     if (!IsStorable(category) || !IsStorable(key)) return page;
     const auto rows =
-        Read(Query::kValues, {position, std::string_view(category), std::string_view(key),
-                              static_cast<std::int64_t>(limit)});
+        Run(Query::kValues, {position, std::string_view(category), std::string_view(key),
+                             static_cast<std::int64_t>(limit)});
     for (std::size_t row = 0; row < rows->Count(); ++row) {
       page.values.push_back(ReadValue(*rows, row));
     }
@@ -88,7 +106,7 @@ class Reader {
   }
 
   Backlog CountUnfinished(Time now) {
-    const auto rows = Read(Query::kCount, {Stored(now)});
+    const auto rows = Run(Query::kCount, {Stored(now)});
     const auto number = [&rows](std::size_t column) {
       return static_cast<std::uint64_t>(rows->Number(0, column));
     };
@@ -97,12 +115,8 @@ class Reader {
   }
 
  private:
-  std::unique_ptr<SqlRows> Read(Query query, const std::vector<SqlValue>& values) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return ReadOn(database_, connection_, query, values);
-  }
-
   Database& database_;
+  std::string app_;
   std::mutex mutex_;
   std::unique_ptr<Connection> connection_;  // guarded by it
 };

@@ -24,6 +24,9 @@ inline constexpr char kTables[] = R"sql(
 CREATE TABLE dtm_meta (key text PRIMARY KEY, value text NOT NULL);
 CREATE TABLE dtm_node (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name text NOT NULL,
+  url text NOT NULL,
+  app text COLLATE "C" NOT NULL,
   epoch bigint NOT NULL,
   beat bigint NOT NULL,
   heir bigint NOT NULL
@@ -38,6 +41,7 @@ CREATE TABLE dtm_trans (
   finished bigint NOT NULL,
   due bigint,
   owner bigint NOT NULL,
+  app text COLLATE "C" NOT NULL,
   content bigint,
   definition bytea NOT NULL,
   state bytea NOT NULL,
@@ -53,6 +57,16 @@ CREATE TABLE dtm_step (
 CREATE TABLE dtm_journal (
   trans bigint PRIMARY KEY,
   entries bytea NOT NULL
+);
+CREATE TABLE dtm_ask (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  gid text COLLATE "C" NOT NULL,
+  kind smallint NOT NULL,
+  reason bytea NOT NULL,
+  member bigint NOT NULL,
+  taker bigint NOT NULL,
+  outcome bytea,
+  created timestamptz NOT NULL DEFAULT now()
 );
 CREATE TABLE dtm_kv (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -144,6 +144,8 @@ class Connection : public shared_store::Connection {
     Numbers(rows, &NewRow::created);
     Numbers(rows, &NewRow::finished);
     Dues(rows);
+    parameters_.Array(PgParameters::kText, rows,
+                      [this](const NewRow& row) { parameters_.Item(std::string_view(row.app)); });
     Blobs(rows, &NewRow::definition);
     Blobs(rows, &NewRow::state);
     BlobsOrNull(rows, &NewRow::told);
@@ -156,6 +158,9 @@ class Connection : public shared_store::Connection {
     Numbers(rows, &ChangedRow::finished);
     Dues(rows);
     Blobs(rows, &ChangedRow::state);
+    parameters_.Array(PgParameters::kText, rows, [this](const ChangedRow& row) {
+      row.app ? parameters_.Item(std::string_view(*row.app)) : parameters_.Null();
+    });
     BlobsOrNull(rows, &ChangedRow::definition);
     if (!journals) return;
     BlobsOrNull(rows, &ChangedRow::told);

@@ -40,12 +40,32 @@ enum class Query {
   kKeep,      ///< id, type, content: leaves only the gid
   kLookKept,  ///< after this number, limit: number, finished; of kept gids, the oldest first
   kForget,    ///< numbers (list): removes these kept gids
-  kJoin,      ///< (nothing): id of a new member
+  // What others know of it, and ask.
+  kIntroduce,    ///< id, name, url, app (texts)
+  kPeer,         ///< id: name, url, app, heir
+  kProgress,     ///< gids (texts): gid, due
+  kWaiting,      ///< after, limit: gid; the earliest due first
+  kDriven,       ///< owner: number of its unfinished transactions
+  kAsk,          ///< gid (text), kind, reason (bytes), member or 0: id; removes old ones
+  kAsked,        ///< me: id, gid, kind, reason; of what has no reply
+  kTakeUp,       ///< id, me: a row if it is still asked
+  kReply,        ///< id, outcome (bytes)
+  kReplies,      ///< ids (list): id, outcome; of those that have one
+  kWithdraw,     ///< id: a row if nobody had taken it up
+  kDropAsked,    ///< ids (list)
+  kNewValue,     ///< category, key (texts), value (bytes), time: a row if it is new
+  kChangeValue,  ///< id, version, value (bytes), time: a row if it had this version
+  kRemoveValue,  ///< id, version: the same
+  // Who is a member, and takes over.
+  kJoin,  ///< name, url, app (texts): id of a new member
   kRejoin,  ///< id: its new epoch, behind all batches of the old one; no row if it is a member no more
-  kBeat,     ///< id: counts its beat; all members: id, beat, heir, 1 if that was counted, else 0
+  /// id, owner of what waits for its app: counts its beat; all members: id, beat, heir, 1 if that was counted, else 0,
+  /// how much it is asked, 0 if nothing of that owner is unfinished
+  kBeat,
   kInherit,  ///< dead, beat as it was seen, heir as it was seen, me: a row if I am the heir now
-  kClaim,    ///< dead, me, limit: rows that are mine now
+  kClaim,    ///< owner, me, limit, apps (texts), new owner: rows that are of the new owner now
   kBury,     ///< dead, me: removes a member of which nothing is left
+  kApps,     ///< owner: app, number of its unfinished transactions
   kLeave     ///< id: the member goes, and needs no lease to run out
 };
 

@@ -37,7 +37,8 @@ enum Column : std::size_t {
   kState,
   kDefinition,
   kContent,
-  kSteps
+  kSteps,
+  kApp
 };
 
 /// What no transaction and no topic can be called is not looked for: the server would refuse it.
@@ -64,8 +65,10 @@ inline void ReadAddedSteps(std::string_view bytes, Definition& definition) {
   }
 }
 
-/// A record that cannot be read comes back `unreadable`, with its gid and the reason.
-inline Transaction ReadTransaction(const SqlRows& rows, std::size_t row) {
+/// A record that cannot be read comes back `unreadable`, with its gid and the reason. `app`: of this coordinator; empty: it
+/// does not matter.
+inline Transaction ReadTransaction(const SqlRows& rows, std::size_t row,
+                                   std::string_view app = {}) {
   const std::string gid(rows.View(row, kGid));
   const auto type = static_cast<TransType>(rows.Number(row, kType));
   Transaction transaction;
@@ -80,6 +83,8 @@ inline Transaction ReadTransaction(const SqlRows& rows, std::size_t row) {
   }
   transaction.due = rows.IsNull(row, kDue) ? kNever : FromStored(rows.Number(row, kDue));
   transaction.owner = static_cast<std::uint64_t>(rows.Number(row, kOwner));
+  const std::string_view of = rows.View(row, kApp);
+  transaction.other_app = !app.empty() && !of.empty() && of != app;
   try {
     const auto known = [](std::int64_t number) { return number >= 1 && number <= 5; };
     if (!known(rows.Number(row, kType)) || !known(rows.Number(row, kStatus))) codec::Reader::Fail();

@@ -11,6 +11,7 @@
 #include "records.hpp"
 #include "retention.hpp"
 #include "sending.hpp"
+#include "shared_peers.hpp"
 
 // ---- dtm/store/shared/shared_store.hpp ---------------------------------------------------------
 
@@ -28,6 +29,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -44,6 +46,7 @@ class SharedStore : public Store {
       : database_(std::move(database)),
         membership_(*database_, lease, now),
         reader_(*database_),
+        peers_(*database_, reader_, membership_),
         writer_(database_->Connect()) {
     Join();
   }
@@ -66,6 +69,8 @@ class SharedStore : public Store {
   void OnTakeover(const std::function<void()>& changed) override {
     membership_.OnTakeover(changed);
   }
+
+  Peers* Shared() override { return &peers_; }
 
   void Leave() noexcept override {
     if (std::exchange(left_, true)) return;
@@ -112,7 +117,7 @@ class SharedStore : public Store {
     const std::size_t first = batch_.updates.size();
     for (Change& change : changes) {
       change.applied = true;  // as far as is known; Commit says
-      batch_.Add(change);
+      batch_.Add(change, peers_.Me().app);
     }
     FoldJournals(first);
   }
@@ -180,7 +185,7 @@ class SharedStore : public Store {
     for (;;) {
       const auto rows = ReadMine(Query::kDue, {Me(), due, id, Stored(now), kDuePage});
       for (std::size_t row = 0; row < rows->Count(); ++row) {
-        Transaction stored = shared_store::ReadTransaction(*rows, row);
+        Transaction stored = shared_store::ReadTransaction(*rows, row, peers_.Me().app);
         due = Stored(stored.due);
         id = stored.id;
         if (!visit(std::move(stored))) return;
@@ -218,7 +223,10 @@ class SharedStore : public Store {
 
   void Join() {
     const Duration sent = membership_.Now();
-    const auto member = writer_->Run(Query::kJoin, {});
+    const NodeName& me = peers_.Me();
+    const auto member = writer_->Run(
+        Query::kJoin,
+        {std::string_view(me.name), std::string_view(me.url), std::string_view(me.app)});
     membership_.Joined(static_cast<std::uint64_t>(member->Number(0, 0)), sent);
     epoch_ = 1;
     told_ = false;
@@ -273,6 +281,7 @@ class SharedStore : public Store {
   const std::unique_ptr<shared_store::Database> database_;
   shared_store::Membership membership_;
   shared_store::Reader reader_;
+  shared_store::SharedPeers peers_;
   // The owner's alone.
   std::unique_ptr<shared_store::Connection> writer_;
   std::int64_t epoch_ = 0;
