@@ -1,47 +1,22 @@
-/// The branches of the survival worker that are functions, and the log that survives its kill.
-/// Needs: <dtm/dtm.hpp>, POSIX. Threads: thread-safe.
+/// The branches of the survival worker that are functions.
+/// Needs: <dtm/dtm.hpp>. Threads: thread-safe.
 #pragma once
 
 #include <atomic>
 #include <chrono>
 #include <cstddef>
-#include <cstdlib>
-#include <fcntl.h>
 #include <map>
 #include <mutex>
 #include <stdexcept>
 #include <string>
 #include <thread>
-#include <unistd.h>
 #include <utility>
 
+#include "log.hpp"
 #include "plan.hpp"
 #include <dtm/dtm.hpp>
 
 namespace survival {
-
-/// Lines that survive a kill: each is one append.
-class Log {
- public:
-  explicit Log(const std::string& path)
-      : file_(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)) {
-    if (file_ < 0) throw std::runtime_error("cannot open the log '" + path + "'");
-  }
-  ~Log() { ::close(file_); }
-  Log(const Log&) = delete;
-  Log& operator=(const Log&) = delete;
-
-  /// `KIND TIME REST`, the time in microseconds of a clock that all processes share.
-  void Line(const char* kind, const std::string& rest) {
-    const auto now = std::chrono::steady_clock::now().time_since_epoch();
-    const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(now).count();
-    const std::string line = std::string(kind) + ' ' + std::to_string(micros) + ' ' + rest + '\n';
-    if (::write(file_, line.data(), line.size()) != static_cast<ssize_t>(line.size())) std::abort();
-  }
-
- private:
-  int file_;
-};
 
 /// The branches that are functions.
 class Branches {
