@@ -9053,6 +9053,7 @@ class Commands {
         return AskOther(command, *stored);
       }
       if (WatchesPrepared(command, *stored)) return Watch(command);
+      CheckStoreFor(command);  // what came into memory would be driven here, whoever drives it
       active = &state_.Bring(std::move(*stored));
     }
     CheckType(command, active->transaction);
@@ -9062,10 +9063,8 @@ class Commands {
       command.waiter.WaitForResult(state_.context.now);
       command.waiter.ongoing_is_error = true;
     }
+    CheckStoreFor(command);
     if (command.kind != Command::Kind::kWait) {
-      if (!state_.MayUseStore()) {
-        std::rethrow_exception(StoreFailing(state_, "gid '" + command.gid + "' was not changed"));
-      }
       const std::string refused = command.kind == Command::Kind::kAddBranch
                                       ? AddBranch(*active, command)
                                       : state_.Advance(*active, EventOf(command));
@@ -9086,6 +9085,12 @@ class Commands {
     }
     // The gid may turn out to be stored already; the command is then for the stored record.
     active->commands.push_back(std::move(command));
+  }
+
+  /// @throws StoreError  it would change something, and nothing can be written now.
+  void CheckStoreFor(const Command& command) const {
+    if (command.kind == Command::Kind::kWait || state_.MayUseStore()) return;
+    std::rethrow_exception(StoreFailing(state_, "gid '" + command.gid + "' was not changed"));
   }
 
   /// In a shared store any coordinator may submit it, so its end may come elsewhere.

@@ -255,6 +255,27 @@ TEST_CASE("what another coordinator drives is not driven here, whatever is asked
   CHECK(node.turns.loop.Measured().in_memory == 0);
 }
 
+TEST_CASE("a ForceStop that cannot be written does not bring in what another coordinator drives") {
+  const auto table = std::make_shared<SharedTable>();
+  Node node(table);
+  Node other(table);
+  node.turns.branches.On(Url("g", 0, Op::kAction),
+                         {{Result::Success(), dtm::Duration(minutes(10)), false}});
+  node.turns.Submit(Saga("g"));
+  node.Pass(milliseconds(100));
+  other.turns.store.FailAlways(dtm::testing::StoreFault::kDefinite);
+  other.turns.Submit(Saga("refused"));
+  other.turns.loop.Turn();
+  const std::size_t stopped = other.turns.Ask(Kind::kForceStop, "g");
+  other.turns.loop.Turn();
+  CHECK_THAT(other.turns.answers[stopped], StartsWith("StoreError"));
+  CHECK(other.turns.loop.Measured().in_memory == 0);
+  other.turns.store.FailAlways(dtm::testing::StoreFault::kNone);
+  other.Pass(minutes(1));
+  CHECK(other.Calls() == 0);
+  CHECK(node.store->Load("g")->owner == node.store->Owner());
+}
+
 TEST_CASE("without a lease that holds, nothing is called; what is stored and answered goes on") {
   const auto table = std::make_shared<SharedTable>();
   Node node(table);
