@@ -19,6 +19,7 @@
 #include <sqlite3.h>
 
 #include "tests/support/quiet.hpp"
+#include "tests/support/sanitized.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/survival/failing_new.hpp"
 #include <dtm/dtm.hpp>
@@ -299,7 +300,7 @@ int RunAll(const char* name, long distances,
   int problems = 0;
   long n = 0;
   long runs = 0;
-  for (bool reached = true; reached && problems < 10; ++n) {
+  for (bool reached = true; reached && problems < 10; n += dtm_test::kStep) {
     for (long then = -1; then < distances && reached; ++then) {
       std::snprintf(now, sizeof now, "%s: allocation %ld fails, and %ld later another\n", name, n,
                     then);
@@ -318,7 +319,7 @@ int RunAll(const char* name, long distances,
       std::printf("%s   %s\n", now, wrong.c_str());
     }
   }
-  std::printf("%s: %ld allocations, %ld runs, %d problems\n", name, n - 1, runs, problems);
+  std::printf("%s: %ld allocations, %ld runs, %d problems\n", name, n - dtm_test::kStep, runs, problems);
   return problems;
 }
 
@@ -367,7 +368,7 @@ int ManyInOneTurn() {
   constexpr std::size_t kSagas = 20;
   int problems = 0;
   for (const char* when : {"results", "timers"}) {
-    for (long n = 0, failed = 1; failed > 0; ++n) {
+    for (long n = 0, failed = 1; failed > 0; n += dtm_test::kStep) {
       dtm::Options options;
       options.log = [](dtm::LogLevel, const std::string&) {};
       dtm::testing::TestCoordinator kit([](dtm::Coordinator&) {}, options);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/sanitized.hpp"
 #include <tests/coordinator/world.hpp>
 
 using dtm::Duration;
@@ -115,7 +116,7 @@ std::vector<std::string> RandomRun(std::uint64_t seed, int chaos, dtm::Options o
 TEST_CASE("loop: random sagas, with faults and crashes, keep every promise") {
   const int chaos = GENERATE(0, 1, 2);
   const std::size_t memory = GENERATE(as<std::size_t>{}, 20000, 5);
-  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 60; seed += dtm_test::kStep) {
     CAPTURE(seed, chaos, memory);
     dtm::Options options;
     options.max_in_memory = memory;
