@@ -11,7 +11,7 @@
 #include <thread>
 
 #include <dtm/barrier/postgres_barrier.hpp>
-#include <dtm/barrier/postgres_xa.hpp>
+#include <dtm/barrier/xa/postgres_xa.hpp>
 #include <dtm/dtm.hpp>
 #include <dtm/http.hpp>
 #include <dtm/httplib.hpp>
@@ -58,7 +58,7 @@ std::string BranchHost() { return "http://127.0.0.1:" + std::to_string(g_branch_
 class Services {
  public:
   explicit Services(dtm::Coordinator& tm) {
-    Serve(server_, connection_.Handle(), tm);
+    Serve(server_, handle_, tm);
     server_.Post("/TransOut", [this](const httplib::Request&, httplib::Response& response) {
       ++calls_out;
       response.set_content("", "text/plain");
@@ -79,12 +79,13 @@ class Services {
   std::atomic<int> calls_out{0};
 
  private:
-  static void Serve(httplib::Server& server, PGconn* connection, dtm::Endpoint& coordinator){
+  static void Serve(httplib::Server& server, PGconn* const& connection, dtm::Endpoint& coordinator){
 #include "xa_2.inc"
 #include "your_database_1.inc"
   }
 
   dtm::PgConnection connection_{Conninfo()};
+  PGconn* const handle_ = connection_.Handle();
   httplib::Server server_;
   std::thread thread_;
 };
