@@ -1,4 +1,4 @@
-/// Connects to the first of several addresses that takes it: one that swallows packets costs little of the time for all.
+/// Connects to the first of several addresses that accepts; one that swallows packets takes little of the time that they share.
 /// Needs: POSIX. Threads: that of the loop. Source: RFC 8305 §5.
 #pragma once
 
@@ -102,7 +102,7 @@ class Connector final : private transport::Timer {
   }
 
   void Drop(std::unique_ptr<Attempt>& attempt) {
-    // A forked child that has it as well would keep the loop telling of it.
+    // A forked child may have it too, and the loop would go on reporting it.
     if (attempt->socket.IsOpen()) loop_.Unwatch(attempt->socket.Fd());
     attempt->socket.Close();
     loop_.Dispose(std::move(attempt));

@@ -28,7 +28,7 @@ namespace hosts {
 
 class HostConnection final : public transport::SocketConnection {
  public:
-  /// Whose connection it is.
+  /// The owner of the connection.
   class Owner {
    public:
     virtual const Url& Origin() const = 0;
@@ -91,7 +91,7 @@ class HostConnection final : public transport::SocketConnection {
     Finish(outcome_.status == 0 ? Kind::kNoReply : Kind::kBrokeOff, false);
   }
 
-  /// Nothing is to be done until the next call; too long, and it ends.
+  /// Idle until the next call; it ends if that takes too long.
   void Rest(SteadyTime until) { SetDeadline(until); }
 
   /// The call is not answered any more.

@@ -38,7 +38,7 @@ struct HttpOutcome {
   bool cut = false;  ///< there was more
   bool crowded = false;  ///< and it was not kept because there was no room in memory
   bool encoded = false;  ///< the body is compressed, or coded in another way
-  std::string problem;   ///< in words, to be put behind the name of the host
+  std::string problem;   ///< in words, to follow the name of the host
 };
 
 class HttpCall {

@@ -30,7 +30,7 @@ class Resolver {
   explicit Resolver(transport::IoLoop& loop, Lookup lookup = transport::LookUp)
       : loop_(loop), lookup_(std::move(lookup)), threads_(kThreads, kMaxWaiting) {}
 
-  /// What needs nobody to be asked: figures, and localhost (RFC 6761). False: it is some other name.
+  /// What can be told without a lookup: a numeric address, and localhost (RFC 6761). False: it is some other name.
   static bool IsKnown(const std::string& host, int port, transport::FoundAddresses& found) {
     transport::SocketAddress address;
     if (transport::SocketAddress::FromFigures(host, port, address)) {

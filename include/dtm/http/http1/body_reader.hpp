@@ -1,4 +1,4 @@
-/// Takes the body of a message out of the bytes behind its head: by length, in chunks, or to the end of the connection.
+/// Takes the body of a message out of the bytes after its head: by length, in chunks, or to the end of the connection.
 /// Needs: std. Threads: one at a time. Source: RFC 9112 §6, §7.1.
 #pragma once
 
@@ -26,7 +26,7 @@ class BodyReader {
   }
 
   /// Takes from `bytes` what belongs to the body, and calls `content(std::string_view)` with each piece of its content.
-  /// After kDone, what is left of them is behind it.
+  /// After kDone, what is left of them follows it.
   template <typename Content>
   Parsed Take(std::string_view& bytes, const Content& content) {
     while (!bytes.empty() && state_ != State::kDone && state_ != State::kRefused) {
@@ -68,7 +68,7 @@ class BodyReader {
   static constexpr std::size_t kStrictLine = 256;
   static constexpr std::size_t kLooseLine = 8 * 1024;
   static constexpr std::size_t kMaxTrailers = 64 * 1024;
-  /// What the lines of chunks may cost beyond the content that they carry: empty talk has an end.
+  /// What the lines of chunks may cost beyond the content that they carry: a body of lines alone comes to an end.
   static constexpr std::int64_t kMaxExcess = 16 * 1024;
 
   void Refuse(const char* text) {
@@ -126,7 +126,7 @@ class BodyReader {
     state_ = left_ == 0 ? State::kTrailers : State::kChunk;
   }
 
-  /// What stands behind the last chunk of a reply says nothing that is needed; a request has nothing there.
+  /// What follows the last chunk of a reply is not needed; in a request nothing may follow it.
   void Trailer() {
     if (line_.empty()) {
       state_ = State::kDone;

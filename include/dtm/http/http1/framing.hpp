@@ -31,7 +31,7 @@ inline bool EqualsLower(std::string_view text, std::string_view lower) {
   return true;
 }
 
-/// Whether a list as of Connection, "a, B ,c", has this element.
+/// Whether a list such as that of Connection, "a, B ,c", has this element.
 inline bool ListHas(std::string_view list, std::string_view lower) {
   for (;;) {
     const std::size_t comma = list.find(',');
@@ -123,7 +123,7 @@ class FramingReader {
 
   bool Length(std::string_view value) {
     if (request_ && (has_length_ || has_coding_)) return Refuse(400, "its length is given twice");
-    // "5, 5" of a reply that went through careless hands is 5 (RFC 9110 §8.6).
+    // "5, 5" in a reply that came through a careless proxy is 5 (RFC 9110 §8.6).
     for (bool more = true; more;) {
       const std::size_t comma = request_ ? std::string_view::npos : value.find(',');
       std::uint64_t length = 0;

@@ -39,7 +39,7 @@ class HeadParser {
         kind_(kind),
         to_head_(to_head) {}
 
-  /// Takes from `bytes` what belongs to the head. After kDone, what is left of them is behind it.
+  /// Takes from `bytes` what belongs to the head. After kDone, what is left of them follows it.
   Parsed Take(std::string_view& bytes) {
     while (!bytes.empty() && state_ == Parsed::kMore) {
       const std::size_t feed = bytes.find('\n');
@@ -62,7 +62,7 @@ class HeadParser {
   const MessageHead& Head() const { return head_; }
   /// After kRefused.
   const Refusal& Why() const { return why_; }
-  /// Something of a message came already.
+  /// Part of a message has come.
   bool Begun() const { return !head_.text_.empty() || interim_bytes_ > 0; }
 
   /// For the next message on the connection; the memory is used again.
@@ -115,7 +115,7 @@ class HeadParser {
     TakeHeader(line, begin);
   }
 
-  /// RFC 9112 §2.2: some clients send an empty line behind a body; it belongs to nothing.
+  /// RFC 9112 §2.2: some clients send an empty line after a body; it belongs to nothing.
   void SkipLine() {
     skipped_ = true;
     head_.text_.clear();

@@ -167,19 +167,19 @@ class ApiServer final : transport::Listener::Receiver, RequestHandler, transport
       const ApiDone done = [replies = replies_, ticket](ApiReply reply) {
         replies->Add(ticket, std::move(reply));
       };
-      // A coordinator without a thread is driven by those who wait for it, or by who polls this loop too.
+      // A coordinator without a thread is driven by those who wait for it, or by whoever polls this loop as well.
       if (!Api::MayBlock(request) && (tm_.HasThread() || !loop_.HasThread())) {
         if (!in_burst_) tm_.BeginBurst();
         in_burst_ = true;
         api_.Handle(request, done);
-        return 0;  // what the coordinator keeps of it counts there
+        return 0;  // what the coordinator keeps of it is counted there
       }
       const std::size_t bytes = IncomingRequest::BytesOf(request);
       const auto shared = std::make_shared<ApiRequest>(std::move(request));
       if (workers_.Run([this, shared, ticket] { Work(*shared, ticket); })) return bytes;
     } catch (const std::bad_alloc&) {
     }
-    ApiReply busy;  // without words, for want of memory
+    ApiReply busy;  // without a text, for want of memory
     busy.status = 503;
     busy.retry_after = 1;
     if (expected) {
@@ -196,7 +196,7 @@ class ApiServer final : transport::Listener::Receiver, RequestHandler, transport
     reply.status = 500;
     try {
       reply = api_.Handle(request);
-    } catch (const std::bad_alloc&) {  // so it has no words
+    } catch (const std::bad_alloc&) {  // so it has no text
     }
     replies_->Add(ticket, std::move(reply));
   }
@@ -227,7 +227,7 @@ class ApiServer final : transport::Listener::Receiver, RequestHandler, transport
     if (connection == nullptr || connection->asked != arrived.ticket.number) return;
     connection->asked = 0;
     try {
-      ApiReply full;  // without words
+      ApiReply full;  // without a text
       full.status = 503;
       full.retry_after = 1;
       const std::size_t bytes = arrived.reply.body.size();

@@ -1,4 +1,4 @@
-/// What a client has sent behind the request that is being answered.
+/// What a client has sent after the request that is being answered.
 /// Needs: std. Threads: one at a time.
 #pragma once
 
@@ -23,7 +23,7 @@ class BytesAhead {
 
   /// Until the next change.
   std::string_view View() const { return std::string_view(text_).substr(at_); }
-  /// Only the last `left` bytes of it stay.
+  /// Keeps only its last `left` bytes.
   void Keep(std::size_t left) {
     at_ = text_.size() - left;
     if (left == 0) Clear();
@@ -34,12 +34,12 @@ class BytesAhead {
   }
 
   bool Empty() const { return text_.empty(); }
-  /// What it takes of the memory.
+  /// The memory that it takes.
   std::size_t Bytes() const { return text_.empty() ? 0 : text_.capacity(); }
 
  private:
   std::string text_;
-  std::size_t at_ = 0;  ///< what is before has been taken
+  std::size_t at_ = 0;  ///< all before it has been taken
 };
 
 }  // namespace serving

@@ -31,7 +31,7 @@ class IncomingRequest {
     return parsed;
   }
   bool HasHead() const { return body_.has_value(); }
-  /// Something of it has come.
+  /// Part of it has come.
   bool Begun() const { return head_.Begun(); }
 
   /// Once it has its head: takes from `bytes` what belongs to the body. Beyond the limit of the API: TooLong.
@@ -61,10 +61,10 @@ class IncomingRequest {
     too_long_ = false;
   }
 
-  /// What it takes of the memory.
+  /// The memory that it takes.
   std::size_t Bytes() const { return head_.Head().Bytes() + BytesOf(request_); }
 
-  /// The same of a request that is handed over.
+  /// That of a request that is handed over.
   static std::size_t BytesOf(const ApiRequest& request) {
     std::size_t bytes = request.path.capacity() + request.body.capacity();
     for (const auto& [name, value] : request.query) bytes += kNode + name.size() + value.size();
@@ -105,7 +105,7 @@ class IncomingRequest {
     }
   }
 
-  /// As forms write it: a plus is a blank.
+  /// As in forms, a plus is a blank.
   static std::string Decoded(std::string_view text) {
     std::string plain(text);
     for (char& c : plain) {

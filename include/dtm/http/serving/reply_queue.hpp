@@ -1,4 +1,4 @@
-/// How replies come back to the thread of the loop: from the coordinator's thread, the workers', or at once.
+/// How replies get back to the thread of the loop: from the coordinator's thread, from workers, or at once.
 /// Needs: std. Threads: Add comes from any; everything else belongs to the thread of the loop.
 #pragma once
 
@@ -19,7 +19,7 @@ namespace serving {
 /// Which request waits for a reply. Its connection may have gone meanwhile, and another be at its place.
 struct Ticket {
   std::size_t place = 0;     ///< of the connection
-  std::uint64_t number = 0;  ///< of the request; no other of the server has or had it
+  std::uint64_t number = 0;  ///< of the request; the server gives it to no other
 };
 
 class ReplyQueue {
@@ -31,7 +31,7 @@ class ReplyQueue {
 
   explicit ReplyQueue(transport::IoLoop& loop) : loop_(&loop) {}
 
-  /// Before it is asked for: a reply that comes needs no memory.
+  /// Comes before the reply is asked for, so that its arrival needs no memory.
   /// @throws std::bad_alloc  it is not expected.
   void Expect() {
     const std::lock_guard<std::mutex> lock(mutex_);

@@ -11,12 +11,12 @@ namespace dtm {
 inline namespace v1 {
 namespace serving {
 
-/// What a reply says besides what the API replied.
+/// What a reply says besides the API's own answer.
 struct ReplyForm {
   bool to_head = false;      ///< of a HEAD request: there is no body
   bool close = false;        ///< the connection ends with it
-  bool old_version = false;  ///< HTTP/1.0, where going on has to be said
-  long idle_seconds = 60;    ///< so long the connection waits for the next request
+  bool old_version = false;  ///< HTTP/1.0, where keeping the connection has to be announced
+  long idle_seconds = 60;    ///< how long the connection waits for the next request
 };
 
 inline const char* StatusText(int status) {

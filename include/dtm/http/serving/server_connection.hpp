@@ -48,7 +48,7 @@ class ServerConnection final : public transport::SocketConnection {
     return Open(std::move(socket), nullptr);
   }
 
-  /// To what Handle was asked.
+  /// The reply to what Handle was given.
   void Reply(const ApiReply& reply) {
     if (state_ != State::kAnswering) return;
     state_ = State::kSending;
@@ -58,7 +58,7 @@ class ServerConnection final : public transport::SocketConnection {
     Recount();
   }
 
-  /// The server stops. Whoever waits for a reply gets it, and nobody else is heard.
+  /// The server stops. Whoever waits for a reply gets it; no further request is read.
   void Finish() {
     stopping_ = true;
     if (state_ == State::kReading || state_ == State::kTurnedAway) return Gone();
@@ -111,7 +111,7 @@ class ServerConnection final : public transport::SocketConnection {
     if (form_.close || ahead_.View().size() > kMaxAhead) Pause();
   }
 
-  /// Up to the end of a request; returns what is behind it.
+  /// Reads up to the end of a request; returns what follows it.
   std::string_view Consume(std::string_view bytes) {
     const ServingLimits& limits = handler_.Limits();
     if (request_ == nullptr) request_ = handler_.NewRequest();
@@ -216,7 +216,7 @@ class ServerConnection final : public transport::SocketConnection {
     }
   }
 
-  /// Goes on with what came while the request before was answered.
+  /// Goes on with what came while the previous request was being answered.
   void Next() {
     if (!ahead_.Empty()) {
       const std::size_t left = Consume(ahead_.View()).size();
@@ -286,7 +286,7 @@ class ServerConnection final : public transport::SocketConnection {
 
   RequestHandler& handler_;
   State state_ = State::kReading;
-  std::unique_ptr<IncomingRequest> request_;  ///< that is coming
+  std::unique_ptr<IncomingRequest> request_;  ///< the one that is arriving
   BytesAhead ahead_;
   ReplyForm form_;               ///< of the reply that is to come
   std::size_t asked_bytes_ = 0;  ///< of the request that is being answered

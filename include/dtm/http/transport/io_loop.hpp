@@ -110,7 +110,7 @@ class IoLoop {
   }
 
   /// The same, and returns when it has run. From any thread but that of the loop; without Start, from the one that polls.
-  /// Without memory it takes longer.
+  /// When memory is short it takes longer.
   /// @throws LogicError  from inside Poll: nothing was done; and what `task` throws.
   template <typename Task>
   void Do(const Task& task) {
@@ -155,7 +155,7 @@ class IoLoop {
 
   /// False: the system has no room for it.
   bool Watch(int fd, Watcher& watcher) { return poller_.Add(fd, &watcher); }
-  /// The same socket, for another watcher, who is told first how it is now.
+  /// The same socket, for another watcher, which is first told its present state.
   bool Rewatch(int fd, Watcher& watcher) { return poller_.Change(fd, &watcher); }
   void Unwatch(int fd) { poller_.Remove(fd); }
 

@@ -65,7 +65,7 @@ inline ListeningSocket ListenOn(const std::string& host, int port) {
               "; stop the program that does, or choose another port or address");
 }
 
-/// Goes on when accepting failed for a while, for want of descriptors as a rule.
+/// Tries again after accepting has failed for a while, usually for want of descriptors.
 class Listener final : public Watcher, Timer {
  public:
   class Receiver {

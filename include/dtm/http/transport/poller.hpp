@@ -43,10 +43,10 @@ class Poller {
   Poller(const Poller&) = delete;
   Poller& operator=(const Poller&) = delete;
 
-  /// From now on Wait tells of it, first of all how it is now. Closing the descriptor ends that.
+  /// From now on Wait reports it, beginning with its present state. Closing the descriptor ends that.
   /// False: the system has no room for it.
   bool Add(int fd, void* who) { return Control(EPOLL_CTL_ADD, fd, who); }
-  /// To somebody else; again first how it is now.
+  /// The same for another one, again beginning with its present state.
   bool Change(int fd, void* who) { return Control(EPOLL_CTL_MOD, fd, who); }
   void Remove(int fd) { (void)Control(EPOLL_CTL_DEL, fd, nullptr); }
 

@@ -29,7 +29,7 @@ struct SocketAddress {
   int Family() const { return bytes.ss_family; }
   const sockaddr* Get() const { return reinterpret_cast<const sockaddr*>(&bytes); }
 
-  /// False: `text` is no address in figures.
+  /// False: `text` is no numeric address.
   static bool FromFigures(const std::string& text, int port, SocketAddress& address) {
     address = SocketAddress();
     auto* const v4 = reinterpret_cast<sockaddr_in*>(&address.bytes);

@@ -20,7 +20,7 @@ namespace dtm {
 inline namespace v1 {
 namespace transport {
 
-/// For either side; what the bytes mean is the business of those who derive from it. From every On... it may be closed
+/// For either side; what the bytes mean is up to the derived class. From every On... it may be closed
 /// and disposed of (IoLoop::Dispose); no On... comes after Close. It keeps no bytes that came: OnBytes takes all.
 class SocketConnection : public Watcher, protected Timer {
  public:
@@ -35,7 +35,7 @@ class SocketConnection : public Watcher, protected Timer {
   void Close() {
     loop_.Cancel(*this);
     tls_.reset();
-    // A forked child that has it as well would keep the loop telling of it.
+    // A forked child may have it too, and the loop would go on reporting it.
     if (socket_.IsOpen()) loop_.Unwatch(socket_.Fd());
     socket_.Close();
     std::string().swap(out_);  // an assignment would keep its memory
@@ -54,8 +54,8 @@ class SocketConnection : public Watcher, protected Timer {
     return known_to_loop ? loop_.Rewatch(socket_.Fd(), *this) : loop_.Watch(socket_.Fd(), *this);
   }
 
-  /// Sent as far as it goes, the rest when there is room. A connection that breaks is told of by reading, so that what
-  /// the other side said before counts.
+  /// Sends what the socket takes at once, and the rest when there is room. That a connection broke is found by reading, so
+  /// that what the other side sent before counts.
   void Write(std::string_view bytes) {
     if (sending_ends_ || !IsOpen()) return;
     if (Unsent() == 0 && !shaking_) bytes.remove_prefix(Send(bytes));
@@ -65,7 +65,7 @@ class SocketConnection : public Watcher, protected Timer {
   /// What was written last does not arrive.
   bool CannotSend() const { return sending_ends_; }
 
-  /// No OnBytes until ResumeReading: who writes faster than he is answered has to wait.
+  /// No OnBytes until ResumeReading: a peer that sends faster than it is answered has to wait.
   void PauseReading() { paused_ = true; }
   /// Calls OnBytes for what has come meanwhile.
   void ResumeReading() {
@@ -169,7 +169,7 @@ class SocketConnection : public Watcher, protected Timer {
     }
   }
 
-  /// Who sends without end does not keep the others waiting: the loop tells of him again.
+  /// A peer that sends without end must not hold up the others: the loop reports it again.
   static constexpr int kReadsAtATime = 16;
 
   IoLoop& loop_;

@@ -1,4 +1,4 @@
-/// What the transport wants of TLS; who makes it is another file, so that a program without https needs no library for it.
+/// What the transport needs of TLS. It is implemented in another file, so that a program without https needs no library for it.
 /// Needs: std. Threads: a session belongs to its connection, a TlsClient may be shared by all threads.
 #pragma once
 
