@@ -31,9 +31,9 @@
 
 #include "settings.hpp"
 #include <dtm/barrier/mysql_barrier.hpp>
-#include <dtm/barrier/mysql_xa.hpp>
 #include <dtm/barrier/postgres_barrier.hpp>
-#include <dtm/barrier/postgres_xa.hpp>
+#include <dtm/barrier/xa/mysql_xa.hpp>
+#include <dtm/barrier/xa/postgres_xa.hpp>
 #include <dtm/dtm.hpp>
 #include <dtm/http.hpp>
 #include <dtm/httplib.hpp>

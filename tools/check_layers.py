@@ -22,6 +22,7 @@ MAY_INCLUDE = {
     'store/postgres': ['base', 'core', 'sql', 'store', 'store/shared'],
     'store/mysql': ['base', 'core', 'sql', 'store', 'store/shared'],
     'barrier': ['base', 'core', 'sql'],
+    'barrier/xa': ['base', 'core', 'sql', 'barrier'],
     'outbox': ['base', 'core', 'client', 'sql', 'store', 'coordinator/parts'],
     'coordinator/parts': ['base', 'core', 'engine', 'store'],
     'coordinator/functions': ['base', 'core', 'coordinator/parts'],

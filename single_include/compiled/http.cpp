@@ -7584,7 +7584,7 @@ bool FramingReader::Host(std::string_view value) {
   }
 bool FramingReader::Length(std::string_view value) {
     if (request_ && (has_length_ || has_coding_)) return Refuse(400, "its length is given twice");
-    // "5, 5" of a reply that went through careless hands is 5 (RFC 9110 §8.6).
+    // "5, 5" in a reply that came through a careless proxy is 5 (RFC 9110 §8.6).
     for (bool more = true; more;) {
       const std::size_t comma = request_ ? std::string_view::npos : value.find(',');
       std::uint64_t length = 0;
@@ -8074,7 +8074,7 @@ void Connector::OnReady(Attempt& attempt, transport::Readiness ready) {
     TryNext();
   }
 void Connector::Drop(std::unique_ptr<Attempt>& attempt) {
-    // A forked child that has it as well would keep the loop telling of it.
+    // A forked child may have it too, and the loop would go on reporting it.
     if (attempt->socket.IsOpen()) loop_.Unwatch(attempt->socket.Fd());
     attempt->socket.Close();
     loop_.Dispose(std::move(attempt));
@@ -8497,7 +8497,7 @@ auto SocketConnection::Loop() const -> IoLoop& { return loop_; }
 void SocketConnection::Close() {
     loop_.Cancel(*this);
     tls_.reset();
-    // A forked child that has it as well would keep the loop telling of it.
+    // A forked child may have it too, and the loop would go on reporting it.
     if (socket_.IsOpen()) loop_.Unwatch(socket_.Fd());
     socket_.Close();
     std::string().swap(out_);  // an assignment would keep its memory
@@ -11040,19 +11040,19 @@ std::size_t ApiServer::Handle(ServerConnection& connection, ApiRequest& request)
       const ApiDone done = [replies = replies_, ticket](ApiReply reply) {
         replies->Add(ticket, std::move(reply));
       };
-      // A coordinator without a thread is driven by those who wait for it, or by who polls this loop too.
+      // A coordinator without a thread is driven by those who wait for it, or by whoever polls this loop as well.
       if (!Api::MayBlock(request) && (tm_.HasThread() || !loop_.HasThread())) {
         if (!in_burst_) tm_.BeginBurst();
         in_burst_ = true;
         api_.Handle(request, done);
-        return 0;  // what the coordinator keeps of it counts there
+        return 0;  // what the coordinator keeps of it is counted there
       }
       const std::size_t bytes = IncomingRequest::BytesOf(request);
       const auto shared = std::make_shared<ApiRequest>(std::move(request));
       if (workers_.Run([this, shared, ticket] { Work(*shared, ticket); })) return bytes;
     } catch (const std::bad_alloc&) {
     }
-    ApiReply busy;  // without words, for want of memory
+    ApiReply busy;  // without a text, for want of memory
     busy.status = 503;
     busy.retry_after = 1;
     if (expected) {
@@ -11068,7 +11068,7 @@ void ApiServer::Work(const ApiRequest& request, Ticket ticket) {
     reply.status = 500;
     try {
       reply = api_.Handle(request);
-    } catch (const std::bad_alloc&) {  // so it has no words
+    } catch (const std::bad_alloc&) {  // so it has no text
     }
     replies_->Add(ticket, std::move(reply));
   }
@@ -11096,7 +11096,7 @@ void ApiServer::Reply(const ReplyQueue::Arrived& arrived) {
     if (connection == nullptr || connection->asked != arrived.ticket.number) return;
     connection->asked = 0;
     try {
-      ApiReply full;  // without words
+      ApiReply full;  // without a text
       full.status = 503;
       full.retry_after = 1;
       const std::size_t bytes = arrived.reply.body.size();
@@ -11177,5 +11177,5 @@ auto Server::Limits() const -> serving::ServingLimits {
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_c13ce20898a5(Here) {}
+void http_cpp_of_version_0_1_0_87913617dd19(Here) {}
 }}}

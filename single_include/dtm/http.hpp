@@ -151,7 +151,7 @@ inline bool EqualsLower(std::string_view text, std::string_view lower) {
   return true;
 }
 
-/// Whether a list as of Connection, "a, B ,c", has this element.
+/// Whether a list such as that of Connection, "a, B ,c", has this element.
 inline bool ListHas(std::string_view list, std::string_view lower) {
   for (;;) {
     const std::size_t comma = list.find(',');
@@ -243,7 +243,7 @@ class FramingReader {
 
   bool Length(std::string_view value) {
     if (request_ && (has_length_ || has_coding_)) return Refuse(400, "its length is given twice");
-    // "5, 5" of a reply that went through careless hands is 5 (RFC 9110 §8.6).
+    // "5, 5" in a reply that came through a careless proxy is 5 (RFC 9110 §8.6).
     for (bool more = true; more;) {
       const std::size_t comma = request_ ? std::string_view::npos : value.find(',');
       std::uint64_t length = 0;
@@ -555,7 +555,7 @@ struct HttpOutcome {
   bool cut = false;  ///< there was more
   bool crowded = false;  ///< and it was not kept because there was no room in memory
   bool encoded = false;  ///< the body is compressed, or coded in another way
-  std::string problem;   ///< in words, to be put behind the name of the host
+  std::string problem;   ///< in words, to follow the name of the host
 };
 
 class HttpCall {
@@ -618,10 +618,10 @@ class Poller {
   Poller(const Poller&) = delete;
   Poller& operator=(const Poller&) = delete;
 
-  /// From now on Wait tells of it, first of all how it is now. Closing the descriptor ends that.
+  /// From now on Wait reports it, beginning with its present state. Closing the descriptor ends that.
   /// False: the system has no room for it.
   bool Add(int fd, void* who) { return Control(EPOLL_CTL_ADD, fd, who); }
-  /// To somebody else; again first how it is now.
+  /// The same for another one, again beginning with its present state.
   bool Change(int fd, void* who) { return Control(EPOLL_CTL_MOD, fd, who); }
   void Remove(int fd) { (void)Control(EPOLL_CTL_DEL, fd, nullptr); }
 
@@ -774,7 +774,7 @@ class IoLoop {
   }
 
   /// The same, and returns when it has run. From any thread but that of the loop; without Start, from the one that polls.
-  /// Without memory it takes longer.
+  /// When memory is short it takes longer.
   /// @throws LogicError  from inside Poll: nothing was done; and what `task` throws.
   template <typename Task>
   void Do(const Task& task) {
@@ -819,7 +819,7 @@ class IoLoop {
 
   /// False: the system has no room for it.
   bool Watch(int fd, Watcher& watcher) { return poller_.Add(fd, &watcher); }
-  /// The same socket, for another watcher, who is told first how it is now.
+  /// The same socket, for another watcher, which is first told its present state.
   bool Rewatch(int fd, Watcher& watcher) { return poller_.Change(fd, &watcher); }
   void Unwatch(int fd) { poller_.Remove(fd); }
 
@@ -949,7 +949,7 @@ struct SocketAddress {
   int Family() const { return bytes.ss_family; }
   const sockaddr* Get() const { return reinterpret_cast<const sockaddr*>(&bytes); }
 
-  /// False: `text` is no address in figures.
+  /// False: `text` is no numeric address.
   static bool FromFigures(const std::string& text, int port, SocketAddress& address) {
     address = SocketAddress();
     auto* const v4 = reinterpret_cast<sockaddr_in*>(&address.bytes);
@@ -1092,7 +1092,7 @@ inline std::string ErrorText(int error) { return std::generic_category().message
 
 // ---- dtm/http/hosts/connector.hpp --------------------------------------------------------------
 
-/// Connects to the first of several addresses that takes it: one that swallows packets costs little of the time for all.
+/// Connects to the first of several addresses that accepts; one that swallows packets takes little of the time that they share.
 /// Needs: POSIX. Threads: that of the loop. Source: RFC 8305 §5.
 
 namespace dtm {
@@ -1181,7 +1181,7 @@ class Connector final : private transport::Timer {
   }
 
   void Drop(std::unique_ptr<Attempt>& attempt) {
-    // A forked child that has it as well would keep the loop telling of it.
+    // A forked child may have it too, and the loop would go on reporting it.
     if (attempt->socket.IsOpen()) loop_.Unwatch(attempt->socket.Fd());
     attempt->socket.Close();
     loop_.Dispose(std::move(attempt));
@@ -1290,7 +1290,7 @@ class Resolver {
   explicit Resolver(transport::IoLoop& loop, Lookup lookup = transport::LookUp)
       : loop_(loop), lookup_(std::move(lookup)), threads_(kThreads, kMaxWaiting) {}
 
-  /// What needs nobody to be asked: figures, and localhost (RFC 6761). False: it is some other name.
+  /// What can be told without a lookup: a numeric address, and localhost (RFC 6761). False: it is some other name.
   static bool IsKnown(const std::string& host, int port, transport::FoundAddresses& found) {
     transport::SocketAddress address;
     if (transport::SocketAddress::FromFigures(host, port, address)) {
@@ -1354,7 +1354,7 @@ class Resolver {
 
 // ---- dtm/http/http1/body_reader.hpp ------------------------------------------------------------
 
-/// Takes the body of a message out of the bytes behind its head: by length, in chunks, or to the end of the connection.
+/// Takes the body of a message out of the bytes after its head: by length, in chunks, or to the end of the connection.
 /// Needs: std. Threads: one at a time. Source: RFC 9112 §6, §7.1.
 
 namespace dtm {
@@ -1374,7 +1374,7 @@ class BodyReader {
   }
 
   /// Takes from `bytes` what belongs to the body, and calls `content(std::string_view)` with each piece of its content.
-  /// After kDone, what is left of them is behind it.
+  /// After kDone, what is left of them follows it.
   template <typename Content>
   Parsed Take(std::string_view& bytes, const Content& content) {
     while (!bytes.empty() && state_ != State::kDone && state_ != State::kRefused) {
@@ -1416,7 +1416,7 @@ class BodyReader {
   static constexpr std::size_t kStrictLine = 256;
   static constexpr std::size_t kLooseLine = 8 * 1024;
   static constexpr std::size_t kMaxTrailers = 64 * 1024;
-  /// What the lines of chunks may cost beyond the content that they carry: empty talk has an end.
+  /// What the lines of chunks may cost beyond the content that they carry: a body of lines alone comes to an end.
   static constexpr std::int64_t kMaxExcess = 16 * 1024;
 
   void Refuse(const char* text) {
@@ -1474,7 +1474,7 @@ class BodyReader {
     state_ = left_ == 0 ? State::kTrailers : State::kChunk;
   }
 
-  /// What stands behind the last chunk of a reply says nothing that is needed; a request has nothing there.
+  /// What follows the last chunk of a reply is not needed; in a request nothing may follow it.
   void Trailer() {
     if (line_.empty()) {
       state_ = State::kDone;
@@ -1530,7 +1530,7 @@ class HeadParser {
         kind_(kind),
         to_head_(to_head) {}
 
-  /// Takes from `bytes` what belongs to the head. After kDone, what is left of them is behind it.
+  /// Takes from `bytes` what belongs to the head. After kDone, what is left of them follows it.
   Parsed Take(std::string_view& bytes) {
     while (!bytes.empty() && state_ == Parsed::kMore) {
       const std::size_t feed = bytes.find('\n');
@@ -1553,7 +1553,7 @@ class HeadParser {
   const MessageHead& Head() const { return head_; }
   /// After kRefused.
   const Refusal& Why() const { return why_; }
-  /// Something of a message came already.
+  /// Part of a message has come.
   bool Begun() const { return !head_.text_.empty() || interim_bytes_ > 0; }
 
   /// For the next message on the connection; the memory is used again.
@@ -1606,7 +1606,7 @@ class HeadParser {
     TakeHeader(line, begin);
   }
 
-  /// RFC 9112 §2.2: some clients send an empty line behind a body; it belongs to nothing.
+  /// RFC 9112 §2.2: some clients send an empty line after a body; it belongs to nothing.
   void SkipLine() {
     skipped_ = true;
     head_.text_.clear();
@@ -1801,7 +1801,7 @@ class HeldBytes {
 
 // ---- dtm/http/transport/tls_session.hpp --------------------------------------------------------
 
-/// What the transport wants of TLS; who makes it is another file, so that a program without https needs no library for it.
+/// What the transport needs of TLS. It is implemented in another file, so that a program without https needs no library for it.
 /// Needs: std. Threads: a session belongs to its connection, a TlsClient may be shared by all threads.
 
 namespace dtm {
@@ -1845,7 +1845,7 @@ namespace dtm {
 inline namespace v1 {
 namespace transport {
 
-/// For either side; what the bytes mean is the business of those who derive from it. From every On... it may be closed
+/// For either side; what the bytes mean is up to the derived class. From every On... it may be closed
 /// and disposed of (IoLoop::Dispose); no On... comes after Close. It keeps no bytes that came: OnBytes takes all.
 class SocketConnection : public Watcher, protected Timer {
  public:
@@ -1860,7 +1860,7 @@ class SocketConnection : public Watcher, protected Timer {
   void Close() {
     loop_.Cancel(*this);
     tls_.reset();
-    // A forked child that has it as well would keep the loop telling of it.
+    // A forked child may have it too, and the loop would go on reporting it.
     if (socket_.IsOpen()) loop_.Unwatch(socket_.Fd());
     socket_.Close();
     std::string().swap(out_);  // an assignment would keep its memory
@@ -1879,8 +1879,8 @@ class SocketConnection : public Watcher, protected Timer {
     return known_to_loop ? loop_.Rewatch(socket_.Fd(), *this) : loop_.Watch(socket_.Fd(), *this);
   }
 
-  /// Sent as far as it goes, the rest when there is room. A connection that breaks is told of by reading, so that what
-  /// the other side said before counts.
+  /// Sends what the socket takes at once, and the rest when there is room. That a connection broke is found by reading, so
+  /// that what the other side sent before counts.
   void Write(std::string_view bytes) {
     if (sending_ends_ || !IsOpen()) return;
     if (Unsent() == 0 && !shaking_) bytes.remove_prefix(Send(bytes));
@@ -1890,7 +1890,7 @@ class SocketConnection : public Watcher, protected Timer {
   /// What was written last does not arrive.
   bool CannotSend() const { return sending_ends_; }
 
-  /// No OnBytes until ResumeReading: who writes faster than he is answered has to wait.
+  /// No OnBytes until ResumeReading: a peer that sends faster than it is answered has to wait.
   void PauseReading() { paused_ = true; }
   /// Calls OnBytes for what has come meanwhile.
   void ResumeReading() {
@@ -1994,7 +1994,7 @@ class SocketConnection : public Watcher, protected Timer {
     }
   }
 
-  /// Who sends without end does not keep the others waiting: the loop tells of him again.
+  /// A peer that sends without end must not hold up the others: the loop reports it again.
   static constexpr int kReadsAtATime = 16;
 
   IoLoop& loop_;
@@ -2024,7 +2024,7 @@ namespace hosts {
 
 class HostConnection final : public transport::SocketConnection {
  public:
-  /// Whose connection it is.
+  /// The owner of the connection.
   class Owner {
    public:
     virtual const Url& Origin() const = 0;
@@ -2087,7 +2087,7 @@ class HostConnection final : public transport::SocketConnection {
     Finish(outcome_.status == 0 ? Kind::kNoReply : Kind::kBrokeOff, false);
   }
 
-  /// Nothing is to be done until the next call; too long, and it ends.
+  /// Idle until the next call; it ends if that takes too long.
   void Rest(SteadyTime until) { SetDeadline(until); }
 
   /// The call is not answered any more.
@@ -6462,7 +6462,7 @@ class RemoteCoordinator : public Endpoint {
 
 // ---- dtm/http/serving/reply_queue.hpp ----------------------------------------------------------
 
-/// How replies come back to the thread of the loop: from the coordinator's thread, the workers', or at once.
+/// How replies get back to the thread of the loop: from the coordinator's thread, from workers, or at once.
 /// Needs: std. Threads: Add comes from any; everything else belongs to the thread of the loop.
 
 namespace dtm {
@@ -6472,7 +6472,7 @@ namespace serving {
 /// Which request waits for a reply. Its connection may have gone meanwhile, and another be at its place.
 struct Ticket {
   std::size_t place = 0;     ///< of the connection
-  std::uint64_t number = 0;  ///< of the request; no other of the server has or had it
+  std::uint64_t number = 0;  ///< of the request; the server gives it to no other
 };
 
 class ReplyQueue {
@@ -6484,7 +6484,7 @@ class ReplyQueue {
 
   explicit ReplyQueue(transport::IoLoop& loop) : loop_(&loop) {}
 
-  /// Before it is asked for: a reply that comes needs no memory.
+  /// Comes before the reply is asked for, so that its arrival needs no memory.
   /// @throws std::bad_alloc  it is not expected.
   void Expect() {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -6531,7 +6531,7 @@ class ReplyQueue {
 
 // ---- dtm/http/serving/bytes_ahead.hpp ----------------------------------------------------------
 
-/// What a client has sent behind the request that is being answered.
+/// What a client has sent after the request that is being answered.
 /// Needs: std. Threads: one at a time.
 
 namespace dtm {
@@ -6551,7 +6551,7 @@ class BytesAhead {
 
   /// Until the next change.
   std::string_view View() const { return std::string_view(text_).substr(at_); }
-  /// Only the last `left` bytes of it stay.
+  /// Keeps only its last `left` bytes.
   void Keep(std::size_t left) {
     at_ = text_.size() - left;
     if (left == 0) Clear();
@@ -6562,12 +6562,12 @@ class BytesAhead {
   }
 
   bool Empty() const { return text_.empty(); }
-  /// What it takes of the memory.
+  /// The memory that it takes.
   std::size_t Bytes() const { return text_.empty() ? 0 : text_.capacity(); }
 
  private:
   std::string text_;
-  std::size_t at_ = 0;  ///< what is before has been taken
+  std::size_t at_ = 0;  ///< all before it has been taken
 };
 
 }  // namespace serving
@@ -6597,7 +6597,7 @@ class IncomingRequest {
     return parsed;
   }
   bool HasHead() const { return body_.has_value(); }
-  /// Something of it has come.
+  /// Part of it has come.
   bool Begun() const { return head_.Begun(); }
 
   /// Once it has its head: takes from `bytes` what belongs to the body. Beyond the limit of the API: TooLong.
@@ -6627,10 +6627,10 @@ class IncomingRequest {
     too_long_ = false;
   }
 
-  /// What it takes of the memory.
+  /// The memory that it takes.
   std::size_t Bytes() const { return head_.Head().Bytes() + BytesOf(request_); }
 
-  /// The same of a request that is handed over.
+  /// That of a request that is handed over.
   static std::size_t BytesOf(const ApiRequest& request) {
     std::size_t bytes = request.path.capacity() + request.body.capacity();
     for (const auto& [name, value] : request.query) bytes += kNode + name.size() + value.size();
@@ -6671,7 +6671,7 @@ class IncomingRequest {
     }
   }
 
-  /// As forms write it: a plus is a blank.
+  /// As in forms, a plus is a blank.
   static std::string Decoded(std::string_view text) {
     std::string plain(text);
     for (char& c : plain) {
@@ -6725,12 +6725,12 @@ namespace dtm {
 inline namespace v1 {
 namespace serving {
 
-/// What a reply says besides what the API replied.
+/// What a reply says besides the API's own answer.
 struct ReplyForm {
   bool to_head = false;      ///< of a HEAD request: there is no body
   bool close = false;        ///< the connection ends with it
-  bool old_version = false;  ///< HTTP/1.0, where going on has to be said
-  long idle_seconds = 60;    ///< so long the connection waits for the next request
+  bool old_version = false;  ///< HTTP/1.0, where keeping the connection has to be announced
+  long idle_seconds = 60;    ///< how long the connection waits for the next request
 };
 
 inline const char* StatusText(int status) {
@@ -6839,7 +6839,7 @@ class ServerConnection final : public transport::SocketConnection {
     return Open(std::move(socket), nullptr);
   }
 
-  /// To what Handle was asked.
+  /// The reply to what Handle was given.
   void Reply(const ApiReply& reply) {
     if (state_ != State::kAnswering) return;
     state_ = State::kSending;
@@ -6849,7 +6849,7 @@ class ServerConnection final : public transport::SocketConnection {
     Recount();
   }
 
-  /// The server stops. Whoever waits for a reply gets it, and nobody else is heard.
+  /// The server stops. Whoever waits for a reply gets it; no further request is read.
   void Finish() {
     stopping_ = true;
     if (state_ == State::kReading || state_ == State::kTurnedAway) return Gone();
@@ -6902,7 +6902,7 @@ class ServerConnection final : public transport::SocketConnection {
     if (form_.close || ahead_.View().size() > kMaxAhead) Pause();
   }
 
-  /// Up to the end of a request; returns what is behind it.
+  /// Reads up to the end of a request; returns what follows it.
   std::string_view Consume(std::string_view bytes) {
     const ServingLimits& limits = handler_.Limits();
     if (request_ == nullptr) request_ = handler_.NewRequest();
@@ -7007,7 +7007,7 @@ class ServerConnection final : public transport::SocketConnection {
     }
   }
 
-  /// Goes on with what came while the request before was answered.
+  /// Goes on with what came while the previous request was being answered.
   void Next() {
     if (!ahead_.Empty()) {
       const std::size_t left = Consume(ahead_.View()).size();
@@ -7077,7 +7077,7 @@ class ServerConnection final : public transport::SocketConnection {
 
   RequestHandler& handler_;
   State state_ = State::kReading;
-  std::unique_ptr<IncomingRequest> request_;  ///< that is coming
+  std::unique_ptr<IncomingRequest> request_;  ///< the one that is arriving
   BytesAhead ahead_;
   ReplyForm form_;               ///< of the reply that is to come
   std::size_t asked_bytes_ = 0;  ///< of the request that is being answered
@@ -7145,7 +7145,7 @@ inline ListeningSocket ListenOn(const std::string& host, int port) {
               "; stop the program that does, or choose another port or address");
 }
 
-/// Goes on when accepting failed for a while, for want of descriptors as a rule.
+/// Tries again after accepting has failed for a while, usually for want of descriptors.
 class Listener final : public Watcher, Timer {
  public:
   class Receiver {
@@ -7355,19 +7355,19 @@ class ApiServer final : transport::Listener::Receiver, RequestHandler, transport
       const ApiDone done = [replies = replies_, ticket](ApiReply reply) {
         replies->Add(ticket, std::move(reply));
       };
-      // A coordinator without a thread is driven by those who wait for it, or by who polls this loop too.
+      // A coordinator without a thread is driven by those who wait for it, or by whoever polls this loop as well.
       if (!Api::MayBlock(request) && (tm_.HasThread() || !loop_.HasThread())) {
         if (!in_burst_) tm_.BeginBurst();
         in_burst_ = true;
         api_.Handle(request, done);
-        return 0;  // what the coordinator keeps of it counts there
+        return 0;  // what the coordinator keeps of it is counted there
       }
       const std::size_t bytes = IncomingRequest::BytesOf(request);
       const auto shared = std::make_shared<ApiRequest>(std::move(request));
       if (workers_.Run([this, shared, ticket] { Work(*shared, ticket); })) return bytes;
     } catch (const std::bad_alloc&) {
     }
-    ApiReply busy;  // without words, for want of memory
+    ApiReply busy;  // without a text, for want of memory
     busy.status = 503;
     busy.retry_after = 1;
     if (expected) {
@@ -7384,7 +7384,7 @@ class ApiServer final : transport::Listener::Receiver, RequestHandler, transport
     reply.status = 500;
     try {
       reply = api_.Handle(request);
-    } catch (const std::bad_alloc&) {  // so it has no words
+    } catch (const std::bad_alloc&) {  // so it has no text
     }
     replies_->Add(ticket, std::move(reply));
   }
@@ -7415,7 +7415,7 @@ class ApiServer final : transport::Listener::Receiver, RequestHandler, transport
     if (connection == nullptr || connection->asked != arrived.ticket.number) return;
     connection->asked = 0;
     try {
-      ApiReply full;  // without words
+      ApiReply full;  // without a text
       full.status = 503;
       full.retry_after = 1;
       const std::size_t bytes = arrived.reply.body.size();

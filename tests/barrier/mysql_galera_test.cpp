@@ -13,7 +13,7 @@
 #include "tests/support/galera_server.hpp"
 #include "tests/support/mysql_server.hpp"
 #include <dtm/barrier/mysql_barrier.hpp>
-#include <dtm/barrier/mysql_xa.hpp>
+#include <dtm/barrier/xa/mysql_xa.hpp>
 #include <dtm/sql/mysql_client.hpp>
 
 using Catch::Matchers::ContainsSubstring;

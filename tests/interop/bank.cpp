@@ -26,10 +26,10 @@
 #include <httplib.h>
 
 #include <dtm/barrier/mysql_barrier.hpp>
-#include <dtm/barrier/mysql_xa.hpp>
 #include <dtm/barrier/postgres_barrier.hpp>
-#include <dtm/barrier/postgres_xa.hpp>
 #include <dtm/barrier/redis_barrier.hpp>
+#include <dtm/barrier/xa/mysql_xa.hpp>
+#include <dtm/barrier/xa/postgres_xa.hpp>
 #include <dtm/client/msg.hpp>
 #include <dtm/client/saga.hpp>
 #include <dtm/client/tcc.hpp>

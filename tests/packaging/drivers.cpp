@@ -2,10 +2,10 @@
 #include <string>
 
 #include <dtm/barrier/mysql_barrier.hpp>
-#include <dtm/barrier/mysql_xa.hpp>
 #include <dtm/barrier/postgres_barrier.hpp>
-#include <dtm/barrier/postgres_xa.hpp>
 #include <dtm/barrier/redis_barrier.hpp>
+#include <dtm/barrier/xa/mysql_xa.hpp>
+#include <dtm/barrier/xa/postgres_xa.hpp>
 #include <dtm/outbox/mysql_outbox.hpp>
 #include <dtm/outbox/postgres_outbox.hpp>
 

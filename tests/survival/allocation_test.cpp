@@ -319,7 +319,8 @@ int RunAll(const char* name, long distances,
       std::printf("%s   %s\n", now, wrong.c_str());
     }
   }
-  std::printf("%s: %ld allocations, %ld runs, %d problems\n", name, n - dtm_test::kStep, runs, problems);
+  std::printf("%s: %ld allocations, %ld runs, %d problems\n", name, n - dtm_test::kStep, runs,
+              problems);
   return problems;
 }
 

@@ -134,7 +134,7 @@ struct Refusal {
 
 bool EqualsLower(std::string_view text, std::string_view lower);
 
-/// Whether a list as of Connection, "a, B ,c", has this element.
+/// Whether a list such as that of Connection, "a, B ,c", has this element.
 bool ListHas(std::string_view list, std::string_view lower);
 
 /// How the body behind a head is delimited, and what becomes of the connection.
@@ -364,7 +364,7 @@ struct HttpOutcome {
   bool cut = false;  ///< there was more
   bool crowded = false;  ///< and it was not kept because there was no room in memory
   bool encoded = false;  ///< the body is compressed, or coded in another way
-  std::string problem;   ///< in words, to be put behind the name of the host
+  std::string problem;   ///< in words, to follow the name of the host
 };
 
 class HttpCall {
@@ -417,10 +417,10 @@ class Poller {
   Poller(const Poller&) = delete;
   Poller& operator=(const Poller&) = delete;
 
-  /// From now on Wait tells of it, first of all how it is now. Closing the descriptor ends that.
+  /// From now on Wait reports it, beginning with its present state. Closing the descriptor ends that.
   /// False: the system has no room for it.
   bool Add(int fd, void* who);
-  /// To somebody else; again first how it is now.
+  /// The same for another one, again beginning with its present state.
   bool Change(int fd, void* who);
   void Remove(int fd);
 
@@ -532,7 +532,7 @@ class IoLoop {
   void Post(std::function<void()> task);
 
   /// The same, and returns when it has run. From any thread but that of the loop; without Start, from the one that polls.
-  /// Without memory it takes longer.
+  /// When memory is short it takes longer.
   /// @throws LogicError  from inside Poll: nothing was done; and what `task` throws.
   template <typename Task>
   void Do(const Task& task) {
@@ -574,7 +574,7 @@ class IoLoop {
 
   /// False: the system has no room for it.
   bool Watch(int fd, Watcher& watcher);
-  /// The same socket, for another watcher, who is told first how it is now.
+  /// The same socket, for another watcher, which is first told its present state.
   bool Rewatch(int fd, Watcher& watcher);
   void Unwatch(int fd);
 
@@ -660,7 +660,7 @@ struct SocketAddress {
   int Family() const;
   const sockaddr* Get() const;
 
-  /// False: `text` is no address in figures.
+  /// False: `text` is no numeric address.
   static bool FromFigures(const std::string& text, int port, SocketAddress& address);
 
   /// "127.0.0.1:80", "[::1]:80".
@@ -722,7 +722,7 @@ std::string ErrorText(int error);
 
 // ---- dtm/http/hosts/connector.hpp --------------------------------------------------------------
 
-/// Connects to the first of several addresses that takes it: one that swallows packets costs little of the time for all.
+/// Connects to the first of several addresses that accepts; one that swallows packets takes little of the time that they share.
 /// Needs: POSIX. Threads: that of the loop. Source: RFC 8305 §5.
 
 namespace dtm {
@@ -819,7 +819,7 @@ class Resolver {
 
   explicit Resolver(transport::IoLoop& loop, Lookup lookup = transport::LookUp);
 
-  /// What needs nobody to be asked: figures, and localhost (RFC 6761). False: it is some other name.
+  /// What can be told without a lookup: a numeric address, and localhost (RFC 6761). False: it is some other name.
   static bool IsKnown(const std::string& host, int port, transport::FoundAddresses& found);
 
   /// `answer` is called on the loop, unless the loop ends before.
@@ -846,7 +846,7 @@ class Resolver {
 
 // ---- dtm/http/http1/body_reader.hpp ------------------------------------------------------------
 
-/// Takes the body of a message out of the bytes behind its head: by length, in chunks, or to the end of the connection.
+/// Takes the body of a message out of the bytes after its head: by length, in chunks, or to the end of the connection.
 /// Needs: std. Threads: one at a time. Source: RFC 9112 §6, §7.1.
 
 namespace dtm {
@@ -858,7 +858,7 @@ class BodyReader {
   BodyReader(MessageKind kind, const Framing& framing);
 
   /// Takes from `bytes` what belongs to the body, and calls `content(std::string_view)` with each piece of its content.
-  /// After kDone, what is left of them is behind it.
+  /// After kDone, what is left of them follows it.
   template <typename Content>
   Parsed Take(std::string_view& bytes, const Content& content) {
     while (!bytes.empty() && state_ != State::kDone && state_ != State::kRefused) {
@@ -894,7 +894,7 @@ class BodyReader {
   static constexpr std::size_t kStrictLine = 256;
   static constexpr std::size_t kLooseLine = 8 * 1024;
   static constexpr std::size_t kMaxTrailers = 64 * 1024;
-  /// What the lines of chunks may cost beyond the content that they carry: empty talk has an end.
+  /// What the lines of chunks may cost beyond the content that they carry: a body of lines alone comes to an end.
   static constexpr std::int64_t kMaxExcess = 16 * 1024;
 
   void Refuse(const char* text);
@@ -903,7 +903,7 @@ class BodyReader {
 
   void ChunkSize();
 
-  /// What stands behind the last chunk of a reply says nothing that is needed; a request has nothing there.
+  /// What follows the last chunk of a reply is not needed; in a request nothing may follow it.
   void Trailer();
 
   bool strict_;
@@ -948,13 +948,13 @@ class HeadParser {
   /// `to_head`: a reply to a HEAD request has no body.
   explicit HeadParser(Kind kind, bool to_head = false);
 
-  /// Takes from `bytes` what belongs to the head. After kDone, what is left of them is behind it.
+  /// Takes from `bytes` what belongs to the head. After kDone, what is left of them follows it.
   Parsed Take(std::string_view& bytes);
 
   const MessageHead& Head() const;
   /// After kRefused.
   const Refusal& Why() const;
-  /// Something of a message came already.
+  /// Part of a message has come.
   bool Begun() const;
 
   /// For the next message on the connection; the memory is used again.
@@ -970,7 +970,7 @@ class HeadParser {
   /// What goes from line_at_ to the end of the text, which is a line feed.
   void TakeLine();
 
-  /// RFC 9112 §2.2: some clients send an empty line behind a body; it belongs to nothing.
+  /// RFC 9112 §2.2: some clients send an empty line after a body; it belongs to nothing.
   void SkipLine();
 
   static Part Of(std::size_t at, std::size_t size);
@@ -1049,7 +1049,7 @@ class HeldBytes {
 
 // ---- dtm/http/transport/tls_session.hpp --------------------------------------------------------
 
-/// What the transport wants of TLS; who makes it is another file, so that a program without https needs no library for it.
+/// What the transport needs of TLS. It is implemented in another file, so that a program without https needs no library for it.
 /// Needs: std. Threads: a session belongs to its connection, a TlsClient may be shared by all threads.
 
 namespace dtm {
@@ -1093,7 +1093,7 @@ namespace dtm {
 inline namespace v1 {
 namespace transport {
 
-/// For either side; what the bytes mean is the business of those who derive from it. From every On... it may be closed
+/// For either side; what the bytes mean is up to the derived class. From every On... it may be closed
 /// and disposed of (IoLoop::Dispose); no On... comes after Close. It keeps no bytes that came: OnBytes takes all.
 class SocketConnection : public Watcher, protected Timer {
  public:
@@ -1112,14 +1112,14 @@ class SocketConnection : public Watcher, protected Timer {
   /// False: the system has no room for it.
   bool Open(Socket socket, std::unique_ptr<TlsSession> tls, bool known_to_loop = false);
 
-  /// Sent as far as it goes, the rest when there is room. A connection that breaks is told of by reading, so that what
-  /// the other side said before counts.
+  /// Sends what the socket takes at once, and the rest when there is room. That a connection broke is found by reading, so
+  /// that what the other side sent before counts.
   void Write(std::string_view bytes);
   std::size_t Unsent() const;
   /// What was written last does not arrive.
   bool CannotSend() const;
 
-  /// No OnBytes until ResumeReading: who writes faster than he is answered has to wait.
+  /// No OnBytes until ResumeReading: a peer that sends faster than it is answered has to wait.
   void PauseReading();
   /// Calls OnBytes for what has come meanwhile.
   void ResumeReading();
@@ -1156,7 +1156,7 @@ class SocketConnection : public Watcher, protected Timer {
   /// `to_the_end`: something is behind the bytes, so a read that was not filled is not the last.
   void Read(bool to_the_end);
 
-  /// Who sends without end does not keep the others waiting: the loop tells of him again.
+  /// A peer that sends without end must not hold up the others: the loop reports it again.
   static constexpr int kReadsAtATime = 16;
 
   IoLoop& loop_;
@@ -1186,7 +1186,7 @@ namespace hosts {
 
 class HostConnection final : public transport::SocketConnection {
  public:
-  /// Whose connection it is.
+  /// The owner of the connection.
   class Owner {
    public:
     virtual const Url& Origin() const = 0;
@@ -1221,7 +1221,7 @@ class HostConnection final : public transport::SocketConnection {
   /// For want of memory: answers the call, if there is one, and ends.
   void Fail() noexcept;
 
-  /// Nothing is to be done until the next call; too long, and it ends.
+  /// Idle until the next call; it ends if that takes too long.
   void Rest(SteadyTime until);
 
   /// The call is not answered any more.
@@ -2472,7 +2472,7 @@ class RemoteCoordinator : public Endpoint {
 
 // ---- dtm/http/serving/reply_queue.hpp ----------------------------------------------------------
 
-/// How replies come back to the thread of the loop: from the coordinator's thread, the workers', or at once.
+/// How replies get back to the thread of the loop: from the coordinator's thread, from workers, or at once.
 /// Needs: std. Threads: Add comes from any; everything else belongs to the thread of the loop.
 
 namespace dtm {
@@ -2482,7 +2482,7 @@ namespace serving {
 /// Which request waits for a reply. Its connection may have gone meanwhile, and another be at its place.
 struct Ticket {
   std::size_t place = 0;     ///< of the connection
-  std::uint64_t number = 0;  ///< of the request; no other of the server has or had it
+  std::uint64_t number = 0;  ///< of the request; the server gives it to no other
 };
 
 class ReplyQueue {
@@ -2494,7 +2494,7 @@ class ReplyQueue {
 
   explicit ReplyQueue(transport::IoLoop& loop);
 
-  /// Before it is asked for: a reply that comes needs no memory.
+  /// Comes before the reply is asked for, so that its arrival needs no memory.
   /// @throws std::bad_alloc  it is not expected.
   void Expect();
 
@@ -2519,7 +2519,7 @@ class ReplyQueue {
 
 // ---- dtm/http/serving/bytes_ahead.hpp ----------------------------------------------------------
 
-/// What a client has sent behind the request that is being answered.
+/// What a client has sent after the request that is being answered.
 /// Needs: std. Threads: one at a time.
 
 namespace dtm {
@@ -2533,17 +2533,17 @@ class BytesAhead {
 
   /// Until the next change.
   std::string_view View() const;
-  /// Only the last `left` bytes of it stay.
+  /// Keeps only its last `left` bytes.
   void Keep(std::size_t left);
   void Clear();
 
   bool Empty() const;
-  /// What it takes of the memory.
+  /// The memory that it takes.
   std::size_t Bytes() const;
 
  private:
   std::string text_;
-  std::size_t at_ = 0;  ///< what is before has been taken
+  std::size_t at_ = 0;  ///< all before it has been taken
 };
 
 }  // namespace serving
@@ -2566,7 +2566,7 @@ class IncomingRequest {
   /// Takes from `bytes` what belongs to the head. After kDone, Request() has all but its body.
   Parsed TakeHead(std::string_view& bytes);
   bool HasHead() const;
-  /// Something of it has come.
+  /// Part of it has come.
   bool Begun() const;
 
   /// Once it has its head: takes from `bytes` what belongs to the body. Beyond the limit of the API: TooLong.
@@ -2583,10 +2583,10 @@ class IncomingRequest {
   /// For the next one; its memory is used again.
   void Reset();
 
-  /// What it takes of the memory.
+  /// The memory that it takes.
   std::size_t Bytes() const;
 
-  /// The same of a request that is handed over.
+  /// That of a request that is handed over.
   static std::size_t BytesOf(const ApiRequest& request);
 
  private:
@@ -2594,7 +2594,7 @@ class IncomingRequest {
 
   void TakeQuery(std::string_view query);
 
-  /// As forms write it: a plus is a blank.
+  /// As in forms, a plus is a blank.
   static std::string Decoded(std::string_view text);
 
   static constexpr std::size_t kNode = 128;  ///< of a map, with its two strings
@@ -2642,12 +2642,12 @@ namespace dtm {
 inline namespace v1 {
 namespace serving {
 
-/// What a reply says besides what the API replied.
+/// What a reply says besides the API's own answer.
 struct ReplyForm {
   bool to_head = false;      ///< of a HEAD request: there is no body
   bool close = false;        ///< the connection ends with it
-  bool old_version = false;  ///< HTTP/1.0, where going on has to be said
-  long idle_seconds = 60;    ///< so long the connection waits for the next request
+  bool old_version = false;  ///< HTTP/1.0, where keeping the connection has to be announced
+  long idle_seconds = 60;    ///< how long the connection waits for the next request
 };
 
 const char* StatusText(int status);
@@ -2710,10 +2710,10 @@ class ServerConnection final : public transport::SocketConnection {
   /// The server is full. The client is told once it has sent something: a reply to nothing confuses clients.
   bool TurnAway(transport::Socket socket);
 
-  /// To what Handle was asked.
+  /// The reply to what Handle was given.
   void Reply(const ApiReply& reply);
 
-  /// The server stops. Whoever waits for a reply gets it, and nobody else is heard.
+  /// The server stops. Whoever waits for a reply gets it; no further request is read.
   void Finish();
 
   bool TurnedAway() const;
@@ -2740,7 +2740,7 @@ class ServerConnection final : public transport::SocketConnection {
   /// A client that sends faster than we reply has to wait; without room in memory, the reply at hand is its last.
   void KeepAhead(std::string_view bytes);
 
-  /// Up to the end of a request; returns what is behind it.
+  /// Reads up to the end of a request; returns what follows it.
   std::string_view Consume(std::string_view bytes);
 
   /// For what it has and `more`; if not, it is told.
@@ -2756,7 +2756,7 @@ class ServerConnection final : public transport::SocketConnection {
 
   void OnSent() override;
 
-  /// Goes on with what came while the request before was answered.
+  /// Goes on with what came while the previous request was being answered.
   void Next();
 
   void OnEnd(bool broken) override;
@@ -2778,7 +2778,7 @@ class ServerConnection final : public transport::SocketConnection {
 
   RequestHandler& handler_;
   State state_ = State::kReading;
-  std::unique_ptr<IncomingRequest> request_;  ///< that is coming
+  std::unique_ptr<IncomingRequest> request_;  ///< the one that is arriving
   BytesAhead ahead_;
   ReplyForm form_;               ///< of the reply that is to come
   std::size_t asked_bytes_ = 0;  ///< of the request that is being answered
@@ -2811,7 +2811,7 @@ struct ListeningSocket {
 /// @throws Error  it cannot be had.
 ListeningSocket ListenOn(const std::string& host, int port);
 
-/// Goes on when accepting failed for a while, for want of descriptors as a rule.
+/// Tries again after accepting has failed for a while, usually for want of descriptors.
 class Listener final : public Watcher, Timer {
  public:
   class Receiver {
@@ -3018,8 +3018,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_c13ce20898a5(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_c13ce20898a5;
+void http_cpp_of_version_0_1_0_87913617dd19(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_87913617dd19;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -4,12 +4,12 @@
 #include <string>
 #include <vector>
 
-#include "tests/barrier/xa_contract.hpp"
-#include "tests/barrier/xa_cut_contract.hpp"
+#include "tests/barrier/xa/xa_contract.hpp"
+#include "tests/barrier/xa/xa_cut_contract.hpp"
 #include "tests/catch.hpp"
 #include "tests/support/postgres_server.hpp"
 #include <dtm/barrier/postgres_barrier.hpp>
-#include <dtm/barrier/postgres_xa.hpp>
+#include <dtm/barrier/xa/postgres_xa.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using xa_contract::Bank;

@@ -9,7 +9,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/client/fake_endpoint.hpp"
-#include <dtm/barrier/sql_xa.hpp>
+#include <dtm/barrier/xa/sql_xa.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm::Op;

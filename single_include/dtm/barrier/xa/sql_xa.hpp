@@ -1,21 +1,21 @@
-/// Generated from include/dtm/barrier/sql_xa.hpp by tools/amalgamate.py; do not edit.
+/// Generated from include/dtm/barrier/xa/sql_xa.hpp by tools/amalgamate.py; do not edit.
 /// MIT License, copyright (c) dtm for C++ authors.
 #pragma once
 
-#include "../dtm.hpp"
-#include "sql_table.hpp"
+#include "../../dtm.hpp"
+#include "../sql_table.hpp"
 #include "xa.hpp"
-#include "../sql/session.hpp"
-#include "../sql/sql_errors.hpp"
+#include "../../sql/session.hpp"
+#include "../../sql/sql_errors.hpp"
 
-// ---- dtm/barrier/sql_xa.hpp --------------------------------------------------------------------
+// ---- dtm/barrier/xa/sql_xa.hpp -----------------------------------------------------------------
 
 /// The branch of an xa on PostgreSQL, MariaDB or MySQL: works in a transaction of its database and prepares it; later it is
 /// told to commit it or to roll it back. The algorithm, over a session of any client library.
 /// Needs: std. Threads: a branch by one thread at a time, as the session that it uses.
 /// Protocol: §4.4, §11.4 (the branch's side).
 ///
-/// For libpq and libmariadb take barrier/postgres_xa.hpp and barrier/mysql_xa.hpp. Each branch leaves the row (gid,
+/// For libpq and libmariadb take barrier/xa/postgres_xa.hpp and barrier/xa/mysql_xa.hpp. Each branch leaves the row (gid,
 /// branch_id, action, 01) in the barrier table. With reason `action` it is committed together with the branch's work, and
 /// so proves that this was committed; with reason `rollback` it keeps a late action from working.
 

@@ -6,12 +6,12 @@
 #include <thread>
 #include <vector>
 
-#include "tests/barrier/xa_contract.hpp"
-#include "tests/barrier/xa_cut_contract.hpp"
+#include "tests/barrier/xa/xa_contract.hpp"
+#include "tests/barrier/xa/xa_cut_contract.hpp"
 #include "tests/catch.hpp"
 #include "tests/support/mysql_server.hpp"
 #include <dtm/barrier/mysql_barrier.hpp>
-#include <dtm/barrier/mysql_xa.hpp>
+#include <dtm/barrier/xa/mysql_xa.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm::Op;

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include <dtm/barrier/sql_table.hpp>
-#include <dtm/barrier/sql_xa.hpp>
-#include <dtm/barrier/xa.hpp>
+#include <dtm/barrier/xa/sql_xa.hpp>
+#include <dtm/barrier/xa/xa.hpp>
 #include <dtm/base/callable.hpp>
 #include <dtm/base/error.hpp>
 #include <dtm/core/endpoint.hpp>

@@ -1,18 +1,20 @@
+/// Generated from include/dtm/barrier/xa/postgres_xa.hpp by tools/amalgamate.py; do not edit.
+/// MIT License, copyright (c) dtm for C++ authors.
+#pragma once
+
+#include "../../dtm.hpp"
+#include "sql_xa.hpp"
+#include "../../sql/postgres.hpp"
+
+// ---- dtm/barrier/xa/postgres_xa.hpp ------------------------------------------------------------
+
 /// The branch of an xa on PostgreSQL: PREPARE TRANSACTION, then COMMIT PREPARED or ROLLBACK PREPARED.
 /// Needs: libpq; PostgreSQL 9.5 or newer with max_prepared_transactions (0 by default) of at least max_connections.
 /// Threads: a branch by one thread at a time, as its connection. Protocol: §4.4, §11.4 (the branch's side).
-#pragma once
 
 #include <chrono>
 #include <string>
 #include <vector>
-
-#include <dtm/barrier/sql_xa.hpp>
-#include <dtm/base/callable.hpp>
-#include <dtm/base/error.hpp>
-#include <dtm/core/endpoint.hpp>
-#include <dtm/core/result.hpp>
-#include <dtm/sql/postgres.hpp>
 
 namespace dtm {
 inline namespace v1 {

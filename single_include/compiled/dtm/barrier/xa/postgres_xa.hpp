@@ -1,12 +1,12 @@
-/// Generated from include/dtm/barrier/postgres_xa.hpp by tools/amalgamate.py; do not edit.
+/// Generated from include/dtm/barrier/xa/postgres_xa.hpp by tools/amalgamate.py; do not edit.
 /// MIT License, copyright (c) dtm for C++ authors.
 #pragma once
 
-#include "../dtm.hpp"
+#include "../../dtm.hpp"
 #include "sql_xa.hpp"
-#include "../sql/postgres.hpp"
+#include "../../sql/postgres.hpp"
 
-// ---- dtm/barrier/postgres_xa.hpp ---------------------------------------------------------------
+// ---- dtm/barrier/xa/postgres_xa.hpp ------------------------------------------------------------
 
 /// The branch of an xa on PostgreSQL: PREPARE TRANSACTION, then COMMIT PREPARED or ROLLBACK PREPARED.
 /// Needs: libpq; PostgreSQL 9.5 or newer with max_prepared_transactions (0 by default) of at least max_connections.

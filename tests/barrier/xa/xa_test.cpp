@@ -4,7 +4,7 @@
 #include <string>
 
 #include "tests/catch.hpp"
-#include <dtm/barrier/xa.hpp>
+#include <dtm/barrier/xa/xa.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm::SqlDialect;

@@ -1,15 +1,15 @@
-/// Generated from include/dtm/barrier/mysql_xa.hpp by tools/amalgamate.py; do not edit.
+/// Generated from include/dtm/barrier/xa/mysql_xa.hpp by tools/amalgamate.py; do not edit.
 /// MIT License, copyright (c) dtm for C++ authors.
 #pragma once
 
-#include "../dtm.hpp"
-#include "sql_table.hpp"
+#include "../../dtm.hpp"
+#include "../sql_table.hpp"
 #include "sql_xa.hpp"
 #include "xa.hpp"
-#include "../sql/mysql.hpp"
-#include "../sql/session.hpp"
+#include "../../sql/mysql.hpp"
+#include "../../sql/session.hpp"
 
-// ---- dtm/barrier/mysql_xa.hpp ------------------------------------------------------------------
+// ---- dtm/barrier/xa/mysql_xa.hpp ---------------------------------------------------------------
 
 /// The branch of an xa on MariaDB or MySQL: XA PREPARE, then XA COMMIT or XA ROLLBACK.
 /// Needs: libmariadb or libmysqlclient; MariaDB 10.5 or MySQL 5.7.7 or newer, InnoDB, no Galera.

@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "tests/barrier/xa_contract.hpp"
+#include "tests/barrier/xa/xa_contract.hpp"
 #include "tests/support/cut_at_every_byte.hpp"
 
 namespace xa_contract {

@@ -3,7 +3,7 @@
 /// Needs: std. Threads: a branch by one thread at a time, as the session that it uses.
 /// Protocol: §4.4, §11.4 (the branch's side).
 ///
-/// For libpq and libmariadb take barrier/postgres_xa.hpp and barrier/mysql_xa.hpp. Each branch leaves the row (gid,
+/// For libpq and libmariadb take barrier/xa/postgres_xa.hpp and barrier/xa/mysql_xa.hpp. Each branch leaves the row (gid,
 /// branch_id, action, 01) in the barrier table. With reason `action` it is committed together with the branch's work, and
 /// so proves that this was committed; with reason `rollback` it keeps a late action from working.
 #pragma once
@@ -17,7 +17,7 @@
 #include <vector>
 
 #include <dtm/barrier/sql_table.hpp>
-#include <dtm/barrier/xa.hpp>
+#include <dtm/barrier/xa/xa.hpp>
 #include <dtm/base/error.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/result.hpp>

@@ -1,23 +1,21 @@
-/// Generated from include/dtm/barrier/xa.hpp by tools/amalgamate.py; do not edit.
-/// MIT License, copyright (c) dtm for C++ authors.
-#pragma once
-
-#include "../dtm.hpp"
-#include "../sql/session.hpp"
-#include "../sql/sql_errors.hpp"
-
-// ---- dtm/barrier/xa.hpp ------------------------------------------------------------------------
-
 /// What the branch of an xa is called with, and what its transaction is named: the part without a database.
 /// Needs: std. Threads: pure functions. Protocol: §4.4, §11.4 (the branch's side; client/xa.hpp is the initiator's).
 ///
-/// The branch itself is in the file for your database: barrier/postgres_xa.hpp, barrier/mysql_xa.hpp.
+/// The branch itself is in the file for your database: barrier/xa/postgres_xa.hpp, barrier/xa/mysql_xa.hpp.
+#pragma once
 
 #include <chrono>
 #include <cstddef>
 #include <map>
 #include <string>
 #include <utility>
+
+#include <dtm/barrier/barrier.hpp>
+#include <dtm/base/error.hpp>
+#include <dtm/base/text.hpp>
+#include <dtm/core/types.hpp>
+#include <dtm/sql/session.hpp>
+#include <dtm/sql/sql_errors.hpp>
 
 namespace dtm {
 inline namespace v1 {

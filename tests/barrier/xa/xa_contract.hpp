@@ -13,7 +13,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/client/fake_endpoint.hpp"
-#include <dtm/barrier/sql_xa.hpp>
+#include <dtm/barrier/xa/sql_xa.hpp>
 
 namespace xa_contract {
 
