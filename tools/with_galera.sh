@@ -49,14 +49,15 @@ for attempt in 1 2 3 4 5; do
   for node in 0 1 2; do
     rm -rf "${home:?}/$node"
     cp -r "$home/new" "$home/$node"
+    mkdir -p "$home/tmp$node"  # in /tmp a server that starts removes the temporary tables of others, which end by a fault then
     # All begin with the same state, and as members of a cluster that has just lost power: so they need no copy from each other.
     printf '%s\n' "version: 2.1" "uuid: $state" "seqno: 0" "safe_to_bootstrap: 0" >"$home/$node/grastate.dat"
     printf '%s\n' "my_uuid: 0000000$node-0000-11e0-8000-000000000000" "#vwbeg" "view_id: 3 00000000-0000-11e0-8000-000000000000 1" "bootstrap: 0" \
       "member: "0000000{0,1,2}"-0000-11e0-8000-000000000000 0" "#vwend" >"$home/$node/gvwstate.dat"
-    [ ${#as[@]} -eq 0 ] || chown -R nobody "$home/$node"
+    [ ${#as[@]} -eq 0 ] || chown -R nobody "$home/$node" "$home/tmp$node"
     own=("${ports[@]:node*4:4}")  # for clients, for the group, and two for what a node missed
     setpriv "${as[@]}" --pdeathsig KILL mariadbd --no-defaults "${small[@]}" --innodb-buffer-pool-size=16M --performance-schema=OFF --binlog-format=ROW \
-      --innodb-autoinc-lock-mode=2 --datadir="$home/$node" --bind-address=127.0.0.1 --port="${own[0]}" --socket="$home/socket$node" --pid-file="$home/pid$node" \
+      --innodb-autoinc-lock-mode=2 --datadir="$home/$node" --tmpdir="$home/tmp$node" --bind-address=127.0.0.1 --port="${own[0]}" --socket="$home/socket$node" --pid-file="$home/pid$node" \
       --wsrep-on=ON --wsrep-provider=$provider --wsrep-cluster-name=dtm --wsrep-node-name="$node" --wsrep-start-position=$state:0 \
       --wsrep-cluster-address="gcomm://127.0.0.1:${ports[1]},127.0.0.1:${ports[5]},127.0.0.1:${ports[9]}" --wsrep-node-address="127.0.0.1:${own[1]}" \
       --wsrep-sst-method=rsync --wsrep-sst-receive-address="127.0.0.1:${own[2]}" \

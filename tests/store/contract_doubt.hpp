@@ -163,8 +163,8 @@ struct DoubtContract {
     dtm::Change insert{&fresh};
     dtm::Change update{&old};
     dtm::shared_store::BatchRows batch;
-    batch.Add(insert);
-    batch.Add(update);
+    batch.Add(insert, "");
+    batch.Add(update, "");
     batch.Sort();
     session("BEGIN");
     session("SELECT 1 FROM dtm_trans WHERE gid = '" + old.definition->gid + "' FOR UPDATE");
@@ -183,7 +183,7 @@ struct DoubtContract {
     ++old.version;
     dtm::shared_store::BatchRows again;
     dtm::Change more{&old};
-    again.Add(more);
+    again.Add(more, "");
     CHECK_FALSE(running->Write(store->Owner(), 1, again));
     CHECK(observer->Load(old.definition->gid)->version == old.version);
   }
