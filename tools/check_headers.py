@@ -54,6 +54,7 @@ NO_TEST = {
     'dtm/testing/shared_memory_requests.hpp': 'tested with the stores on them',
     'dtm/testing/shared_memory_statements.hpp': 'tested by shared_memory_store_test',
     'dtm/store/sqlite/reader.hpp': 'tested with the writer',
+    'dtm/coordinator/state/peer_reply.hpp': 'tested by elsewhere_test',
     'dtm/coordinator/state/recovery.hpp': 'tested by loop_test and news_test',
     'dtm/coordinator/driven_endpoint.hpp': 'tested by operations_test and embedded_endpoint_test',
     'dtm/http/remote/query.hpp': 'tested by remote_coordinator_test',

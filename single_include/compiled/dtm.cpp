@@ -1509,11 +1509,10 @@ struct ToRelease {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/state/elsewhere.hpp -------------------------------------------------------
+// ---- dtm/coordinator/state/peer_reply.hpp ------------------------------------------------------
 
-/// What was asked here about transactions that other coordinators on the store drive: who waits for their end, and requests
-/// that the others have to obey. One statement every 100 ms looks after all of it.
-/// Needs: std, store. Threads: the thread that drives the loop.
+/// The answer to a command, as it goes through the store to the coordinator that asked for it.
+/// Needs: std. Threads: pure functions.
 
 namespace dtm {
 inline namespace v1 {
@@ -1548,6 +1547,18 @@ inline std::exception_ptr ErrorOf(const std::string& reply) {
     default: return std::make_exception_ptr(InDoubtError(sentence));
   }
 }
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/state/elsewhere.hpp -------------------------------------------------------
+
+/// What was asked here about transactions that other coordinators on the store drive: who waits for their end, and requests
+/// that the others have to obey. One statement every 100 ms looks after all of it.
+/// Needs: std, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
 
 class Elsewhere {
  public:
@@ -1755,6 +1766,12 @@ class Elsewhere {
   }
 
   void AnswerExpired(Time now) {
+    for (auto place = asked_.begin(); place != asked_.end();) {
+      Command& command = place->second.command;
+      const bool over = place->second.until + kLongestReply <= now;
+      if (over) command.waiter.Refuse(InDoubt(command.gid, "the store cannot be read"));
+      place = over ? asked_.erase(place) : std::next(place);
+    }
     std::vector<std::string> gids;
     for (const auto& entry : watched_) gids.push_back(entry.first);
     for (const std::string& gid : gids) {

@@ -6992,6 +6992,48 @@ struct ToRelease {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/state/peer_reply.hpp ------------------------------------------------------
+
+/// The answer to a command, as it goes through the store to the coordinator that asked for it.
+/// Needs: std. Threads: pure functions.
+
+namespace dtm {
+inline namespace v1 {
+
+/// An answer to another coordinator, as it is stored: the kind of the error in one letter, and its sentence. "+": no error.
+inline std::string ReplyOf(const Answer& answer) {
+  if (!answer.error) return "+";
+  try {
+    std::rethrow_exception(answer.error);
+  } catch (const EndedError& error) {
+    return std::string("e") + error.what();
+  } catch (const BadInput& error) {
+    return std::string("b") + error.what();
+  } catch (const RejectedError& error) {
+    return std::string("r") + error.what();
+  } catch (const StoreError& error) {
+    return std::string("s") + error.what();
+  } catch (...) {
+    return "d" + WhatWasThrown();
+  }
+}
+
+/// Null: no error.
+inline std::exception_ptr ErrorOf(const std::string& reply) {
+  const std::string sentence = reply.empty() ? std::string() : reply.substr(1);
+  switch (reply.empty() ? 'd' : reply[0]) {
+    case '+': return nullptr;
+    case 'e': return std::make_exception_ptr(EndedError(sentence));
+    case 'b': return std::make_exception_ptr(BadInput(sentence));
+    case 'r': return std::make_exception_ptr(RejectedError(sentence));
+    case 's': return std::make_exception_ptr(StoreError(sentence));
+    default: return std::make_exception_ptr(InDoubtError(sentence));
+  }
+}
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/store/peers.hpp -----------------------------------------------------------------------
 
 /// What the coordinators that share a store know of each other, and ask of each other: all of it goes through the store.
@@ -7114,37 +7156,6 @@ class Peers {
 
 namespace dtm {
 inline namespace v1 {
-
-/// An answer to another coordinator, as it is stored: the kind of the error in one letter, and its sentence. "+": no error.
-inline std::string ReplyOf(const Answer& answer) {
-  if (!answer.error) return "+";
-  try {
-    std::rethrow_exception(answer.error);
-  } catch (const EndedError& error) {
-    return std::string("e") + error.what();
-  } catch (const BadInput& error) {
-    return std::string("b") + error.what();
-  } catch (const RejectedError& error) {
-    return std::string("r") + error.what();
-  } catch (const StoreError& error) {
-    return std::string("s") + error.what();
-  } catch (...) {
-    return "d" + WhatWasThrown();
-  }
-}
-
-/// Null: no error.
-inline std::exception_ptr ErrorOf(const std::string& reply) {
-  const std::string sentence = reply.empty() ? std::string() : reply.substr(1);
-  switch (reply.empty() ? 'd' : reply[0]) {
-    case '+': return nullptr;
-    case 'e': return std::make_exception_ptr(EndedError(sentence));
-    case 'b': return std::make_exception_ptr(BadInput(sentence));
-    case 'r': return std::make_exception_ptr(RejectedError(sentence));
-    case 's': return std::make_exception_ptr(StoreError(sentence));
-    default: return std::make_exception_ptr(InDoubtError(sentence));
-  }
-}
 
 class Elsewhere {
  public:
@@ -7352,6 +7363,12 @@ class Elsewhere {
   }
 
   void AnswerExpired(Time now) {
+    for (auto place = asked_.begin(); place != asked_.end();) {
+      Command& command = place->second.command;
+      const bool over = place->second.until + kLongestReply <= now;
+      if (over) command.waiter.Refuse(InDoubt(command.gid, "the store cannot be read"));
+      place = over ? asked_.erase(place) : std::next(place);
+    }
     std::vector<std::string> gids;
     for (const auto& entry : watched_) gids.push_back(entry.first);
     for (const std::string& gid : gids) {

@@ -131,6 +131,7 @@ class SharedStore : public dtm::Store, public dtm::Peers {
     return id;
   }
   std::map<std::int64_t, std::string> TakeReplies(const std::vector<std::int64_t>& ids) override {
+    if (reading_fails) throw dtm::StoreError("the test's table cannot be read");
     std::map<std::int64_t, std::string> replies;
     for (const std::int64_t id : ids) {
       if (table_->asked.at(id).reply) replies[id] = *table_->asked.at(id).reply;
@@ -185,6 +186,7 @@ class SharedStore : public dtm::Store, public dtm::Peers {
   }
 
   std::uint64_t looks = 0;  ///< calls of Look
+  bool reading_fails = false;
 
   void Begin() override {
     if (open_) throw dtm::StoreError("a batch is open already");

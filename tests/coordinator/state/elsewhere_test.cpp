@@ -180,6 +180,11 @@ TEST_CASE("elsewhere: without a reply nothing was changed, or it may have been")
     nodes.one.Hear();  // too late
     CHECK(nodes.one.turns.Status("g") == "submitted");
   }
+  SECTION("the store cannot be read") {
+    nodes.two.store->reading_fails = true;
+    nodes.two.Pass(seconds(11));
+    CHECK_THAT(nodes.two.Answer(cancel), StartsWith("InDoubtError"));
+  }
   SECTION("it is being obeyed") {
     REQUIRE(nodes.one.store->TakeUp(1));
     nodes.two.Pass(seconds(5));

@@ -125,6 +125,7 @@ TEST_CASE("metrics_text: everything that was counted, under dtm's names") {
   dtm::Gauges now;
   now.store = "postgres";
   now.outboxes = dtm::OutboxGauges{7, 1, Ms(2500)};
+  now.peers = dtm::PeerCounts{3, 4, 5};
   now.backlog = dtm::Backlog{7, 4, 1, {}};
   now.oldest_age = Ms(1500);
   now.in_memory = 5;
@@ -183,6 +184,9 @@ TEST_CASE("metrics_text: everything that was counted, under dtm's names") {
            std::string("dtm_outbox_rows_total{status=\"ok\"} 7"),
            std::string("dtm_outbox_rows_total{status=\"fail\"} 1"),
            std::string("dtm_outbox_oldest_seconds 2.5"),
+           std::string("dtm_cluster_members 3"),
+           std::string("dtm_cluster_driven 5"),
+           std::string("dtm_cluster_taken_over_total 4"),
        }) {
     INFO(line);
     CHECK(Has(text, line));
