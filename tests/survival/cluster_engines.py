@@ -128,8 +128,9 @@ class Postgres(Engine):
 
         async def ready():
             nonlocal child
+            self.reap()  # as long as nobody has, a killed one counts as running
             if child is None or child.poll() is not None:
-                child = self.start(self.servers[server][2])  # again while a killed one is still there
+                child = self.start(self.servers[server][2])
             return await self.ready(server)
         await until('the server starts', ready)
 

@@ -3,7 +3,7 @@
 that is killed and fails over. Then all of them go on until everything has ended, and cluster_checker.py judges what they and the
 database wrote down.
 
-Run it beside a server: tools/with_postgres.sh tests/survival/cluster_test.py postgres PROGRAM
+Run it beside a server, with CYCLES=500 for long: tools/with_postgres.sh tests/survival/cluster_test.py postgres PROGRAM
 """
 import argparse
 import asyncio

@@ -145,6 +145,7 @@ class ClusterWorker {
     dtm::Options options;
     options.retry_interval = std::chrono::milliseconds(200);
     options.max_function_threads = 16;
+    options.function_limit = std::chrono::seconds(2);
     return options;
   }
   static void Say(const char* word) {
