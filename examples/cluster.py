@@ -87,17 +87,15 @@ class Node:
 
     def __init__(self, program, name):
         self.program, self.name, self.process, self.port, self.idle = program, name, None, 0, []
-        self.member = 0  # its number in the database, another in each life
 
-    async def start(self, database):
+    async def start(self):
         self.process = await asyncio.create_subprocess_exec(
             self.program, '--store', os.environ['DTM_POSTGRES'], '--listen', '127.0.0.1:0',
-            env={**os.environ, 'LOG_LEVEL': 'error'}, stdout=asyncio.subprocess.PIPE)
+            env={**os.environ, 'NODE_NAME': self.name, 'LOG_LEVEL': 'error'}, stdout=asyncio.subprocess.PIPE)
         line = (await self.process.stdout.readline()).decode()
         if 'ready' not in line:
             raise SystemExit(f'{self.name} did not start; see above')
         self.port = int(line.split('/api')[0].rsplit(':', 1)[1])
-        self.member = await database.newest_member()
 
     async def end(self, number):
         self.process.send_signal(number)
@@ -137,12 +135,11 @@ class Database:
             return found
 
     async def driven(self):
-        """How many unfinished ones each member drives; a dead one until others have it."""
-        rows = await self.rows('SELECT owner, count(*) FROM dtm_trans WHERE due IS NOT NULL GROUP BY owner')
-        return collections.Counter({int(owner): int(count) for owner, count in rows})
-
-    async def newest_member(self):
-        return int((await self.rows('SELECT max(id) FROM dtm_node'))[0][0])
+        """How many unfinished ones each drives: (name, number) -> count. In each life a server has another number, and what a
+        dead one drove is under its number until another has it."""
+        rows = await self.rows("SELECT coalesce(n.name, '?'), t.owner, count(*) FROM dtm_trans t LEFT JOIN dtm_node n "
+                               'ON n.id = t.owner WHERE t.due IS NOT NULL GROUP BY 1, 2')
+        return {(name, number): int(count) for name, number, count in rows}
 
 
 class Cluster:
@@ -191,25 +188,25 @@ class Cluster:
         while not self.ending:
             await asyncio.sleep(max(start + KILL_EVERY * (self.kills + 1) - time.monotonic(), 0.5))
             node = self.choose.choice(self.nodes)
-            has = (await self.database.driven())[node.member]
             await node.end(signal.SIGKILL)
             self.kills += 1
-            self.say(f'kill -9 {node.name}, which drove {has}')
-            watches.append(asyncio.create_task(self.watch(node.name, node.member, has)))
+            left = {who: count for who, count in (await self.database.driven()).items() if who[0] == node.name}
+            self.say(f'kill -9 {node.name}, which drove {sum(left.values())}')
+            if left:
+                watches.append(asyncio.create_task(self.watch(node.name, left.keys())))
             await asyncio.sleep(DOWN_FOR)
-            await node.start(self.database)
+            await node.start()
         await asyncio.gather(*watches)
 
-    async def watch(self, name, member, has):
+    async def watch(self, name, left):
         begin = time.monotonic()
-        while (await self.database.driven())[member] > 0:
+        while left & (await self.database.driven()).keys():
             await asyncio.sleep(0.05)
             if time.monotonic() - begin > 20:
                 self.problems.append(f'nobody took over what {name} drove')
                 return
-        if has:
-            self.takeovers.append(time.monotonic() - begin)
-            self.say(f'the others drive what {name} drove, after {self.takeovers[-1]:.1f} s')
+        self.takeovers.append(time.monotonic() - begin)
+        self.say(f'the others drive what {name} drove, after {self.takeovers[-1]:.1f} s')
 
     @staticmethod
     def bar(node, count):
@@ -220,8 +217,10 @@ class Cluster:
     async def show(self):
         """The live line."""
         while True:
-            counts = await self.database.driven()
-            bars = '  '.join(f'{node.name} {self.bar(node, counts[node.member])}' for node in self.nodes)
+            counts = collections.Counter()
+            for (name, _), count in (await self.database.driven()).items():
+                counts[name] += count
+            bars = '  '.join(f'{node.name} {self.bar(node, counts[node.name])}' for node in self.nodes)
             left = sum(counts.values())
             self.say(f'{bars}  {max(len(self.accepted) - left, 0):>5} of {len(self.accepted)} ended', stays=not self.live)
             await asyncio.sleep(0.2 if self.live else 1)
@@ -259,7 +258,7 @@ class Cluster:
         await self.banks.listen()
         await self.database.connect()
         for node in self.nodes:
-            await node.start(self.database)
+            await node.start()
         self.begin = time.monotonic()
         self.say(f'{len(NAMES)} dtm-server on one PostgreSQL, {self.options.rate} sagas a second, seed {self.options.seed}')
         others = [asyncio.create_task(work()) for work in (self.show, self.kill)]

@@ -74,6 +74,8 @@ inline constexpr const char kHelp[] =
     "  Store.FinishedGidExpire [STORE_FINISHED_GID_EXPIRE]\n"
     "                                     how long their gids are, so that none runs again "
     "(604800)\n"
+    "  NodeName [NODE_NAME]               of --store: what people call this server (its machine and\n"
+    "                                     process)\n"
     "  Store.Url [STORE_URL]              as --store; a password may be in it\n"
     "  Store.Lease [STORE_LEASE]          of --store: after so much silence of a server the "
     "others\n"
@@ -93,6 +95,7 @@ inline const std::map<std::string, std::string> kEnvironment = {
     {"RequestTimeout", "REQUEST_TIMEOUT"},
     {"AlertWebHook", "ALERT_WEB_HOOK"},
     {"AlertRetryLimit", "ALERT_RETRY_LIMIT"},
+    {"NodeName", "NODE_NAME"},
     {"LogLevel", "LOG_LEVEL"},
     {"Store.Driver", "STORE_DRIVER"},
     {"Store.Url", "STORE_URL"},
@@ -151,6 +154,8 @@ inline void Set(ServerConfig& config, const std::string& name, const std::string
   } else if (name == "AlertRetryLimit") {
     config.coordinator.alert_retry_limit =
         static_cast<std::uint32_t>(Number(name, value, 0, 1000000));
+  } else if (name == "NodeName") {
+    config.coordinator.node_name = value;
   } else if (name == "Store.FinishedDataExpire") {
     config.coordinator.keep_finished = std::chrono::seconds(Number(name, value, 1, 100000000));
   } else if (name == "Store.FinishedGidExpire") {

@@ -5,7 +5,7 @@
     --server ours|go         ours needs --server-binary; go is made by tools/go_dtm.sh if no binary is given
     --server-binary PATH
     --shared                 two servers of ours on the PostgreSQL that DTM_POSTGRES names, each request to one of them by
-                             chance; `crash` kills one of them. Run it by tools/with_postgres.sh
+                             chance; `crash` kills the one that drives what came last. Run it by tools/with_postgres.sh
     --command                what is named is one command, which finds the URL of --shared in DTM_COORDINATOR, and no client
     --seed N                 repeats what chance decides
     --prepare                only installs and builds what the run needs, below DIR; once, it takes a minute
@@ -127,11 +127,12 @@ class Server:
         return self
 
     def store(self):
-        return ['--db', 'saga.db']
+        return ['--db', 'saga.db'], {}
 
     def start(self):
         if self.kind == 'ours':
-            what, env = [self.binary, *self.store(), '--listen', f'127.0.0.1:{self.port}'], {}
+            store, env = self.store()
+            what = [self.binary, *store, '--listen', f'127.0.0.1:{self.port}']
         else:  # it listens at every address of the machine, which cannot be changed; its data is dtm.bolt
             what, env = [self.binary], {'HTTP_PORT': str(self.port), 'GRPC_PORT': str(free_port()),
                                         'JSON_RPC_PORT': str(free_port()), 'STORE_DRIVER': 'boltdb', 'LOG_LEVEL': 'warn'}
@@ -184,12 +185,12 @@ class Server:
 class Node(Server):
     """One of those that share a database."""
 
-    def __init__(self, binary, database):
+    def __init__(self, binary, database, name):
         super().__init__('ours', binary)
-        self.database = database
+        self.database, self.name = database, name
 
     def store(self):
-        return ['--store', self.database]
+        return ['--store', self.database], {'NODE_NAME': self.name}
 
 
 class Pair:
@@ -199,8 +200,9 @@ class Pair:
     def __init__(self, binary, seed):
         Pair.databases += 1
         name = f'interop_{os.getpid()}_{Pair.databases}'
-        subprocess.run(['psql', '-qX', os.environ['DTM_POSTGRES'], '-c', f'CREATE DATABASE {name}'], check=True)
-        self.nodes = [Node(binary, f'{os.environ["DTM_POSTGRES"]} dbname={name}') for _ in range(2)]
+        self.database = f'{os.environ["DTM_POSTGRES"]} dbname={name}'
+        self.sql(os.environ['DTM_POSTGRES'], f'CREATE DATABASE {name}')
+        self.nodes = [Node(binary, self.database, str(number)) for number in range(2)]
         self.random, self.crashes = random.Random(seed), [0, 0]
         self.front = Either([node.port for node in self.nodes], seed)
 
@@ -213,8 +215,15 @@ class Pair:
         self.url = f'http://127.0.0.1:{self.port}/api/dtmsvr'
         return self
 
+    @staticmethod
+    def sql(database, text):
+        return subprocess.run(['psql', '-qAtX', database, '-c', text], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
     def crash(self):
-        which = self.random.randrange(2)
+        """Of the one that drives what came last."""
+        name = self.sql(self.database, 'SELECT name FROM dtm_trans t JOIN dtm_node n ON n.id = owner WHERE due IS NOT NULL '
+                                       'ORDER BY t.id DESC LIMIT 1')
+        which = int(name) if name else self.random.randrange(2)
         self.crashes[which] += 1
         self.nodes[which].crash()
 

@@ -66,6 +66,8 @@ class Either:
                 request, stays, method = await message(reader, False)
                 which = self.random.randrange(len(self.to))
                 self.counts[which] += 1
+                if which in behind and behind[which][0].at_eof():  # it was closed while nothing was asked
+                    behind.pop(which)[1].close()
                 if which not in behind:
                     behind[which] = await asyncio.open_connection('127.0.0.1', self.to[which])
                 behind[which][1].write(request)
