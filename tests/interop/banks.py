@@ -10,8 +10,8 @@ It starts PostgreSQL, MariaDB, Redis and both servers, ours and the real one. Th
 - barrier calls of one transaction come to a random client each, one after the other; replies, rows and balances are those of
   Model;
 - the same at once: they are those of the model in some order;
-- whole transactions with branches in all languages, and the initiator in one, run on our server, on any of two of ours on
-  one database, and on the real one: all accounts are changed, or none, and nothing stays prepared. Also xa with the two phases of a branch in different languages.
+- whole transactions with branches in all languages, and the initiator in one, run on our server and on the real one: all
+  accounts are changed, or none, and nothing stays prepared. Also xa with the two phases of a branch in different languages.
 Where dtm's clients differ, that has a name in DIFFERENCES, and nothing else may differ.
 """
 import argparse
@@ -28,7 +28,7 @@ import time
 import urllib.parse
 from pathlib import Path
 
-from run import HERE, TOOLS, Pair, Problem, Server, go_server, install_python, prepare_go
+from run import HERE, TOOLS, Problem, Server, go_server, install_python, prepare_go
 
 DIFFERENCES = {  # docs/differences.md has each
     'W30': 'Redis: the Go client looks at the balance before it looks for a repeat, and its rollback undoes nothing',
@@ -303,7 +303,7 @@ class Run:
             status = (json.loads(connection.getresponse().read()).get('transaction') or {}).get('status')
             connection.close()
             time.sleep(0.02)
-        check(status == wanted, f'{kind} {gid} on {server.title} is {status} and should be {wanted}; {what}')
+        check(status == wanted, f'{kind} {gid} on {server.kind} is {status} and should be {wanted}; {what}')
 
     def finish(self, gid, succeeds, places):
         """No branch of an xa that has ended is prepared any more; `places`: branch_id, the client of the second phase, database."""
@@ -366,14 +366,14 @@ def run(args, build, env):
     try:
         for name, command in commands.items():  # C++ first, which makes the tables
             banks[name] = Bank(name, command, env)
-        with Server('ours', args.server) as ours, Pair(args.server, args.seed) as pair, Server('go', go_server()) as real:
+        with Server('ours', args.server) as ours, Server('go', go_server()) as real:
             print(f'seed {args.seed}', flush=True)
             it = Run(banks, args.seed)
             parts = [(f'{part.__name__} {db}', part, db, count * args.rounds) for db in CLIENTS
                      for part, count in ((it.one_by_one, 250), (it.at_once, 60))]
-            parts += [(f'{kind} on {server.title}', it.transactions, server, kind, 8 * args.rounds)
-                      for server in (ours, pair, real) for kind in ('saga', 'tcc', 'msg', 'xa')]
-            parts += [(f'xa crossed on {server.title}', it.all_crossed, server) for server in (ours, pair, real)]
+            parts += [(f'{kind} on {server.kind}', it.transactions, server, kind, 8 * args.rounds)
+                      for server in (ours, real) for kind in ('saga', 'tcc', 'msg', 'xa')]
+            parts += [(f'xa crossed on {server.kind}', it.all_crossed, server) for server in (ours, real)]
             for name, part, *about in parts:
                 begin = time.monotonic()
                 try:
