@@ -5411,12 +5411,13 @@ class Driver {
   Driver(std::unique_ptr<Store> store_in, std::unique_ptr<Clock> clock_in,
          const Options& options_in)
       : options(CheckedOptions(options_in)),
-        clock(std::move(clock_in)),
         store(std::move(store_in)),
+        clock(clock_in ? std::move(clock_in) : ClockOf(*store)),
         inbox(options.max_waiting_submissions, InboxBytes(options), options.on_wake),
         functions(options.max_function_threads, options.max_threads_per_function),
         alerts(options),
         loop_(*store, *clock, inbox, functions, urls, transaction_functions, alerts, options) {
+    store->OnSilence([this](const std::string& why) { TellSilence(why); });
     store->OnTakeover([this] { inbox.Interrupt(), inbox.WakeBefore(clock->Now()); });
   }
 
@@ -5570,8 +5571,8 @@ class Driver {
   void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
 
   const Options options;
-  const std::unique_ptr<Clock> clock;
   const std::unique_ptr<Store> store;
+  const std::unique_ptr<Clock> clock;
   Inbox inbox;
   ProgramFunctions functions;
   UrlCallers urls;
@@ -5579,6 +5580,17 @@ class Driver {
   Alerts alerts;
 
  private:
+  void TellSilence(const std::string& why) noexcept {
+    try {
+      Log(why.empty() ? LogLevel::kInfo : LogLevel::kWarning,
+          why.empty() ? "the other coordinators on the store hear this one again"
+                      : "the other coordinators on the store cannot hear this one, and take over "
+                        "from it soon; until they hear it again it calls nothing: " +
+                            why);
+    } catch (...) {  // NOLINT(bugprone-empty-catch): no memory for a line of the log
+    }
+  }
+
   /// `turn`: out, its number.
   Time Drive(std::uint64_t* turn = nullptr) {
     Time next;
@@ -7681,6 +7693,9 @@ auto Store::OurLease() const -> std::shared_ptr<const Lease> { return nullptr; }
 auto Store::Takeovers() const -> std::uint64_t { return 0; }
 void Store::OnTakeover(const std::function<void()>& /*changed*/) {}
 auto Store::Shared() -> Peers* { return nullptr; }
+auto Store::SharedTime() const -> std::optional<Time> { return std::nullopt; }
+void Store::OnSilence(const std::function<void(const std::string& why)>& /*tell*/) {}
+auto Store::CountSharing() const -> std::optional<SharingCounts> { return std::nullopt; }
 void Store::Leave() noexcept {}
 }}
 
@@ -7767,6 +7782,12 @@ void SystemClock::Wait(std::condition_variable& condition, std::unique_lock<std:
     // The wait does not count the time that the machine sleeps, so look at the clock now and then.
     condition.wait_for(lock, (std::min)(until - now, Duration(std::chrono::seconds(5))));
   }
+StoreClock::StoreClock(const Store& store) : store_(store) {}
+auto StoreClock::Now() -> Time { return store_.SharedTime().value_or(Time{}); }
+auto ClockOf(const Store& store) -> std::unique_ptr<Clock> {
+  if (store.SharedTime()) return std::make_unique<StoreClock>(store);
+  return std::make_unique<SystemClock>();
+}
 }}
 
 
@@ -8420,35 +8441,14 @@ auto Subscribers(Store& store, const std::string& topic) -> std::vector<Subscrib
   const KeyValuePage page = store.ScanValues(kCategory, topic, 0, 1);
   return page.values.empty() ? std::vector<Subscriber>() : Parse(page.values[0]);
 }
+bool HasTopics(const Definition& message) {
+  return message.type == TransType::kMsg &&
+         std::any_of(message.steps.begin(), message.steps.end(),
+                     [](const Step& step) { return IsTopic(step.action); });
+}
 bool Expand(Definition& message, Store& store) {
-  const auto is_topic = [](const Step& step) { return IsTopic(step.action); };
-  const bool any = message.type == TransType::kMsg &&
-                   std::any_of(message.steps.begin(), message.steps.end(), is_topic);
-  if (!any || store.Load(message.gid)) return false;
-  std::vector<Step> expanded;
-  std::size_t bytes = 0;
-  for (std::size_t i = 0; i < message.steps.size(); ++i) {
-    Step step = std::move(message.steps[i]);
-    step.branch_id = NumberOf(i);
-    const std::vector<Subscriber> subscribers =
-        is_topic(step) ? Subscribers(store, step.action.substr(kTopicPrefixSize))
-                       : std::vector<Subscriber>();
-    if (subscribers.empty()) {
-      expanded.push_back(std::move(step));
-      continue;
-    }
-    step.topic = step.action;
-    for (std::size_t j = 0; j < subscribers.size(); ++j) {
-      // It will be refused, so copy no more payloads.
-      if (expanded.size() > kMaxSteps || bytes > kMaxDefinitionBytes) break;
-      bytes += subscribers[j].url.size() + step.payload.size();
-      Step one = step;
-      one.action = subscribers[j].url;
-      if (subscribers.size() > 1) one.branch_id += "-" + NumberOf(j);
-      expanded.push_back(std::move(one));
-    }
-  }
-  message.steps = std::move(expanded);
+  if (!HasTopics(message) || store.Load(message.gid)) return false;
+  ExpandBy(message, [&store](const std::string& topic) { return Subscribers(store, topic); });
   return true;
 }
 void CheckAndExpand(Definition& definition, Store& store) {
@@ -8477,6 +8477,7 @@ void CheckNew(const Definition& definition) {
 namespace dtm { inline namespace v1 {
 void MeasureStore(Gauges& gauges, Store& store, Time now) {
   gauges.store = store.Kind();
+  gauges.sharing = store.CountSharing();
   try {
     gauges.backlog = store.CountUnfinished(now);
     if (Peers* const peers = store.Shared()) gauges.peers = peers->Count();
@@ -10668,5 +10669,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_a0e862726d1b(Here) {}
+void dtm_cpp_of_version_0_1_0_06e3c4c47b47(Here) {}
 }}}

@@ -5352,12 +5352,13 @@ class Driver {
   Driver(std::unique_ptr<Store> store_in, std::unique_ptr<Clock> clock_in,
          const Options& options_in)
       : options(CheckedOptions(options_in)),
-        clock(std::move(clock_in)),
         store(std::move(store_in)),
+        clock(clock_in ? std::move(clock_in) : ClockOf(*store)),
         inbox(options.max_waiting_submissions, InboxBytes(options), options.on_wake),
         functions(options.max_function_threads, options.max_threads_per_function),
         alerts(options),
         loop_(*store, *clock, inbox, functions, urls, transaction_functions, alerts, options) {
+    store->OnSilence([this](const std::string& why) { TellSilence(why); });
     store->OnTakeover([this] { inbox.Interrupt(), inbox.WakeBefore(clock->Now()); });
   }
 
@@ -5511,8 +5512,8 @@ class Driver {
   void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
 
   const Options options;
-  const std::unique_ptr<Clock> clock;
   const std::unique_ptr<Store> store;
+  const std::unique_ptr<Clock> clock;
   Inbox inbox;
   ProgramFunctions functions;
   UrlCallers urls;
@@ -5520,6 +5521,17 @@ class Driver {
   Alerts alerts;
 
  private:
+  void TellSilence(const std::string& why) noexcept {
+    try {
+      Log(why.empty() ? LogLevel::kInfo : LogLevel::kWarning,
+          why.empty() ? "the other coordinators on the store hear this one again"
+                      : "the other coordinators on the store cannot hear this one, and take over "
+                        "from it soon; until they hear it again it calls nothing: " +
+                            why);
+    } catch (...) {  // NOLINT(bugprone-empty-catch): no memory for a line of the log
+    }
+  }
+
   /// `turn`: out, its number.
   Time Drive(std::uint64_t* turn = nullptr) {
     Time next;
@@ -7110,6 +7122,20 @@ inline void GaugeLines(std::string& out, const Gauges& now) {
   Line(out, "dtm_calls_waiting", "to=\"url\"", now.urls.waiting);
   HostLines(out, now.urls.hosts);
   Gauge(out, "dtm_store_failing", "1: the last commit failed.", now.store_fails ? 1 : 0);
+  if (now.sharing) {
+    const auto count = [&out](const char* name, const char* help, std::uint64_t value) {
+      Head(out, name, "counter", help);
+      Line(out, name, "", value);
+    };
+    count("dtm_beats_failed_total",
+          "Attempts to let the other coordinators on the store hear that this one lives.",
+          now.sharing->failed_beats);
+    count("dtm_fenced_total", "How often the others took over what this one drove.",
+          now.sharing->fenced);
+    count("dtm_store_went_back_total",
+          "Of these: the database turned out to be older than what it had stored.",
+          now.sharing->forgotten);
+  }
   if (!now.outboxes) return;
   Head(out, "dtm_outbox_rows_total", "counter", "Rows of outbox tables that were taken up.");
   Line(out, "dtm_outbox_rows_total", "status=\"ok\"", now.outboxes->relayed);

@@ -4470,6 +4470,13 @@ class Lease {
 
 class Peers;
 
+/// How it goes with the others on a shared store.
+struct SharingCounts {
+  std::uint64_t failed_beats = 0;  ///< attempts to be heard by them
+  std::uint64_t fenced = 0;        ///< how often they took over what was ours
+  std::uint64_t forgotten = 0;     ///< of these: the database turned out to be an older one
+};
+
 class Store {
  public:
   virtual ~Store() = default;
@@ -4494,6 +4501,14 @@ class Store {
 
   /// The others on the store. Null: this coordinator has it for itself, and the store runs works.
   virtual Peers* Shared() { return nullptr; }
+  /// The time that all coordinators on the store agree on, whatever their machines' clocks say. Nothing: it is not shared. Any
+  /// thread.
+  virtual std::optional<Time> SharedTime() const { return std::nullopt; }
+  /// `tell` is called by some thread, until Leave has returned, with the reason when the others cannot hear any more that this
+  /// coordinator lives, and with an empty text when they can. It comes before the first turn.
+  virtual void OnSilence(const std::function<void(const std::string& why)>& /*tell*/) {}
+  /// Nothing: it is not shared. Any thread.
+  virtual std::optional<SharingCounts> CountSharing() const { return std::nullopt; }
 
   /// The coordinator has stopped, and writes no more: another one may take over what is unfinished at once. Reading goes on.
   virtual void Leave() noexcept {}
@@ -4979,6 +4994,23 @@ class SystemClock : public Clock {
   Time start_;
   Duration since_boot_;
 };
+
+/// Of a store that several coordinators share: it is the same for all of them.
+class StoreClock : public SystemClock {
+ public:
+  /// `store` outlives it.
+  explicit StoreClock(const Store& store) : store_(store) {}
+  Time Now() override { return store_.SharedTime().value_or(Time{}); }
+
+ private:
+  const Store& store_;
+};
+
+/// The clock of a coordinator on this store.
+inline std::unique_ptr<Clock> ClockOf(const Store& store) {
+  if (store.SharedTime()) return std::make_unique<StoreClock>(store);
+  return std::make_unique<SystemClock>();
+}
 
 }  // namespace v1
 }  // namespace dtm
@@ -9421,23 +9453,24 @@ inline std::vector<Subscriber> Subscribers(Store& store, const std::string& topi
   return page.values.empty() ? std::vector<Subscriber>() : Parse(page.values[0]);
 }
 
-/// Replaces the topics of a message by their subscribers: of step 01 there may be 01-01, 01-02 and so on.
-/// A topic without subscribers stays, and is refused where a new message is stored. A stored message keeps the
-/// subscribers it has: new ones must not bring its submit beyond a limit after its local transaction has committed.
-/// False: nothing was replaced.
-inline bool Expand(Definition& message, Store& store) {
-  const auto is_topic = [](const Step& step) { return IsTopic(step.action); };
-  const bool any = message.type == TransType::kMsg &&
-                   std::any_of(message.steps.begin(), message.steps.end(), is_topic);
-  if (!any || store.Load(message.gid)) return false;
+inline bool HasTopics(const Definition& message) {
+  return message.type == TransType::kMsg &&
+         std::any_of(message.steps.begin(), message.steps.end(),
+                     [](const Step& step) { return IsTopic(step.action); });
+}
+
+/// Replaces the topics of a message by what `subscribers_of` says of each: of step 01 there may be 01-01, 01-02 and so on.
+/// A topic without subscribers stays, and is refused where a new message is stored.
+template <typename SubscribersOf>
+void ExpandBy(Definition& message, const SubscribersOf& subscribers_of) {
   std::vector<Step> expanded;
   std::size_t bytes = 0;
   for (std::size_t i = 0; i < message.steps.size(); ++i) {
     Step step = std::move(message.steps[i]);
     step.branch_id = NumberOf(i);
     const std::vector<Subscriber> subscribers =
-        is_topic(step) ? Subscribers(store, step.action.substr(kTopicPrefixSize))
-                       : std::vector<Subscriber>();
+        IsTopic(step.action) ? subscribers_of(step.action.substr(kTopicPrefixSize))
+                             : std::vector<Subscriber>();
     if (subscribers.empty()) {
       expanded.push_back(std::move(step));
       continue;
@@ -9454,6 +9487,13 @@ inline bool Expand(Definition& message, Store& store) {
     }
   }
   message.steps = std::move(expanded);
+}
+
+/// By those that are stored. A stored message keeps the subscribers it has: new ones must not bring its submit beyond a limit
+/// after its local transaction has committed. False: nothing was replaced.
+inline bool Expand(Definition& message, Store& store) {
+  if (!HasTopics(message) || store.Load(message.gid)) return false;
+  ExpandBy(message, [&store](const std::string& topic) { return Subscribers(store, topic); });
   return true;
 }
 
@@ -11111,11 +11151,13 @@ struct Gauges {
   CallLoad urls;
   std::optional<PeerCounts> peers;  ///< nothing: no others share the store, or it cannot be read
   std::optional<OutboxGauges> outboxes;  ///< nothing: it relays none
+  std::optional<SharingCounts> sharing;  ///< nothing: it has its store for itself
 };
 
 /// Leaves the backlog empty if the store cannot be read.
 inline void MeasureStore(Gauges& gauges, Store& store, Time now) {
   gauges.store = store.Kind();
+  gauges.sharing = store.CountSharing();
   try {
     gauges.backlog = store.CountUnfinished(now);
     if (Peers* const peers = store.Shared()) gauges.peers = peers->Count();
@@ -11539,12 +11581,13 @@ class Driver {
   Driver(std::unique_ptr<Store> store_in, std::unique_ptr<Clock> clock_in,
          const Options& options_in)
       : options(CheckedOptions(options_in)),
-        clock(std::move(clock_in)),
         store(std::move(store_in)),
+        clock(clock_in ? std::move(clock_in) : ClockOf(*store)),
         inbox(options.max_waiting_submissions, InboxBytes(options), options.on_wake),
         functions(options.max_function_threads, options.max_threads_per_function),
         alerts(options),
         loop_(*store, *clock, inbox, functions, urls, transaction_functions, alerts, options) {
+    store->OnSilence([this](const std::string& why) { TellSilence(why); });
     store->OnTakeover([this] { inbox.Interrupt(), inbox.WakeBefore(clock->Now()); });
   }
 
@@ -11698,8 +11741,8 @@ class Driver {
   void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
 
   const Options options;
-  const std::unique_ptr<Clock> clock;
   const std::unique_ptr<Store> store;
+  const std::unique_ptr<Clock> clock;
   Inbox inbox;
   ProgramFunctions functions;
   UrlCallers urls;
@@ -11707,6 +11750,17 @@ class Driver {
   Alerts alerts;
 
  private:
+  void TellSilence(const std::string& why) noexcept {
+    try {
+      Log(why.empty() ? LogLevel::kInfo : LogLevel::kWarning,
+          why.empty() ? "the other coordinators on the store hear this one again"
+                      : "the other coordinators on the store cannot hear this one, and take over "
+                        "from it soon; until they hear it again it calls nothing: " +
+                            why);
+    } catch (...) {  // NOLINT(bugprone-empty-catch): no memory for a line of the log
+    }
+  }
+
   /// `turn`: out, its number.
   Time Drive(std::uint64_t* turn = nullptr) {
     Time next;
@@ -14813,10 +14867,11 @@ class Coordinator : public EmbeddedEndpoint {
                                                   SqliteStore::OnOpen(), CacheBytes(options)),
                     options) {}
 
-  /// On a store of your choice, such as a SqliteStore that creates tables of your own; `clock` is for tests.
+  /// On a store of your choice, such as a SqliteStore that creates tables of your own; `clock` is for tests: null
+  /// is the machine's, or the database's for a store that several coordinators share.
   /// @throws LogicError  an option is out of range.
   explicit Coordinator(std::unique_ptr<Store> store, const Options& options = {},
-                       std::unique_ptr<Clock> clock = std::make_unique<SystemClock>())
+                       std::unique_ptr<Clock> clock = nullptr)
       : EmbeddedEndpoint(std::make_unique<Driver>(std::move(store), std::move(clock), options)) {}
 
   /// Stops, and waits for functions that are running, as long as it takes; logs a warning after a second.

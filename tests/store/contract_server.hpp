@@ -15,6 +15,7 @@
 #include <exception>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -215,8 +216,14 @@ struct ServerContract {
     Members members_of_one(milliseconds(1000), time);
     Members members_of_two(milliseconds(1000), time);
     const auto connection = Kit::Tables()->Connect();
+    std::map<std::uint64_t, std::int64_t> epochs;  // of members
     const auto beat = [&](Members& members, const std::unique_ptr<dtm::Store>& store) {
-      return members.Beat(*connection, store->Owner(), "app");
+      const std::uint64_t id = store->Owner();
+      if (epochs.count(id) == 0) {
+        epochs[id] =
+            std::stoll(Kit::Ask("SELECT epoch FROM dtm_node WHERE id = " + std::to_string(id)));
+      }
+      return members.Beat(*connection, {id, epochs[id]}, "app");
     };
     std::vector<dtm::Transaction> all;
     for (int i = 0; i < 700; ++i) all.push_back(NewTransaction("g" + std::to_string(i)));

@@ -57,10 +57,11 @@ class Coordinator : public EmbeddedEndpoint {
                                                   SqliteStore::OnOpen(), CacheBytes(options)),
                     options) {}
 
-  /// On a store of your choice, such as a SqliteStore that creates tables of your own; `clock` is for tests.
+  /// On a store of your choice, such as a SqliteStore that creates tables of your own; `clock` is for tests: null
+  /// is the machine's, or the database's for a store that several coordinators share.
   /// @throws LogicError  an option is out of range.
   explicit Coordinator(std::unique_ptr<Store> store, const Options& options = {},
-                       std::unique_ptr<Clock> clock = std::make_unique<SystemClock>())
+                       std::unique_ptr<Clock> clock = nullptr)
       : EmbeddedEndpoint(std::make_unique<Driver>(std::move(store), std::move(clock), options)) {}
 
   /// Stops, and waits for functions that are running, as long as it takes; logs a warning after a second.

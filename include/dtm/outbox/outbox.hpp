@@ -2,10 +2,11 @@
 /// Needs: std. Threads: an outbox by one thread at a time, as its session. Format: docs/store_format.md.
 ///
 /// For libpq and libmariadb take outbox/postgres_outbox.hpp and outbox/mysql_outbox.hpp. A coordinator takes the rows over:
-/// Coordinator::Relay.
+/// Coordinator::Relay; or they are the store's own (InStore), and need no relay.
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -18,6 +19,7 @@
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/validate.hpp>
 #include <dtm/outbox/outbox_table.hpp>
+#include <dtm/outbox/store_rows.hpp>
 #include <dtm/sql/session.hpp>
 #include <dtm/store/codec.hpp>
 
@@ -38,6 +40,14 @@ class SqlOutbox : public Endpoint {
   /// `session` must outlive it. @throws LogicError  this is no name of a table.
   explicit SqlOutbox(SqlSession& session, const std::string& table = outbox::kTable)
       : session_(session), table_(table), insert_(outbox::InsertSql(session.Dialect(), table)) {}
+
+  /// In the coordinators' store itself, which is in the same database: there is no table between, and no relay. One of them
+  /// takes the transaction up with a beat, usually within 300 ms of the COMMIT, or when the first one starts. While the
+  /// program's transaction is open, a submit of the same gid at a coordinator waits for its end, and keeps the others waiting.
+  /// @throws LogicError  this is no name of a schema.
+  SqlOutbox(SqlSession& session, const InStore& store) : session_(session) {
+    store_.emplace(session, store);
+  }
 
   std::string NewGid() override {
     return gids_.Make(std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));
@@ -68,6 +78,10 @@ class SqlOutbox : public Endpoint {
         throw LogicError(who +
                          "nothing was submitted: a statement before failed, so the connection's "
                          "transaction can only be rolled back; do that, and begin it again");
+    }
+    if (store_) {
+      store_->Insert(definition, who);
+      return {definition.gid, Status::kSubmitted, {}};
     }
     const std::string type = Name(definition.type);
     const std::string gid = outbox::Hex(definition.gid);
@@ -119,6 +133,7 @@ class SqlOutbox : public Endpoint {
   SqlSession& session_;
   const std::string table_;
   const std::string insert_;
+  std::optional<outbox::StoreRows> store_;
   GidGenerator gids_;
 };
 

@@ -22,6 +22,9 @@ class PgOutbox : private PgSession, public SqlOutbox {
   /// @throws LogicError  the connection is null, or this is no name of a table.
   explicit PgOutbox(PGconn* connection, const std::string& table = outbox::kTable)
       : PgSession(connection), SqlOutbox(static_cast<SqlSession&>(*this), table) {}
+  /// In the coordinators' store. @throws LogicError  the connection is null, or this is no name of a schema.
+  PgOutbox(PGconn* connection, const InStore& store)
+      : PgSession(connection), SqlOutbox(static_cast<SqlSession&>(*this), store) {}
   PgOutbox(const PgOutbox&) = delete;
   PgOutbox& operator=(const PgOutbox&) = delete;
 };

@@ -193,7 +193,7 @@ class PgClient {
   const std::string& Prepared(const std::string& sql, const std::vector<Oid>& types) {
     const auto known = prepared_.find(sql);
     if (known != prepared_.end()) return known->second;
-    std::string name = "dtm_" + std::to_string(prepared_.size() + 1);
+    std::string name = "dtm_" + std::to_string(++last_name_);
     (void)Answer(PQsendPrepare(connection_.get(), name.c_str(), sql.c_str(),
                                static_cast<int>(types.size()), types.data()));
     return prepared_.emplace(sql, std::move(name)).first->second;
@@ -217,9 +217,20 @@ class PgClient {
       const bool good = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK;
       (good ? last : failed) = std::move(next);
     }
-    if (failed != nullptr) throw sql::PgErrorOf(connection_.get(), failed.get());
+    if (failed != nullptr) Throw(failed.get());
     if (last == nullptr) throw SqlError("PostgreSQL: " + sql::PgMessage(connection_.get()), "");
     return last;
+  }
+
+  [[noreturn]] void Throw(const PGresult* failed) {
+    const SqlError error = sql::PgErrorOf(connection_.get(), failed);
+    // A prepared statement is unknown, or there already: this is not the server process that prepared it.
+    if (error.Code() != "26000" && error.Code() != "42P05") throw error;
+    prepared_.clear();
+    throw SqlError(std::string(error.what()) +
+                       "; a pooler between must give this connection the same server process all "
+                       "the time (PgBouncer: pool_mode = session)",
+                   error.Code());
   }
 
   void WaitUntil(Duration end, bool writing) {
@@ -235,6 +246,7 @@ class PgClient {
   sql::PgHandle connection_;
   const Duration limit_;
   std::unordered_map<std::string, std::string> prepared_;  ///< text to name
+  std::size_t last_name_ = 0;
   // Members for their memory.
   std::vector<const char*> values_;
   std::vector<int> lengths_, formats_;

@@ -166,6 +166,13 @@ class Lease {
 
 class Peers;
 
+/// How it goes with the others on a shared store.
+struct SharingCounts {
+  std::uint64_t failed_beats = 0;  ///< attempts to be heard by them
+  std::uint64_t fenced = 0;        ///< how often they took over what was ours
+  std::uint64_t forgotten = 0;     ///< of these: the database turned out to be an older one
+};
+
 class Store {
  public:
   virtual ~Store() = default;
@@ -190,6 +197,14 @@ class Store {
 
   /// The others on the store. Null: this coordinator has it for itself, and the store runs works.
   virtual Peers* Shared() { return nullptr; }
+  /// The time that all coordinators on the store agree on, whatever their machines' clocks say. Nothing: it is not shared. Any
+  /// thread.
+  virtual std::optional<Time> SharedTime() const { return std::nullopt; }
+  /// `tell` is called by some thread, until Leave has returned, with the reason when the others cannot hear any more that this
+  /// coordinator lives, and with an empty text when they can. It comes before the first turn.
+  virtual void OnSilence(const std::function<void(const std::string& why)>& /*tell*/) {}
+  /// Nothing: it is not shared. Any thread.
+  virtual std::optional<SharingCounts> CountSharing() const { return std::nullopt; }
 
   /// The coordinator has stopped, and writes no more: another one may take over what is unfinished at once. Reading goes on.
   virtual void Leave() noexcept {}

@@ -154,6 +154,21 @@ class SharedMemoryStatements : SharedMemoryRequests {
           if (const Row* row = tables_.At(id)) rows.push_back(Record(*row));
         }
         break;
+      case Query::kFree:
+        for (auto key = tables_.DueOf(Number(0));
+             key != tables_.Due().end() && std::get<0>(*key) == Number(0) && !Full(rows, 1);
+             ++key) {
+          const std::int64_t id = std::get<2>(*key);
+          if (IsOneOf(tables_.At(id)->app, 2)) rows.push_back({id});
+        }
+        break;
+      case Query::kOrphans:
+        for (auto key = tables_.DueOf(Number(0) + 1); key != tables_.Due().end() && !Full(rows, 1);
+             key = tables_.DueOf(std::get<0>(*key) + 1)) {
+          const std::int64_t owner = std::get<0>(*key);
+          rows.push_back({owner, std::int64_t{tables_.Find(owner) == nullptr}});
+        }
+        break;
       case Query::kLookKept:
         for (auto row = tables_.Rows().lower_bound(-Number(0)); row != tables_.Rows().begin();) {
           --row;
@@ -180,19 +195,20 @@ class SharedMemoryStatements : SharedMemoryRequests {
         for (const std::int64_t id : List(0)) tables_.Remove(-id);
         break;
       case Query::kJoin:
-        rows.push_back({tables_.Join()});
+        rows.push_back({tables_.Join(Number(3)), kNoTime});
         Introduce(std::get<std::int64_t>(rows.back()[0]), 0);
         break;
       case Query::kRejoin:
-        if (Node* me = tables_.Member(Number(0))) rows.push_back({++me->epoch});
+        if (Node* me = Me(1)) rows.push_back({++me->epoch});
         break;
       case Query::kBeat: {
-        Node* const me = tables_.Member(Number(0));
-        if (me != nullptr) ++me->beat;
+        Node* const me = Me(2);
+        const bool counts = me != nullptr && me->beat >= Number(3);
+        const std::int64_t counted = counts ? ++me->beat : 0;
         for (const auto& [id, node] : tables_.Nodes()) {
-          rows.push_back({id, node.beat, node.heir, std::int64_t{me != nullptr},
-                          std::int64_t{IsAsked(Number(0))},
-                          std::int64_t{HasUnfinished(Number(1))}});
+          rows.push_back({id, node.beat, node.heir, node.epoch, counted,
+                          std::int64_t{IsAsked(Number(0))}, std::int64_t{HasUnfinished(Number(1))},
+                          std::int64_t{HasUnfinished(0)}, kNoTime});
         }
         break;
       }
@@ -217,6 +233,14 @@ class SharedMemoryStatements : SharedMemoryRequests {
           tables_.TakeOver(std::get<std::int64_t>(row[0]), Number(4), Number(1));
         }
         break;
+      case Query::kTakeFree:
+        for (const std::int64_t id : List(2)) {
+          const Row* const row = tables_.At(id);
+          if (!tables_.IsMember(Number(0)) || row == nullptr || row->owner != Number(1)) continue;
+          tables_.TakeOver(id, Number(0), Number(0));
+          rows.push_back({id});
+        }
+        break;
       case Query::kApps: {
         std::map<std::string, std::int64_t> apps;
         for (const auto& [id, row] : tables_.Rows()) {
@@ -232,10 +256,19 @@ class SharedMemoryStatements : SharedMemoryRequests {
         break;
       }
       case Query::kLeave:
-        if (Node* me = tables_.Member(Number(0))) me->heir = -1;
+        if (Node* me = Me(1)) me->heir = -1;
         break;
       default: break;
     }
+  }
+
+  static constexpr std::int64_t kNoTime = 0;  // coordinators of tests have clocks of their own
+
+  /// Null: it is no member, or one of another epoch than the parameter in this place.
+  Node* Me(std::size_t place) {
+    Node* const me = tables_.Member(Number(0));
+    const std::int64_t epochs = me == nullptr ? -1 : me->epoch - Number(place);
+    return epochs >= 0 && epochs < shared_store::kEpochs ? me : nullptr;
   }
 
   bool HasUnfinished(std::int64_t owner) const {

@@ -69,6 +69,9 @@ struct KeptValues {
       } else if (const auto* list = std::get_if<const std::vector<std::string>*>(&value)) {
         lists.push_back(**list);
         values.emplace_back(&std::as_const(lists.back()));
+      } else if (const auto* ids = std::get_if<const std::vector<std::int64_t>*>(&value)) {
+        numbers.push_back(**ids);
+        values.emplace_back(&std::as_const(numbers.back()));
       } else {
         values.push_back(value);
       }
@@ -79,6 +82,7 @@ struct KeptValues {
 
   std::deque<std::string> texts;
   std::deque<std::vector<std::string>> lists;
+  std::deque<std::vector<std::int64_t>> numbers;
   std::vector<SqlValue> values;
 };
 

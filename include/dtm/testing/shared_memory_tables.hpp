@@ -89,8 +89,8 @@ class SharedMemoryTables {
   /// See shared_store::Connection.
   bool Write(std::int64_t member, std::int64_t epoch, shared_store::BatchRows& batch);
 
-  std::int64_t Join() {
-    nodes_[++last_node_] = {};
+  std::int64_t Join(std::int64_t epoch) {
+    nodes_[++last_node_].epoch = epoch;
     return last_node_;
   }
   /// Null: it is no member.

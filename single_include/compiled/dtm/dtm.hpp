@@ -3065,6 +3065,13 @@ class Lease {
 
 class Peers;
 
+/// How it goes with the others on a shared store.
+struct SharingCounts {
+  std::uint64_t failed_beats = 0;  ///< attempts to be heard by them
+  std::uint64_t fenced = 0;        ///< how often they took over what was ours
+  std::uint64_t forgotten = 0;     ///< of these: the database turned out to be an older one
+};
+
 class Store {
  public:
   virtual ~Store();
@@ -3089,6 +3096,14 @@ class Store {
 
   /// The others on the store. Null: this coordinator has it for itself, and the store runs works.
   virtual Peers* Shared();
+  /// The time that all coordinators on the store agree on, whatever their machines' clocks say. Nothing: it is not shared. Any
+  /// thread.
+  virtual std::optional<Time> SharedTime() const;
+  /// `tell` is called by some thread, until Leave has returned, with the reason when the others cannot hear any more that this
+  /// coordinator lives, and with an empty text when they can. It comes before the first turn.
+  virtual void OnSilence(const std::function<void(const std::string& why)>& /*tell*/);
+  /// Nothing: it is not shared. Any thread.
+  virtual std::optional<SharingCounts> CountSharing() const;
 
   /// The coordinator has stopped, and writes no more: another one may take over what is unfinished at once. Reading goes on.
   virtual void Leave() noexcept;
@@ -3334,6 +3349,20 @@ class SystemClock : public Clock {
   Time start_;
   Duration since_boot_;
 };
+
+/// Of a store that several coordinators share: it is the same for all of them.
+class StoreClock : public SystemClock {
+ public:
+  /// `store` outlives it.
+  explicit StoreClock(const Store& store);
+  Time Now() override;
+
+ private:
+  const Store& store_;
+};
+
+/// The clock of a coordinator on this store.
+std::unique_ptr<Clock> ClockOf(const Store& store);
 
 }  // namespace v1
 }  // namespace dtm
@@ -4070,10 +4099,40 @@ Result Delete(Values& store, const std::string& topic) {
 /// The present subscribers of a topic; none if there is no such topic.
 std::vector<Subscriber> Subscribers(Store& store, const std::string& topic);
 
-/// Replaces the topics of a message by their subscribers: of step 01 there may be 01-01, 01-02 and so on.
-/// A topic without subscribers stays, and is refused where a new message is stored. A stored message keeps the
-/// subscribers it has: new ones must not bring its submit beyond a limit after its local transaction has committed.
-/// False: nothing was replaced.
+bool HasTopics(const Definition& message);
+
+/// Replaces the topics of a message by what `subscribers_of` says of each: of step 01 there may be 01-01, 01-02 and so on.
+/// A topic without subscribers stays, and is refused where a new message is stored.
+template <typename SubscribersOf>
+void ExpandBy(Definition& message, const SubscribersOf& subscribers_of) {
+  std::vector<Step> expanded;
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < message.steps.size(); ++i) {
+    Step step = std::move(message.steps[i]);
+    step.branch_id = NumberOf(i);
+    const std::vector<Subscriber> subscribers =
+        IsTopic(step.action) ? subscribers_of(step.action.substr(kTopicPrefixSize))
+                             : std::vector<Subscriber>();
+    if (subscribers.empty()) {
+      expanded.push_back(std::move(step));
+      continue;
+    }
+    step.topic = step.action;
+    for (std::size_t j = 0; j < subscribers.size(); ++j) {
+      // It will be refused, so copy no more payloads.
+      if (expanded.size() > kMaxSteps || bytes > kMaxDefinitionBytes) break;
+      bytes += subscribers[j].url.size() + step.payload.size();
+      Step one = step;
+      one.action = subscribers[j].url;
+      if (subscribers.size() > 1) one.branch_id += "-" + NumberOf(j);
+      expanded.push_back(std::move(one));
+    }
+  }
+  message.steps = std::move(expanded);
+}
+
+/// By those that are stored. A stored message keeps the subscribers it has: new ones must not bring its submit beyond a limit
+/// after its local transaction has committed. False: nothing was replaced.
 bool Expand(Definition& message, Store& store);
 
 /// @throws BadInput       it can never be carried out.
@@ -4125,6 +4184,7 @@ struct Gauges {
   CallLoad urls;
   std::optional<PeerCounts> peers;  ///< nothing: no others share the store, or it cannot be read
   std::optional<OutboxGauges> outboxes;  ///< nothing: it relays none
+  std::optional<SharingCounts> sharing;  ///< nothing: it has its store for itself
 };
 
 /// Leaves the backlog empty if the store cannot be read.
@@ -5497,10 +5557,11 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws LogicError  an option is out of range; no file was touched.
   explicit Coordinator(const std::string& file, const Options& options = {});
 
-  /// On a store of your choice, such as a SqliteStore that creates tables of your own; `clock` is for tests.
+  /// On a store of your choice, such as a SqliteStore that creates tables of your own; `clock` is for tests: null
+  /// is the machine's, or the database's for a store that several coordinators share.
   /// @throws LogicError  an option is out of range.
   explicit Coordinator(std::unique_ptr<Store> store, const Options& options = {},
-                       std::unique_ptr<Clock> clock = std::make_unique<SystemClock>());
+                       std::unique_ptr<Clock> clock = nullptr);
 
   /// Stops, and waits for functions that are running, as long as it takes; logs a warning after a second.
   ~Coordinator() override;
@@ -5795,8 +5856,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_a0e862726d1b(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_a0e862726d1b;
+void dtm_cpp_of_version_0_1_0_06e3c4c47b47(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_06e3c4c47b47;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

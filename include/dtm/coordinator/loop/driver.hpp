@@ -39,12 +39,13 @@ class Driver {
   Driver(std::unique_ptr<Store> store_in, std::unique_ptr<Clock> clock_in,
          const Options& options_in)
       : options(CheckedOptions(options_in)),
-        clock(std::move(clock_in)),
         store(std::move(store_in)),
+        clock(clock_in ? std::move(clock_in) : ClockOf(*store)),
         inbox(options.max_waiting_submissions, InboxBytes(options), options.on_wake),
         functions(options.max_function_threads, options.max_threads_per_function),
         alerts(options),
         loop_(*store, *clock, inbox, functions, urls, transaction_functions, alerts, options) {
+    store->OnSilence([this](const std::string& why) { TellSilence(why); });
     store->OnTakeover([this] { inbox.Interrupt(), inbox.WakeBefore(clock->Now()); });
   }
 
@@ -198,8 +199,8 @@ class Driver {
   void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
 
   const Options options;
-  const std::unique_ptr<Clock> clock;
   const std::unique_ptr<Store> store;
+  const std::unique_ptr<Clock> clock;
   Inbox inbox;
   ProgramFunctions functions;
   UrlCallers urls;
@@ -207,6 +208,17 @@ class Driver {
   Alerts alerts;
 
  private:
+  void TellSilence(const std::string& why) noexcept {
+    try {
+      Log(why.empty() ? LogLevel::kInfo : LogLevel::kWarning,
+          why.empty() ? "the other coordinators on the store hear this one again"
+                      : "the other coordinators on the store cannot hear this one, and take over "
+                        "from it soon; until they hear it again it calls nothing: " +
+                            why);
+    } catch (...) {  // NOLINT(bugprone-empty-catch): no memory for a line of the log
+    }
+  }
+
   /// `turn`: out, its number.
   Time Drive(std::uint64_t* turn = nullptr) {
     Time next;

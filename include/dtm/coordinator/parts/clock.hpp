@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 
 #include <dtm/base/os.hpp>
 #include <dtm/core/types.hpp>
+#include <dtm/store/store.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -44,6 +46,23 @@ class SystemClock : public Clock {
   Time start_;
   Duration since_boot_;
 };
+
+/// Of a store that several coordinators share: it is the same for all of them.
+class StoreClock : public SystemClock {
+ public:
+  /// `store` outlives it.
+  explicit StoreClock(const Store& store) : store_(store) {}
+  Time Now() override { return store_.SharedTime().value_or(Time{}); }
+
+ private:
+  const Store& store_;
+};
+
+/// The clock of a coordinator on this store.
+inline std::unique_ptr<Clock> ClockOf(const Store& store) {
+  if (store.SharedTime()) return std::make_unique<StoreClock>(store);
+  return std::make_unique<SystemClock>();
+}
 
 }  // namespace v1
 }  // namespace dtm

@@ -44,11 +44,13 @@ struct Gauges {
   CallLoad urls;
   std::optional<PeerCounts> peers;  ///< nothing: no others share the store, or it cannot be read
   std::optional<OutboxGauges> outboxes;  ///< nothing: it relays none
+  std::optional<SharingCounts> sharing;  ///< nothing: it has its store for itself
 };
 
 /// Leaves the backlog empty if the store cannot be read.
 inline void MeasureStore(Gauges& gauges, Store& store, Time now) {
   gauges.store = store.Kind();
+  gauges.sharing = store.CountSharing();
   try {
     gauges.backlog = store.CountUnfinished(now);
     if (Peers* const peers = store.Shared()) gauges.peers = peers->Count();

@@ -138,23 +138,24 @@ inline std::vector<Subscriber> Subscribers(Store& store, const std::string& topi
   return page.values.empty() ? std::vector<Subscriber>() : Parse(page.values[0]);
 }
 
-/// Replaces the topics of a message by their subscribers: of step 01 there may be 01-01, 01-02 and so on.
-/// A topic without subscribers stays, and is refused where a new message is stored. A stored message keeps the
-/// subscribers it has: new ones must not bring its submit beyond a limit after its local transaction has committed.
-/// False: nothing was replaced.
-inline bool Expand(Definition& message, Store& store) {
-  const auto is_topic = [](const Step& step) { return IsTopic(step.action); };
-  const bool any = message.type == TransType::kMsg &&
-                   std::any_of(message.steps.begin(), message.steps.end(), is_topic);
-  if (!any || store.Load(message.gid)) return false;
+inline bool HasTopics(const Definition& message) {
+  return message.type == TransType::kMsg &&
+         std::any_of(message.steps.begin(), message.steps.end(),
+                     [](const Step& step) { return IsTopic(step.action); });
+}
+
+/// Replaces the topics of a message by what `subscribers_of` says of each: of step 01 there may be 01-01, 01-02 and so on.
+/// A topic without subscribers stays, and is refused where a new message is stored.
+template <typename SubscribersOf>
+void ExpandBy(Definition& message, const SubscribersOf& subscribers_of) {
   std::vector<Step> expanded;
   std::size_t bytes = 0;
   for (std::size_t i = 0; i < message.steps.size(); ++i) {
     Step step = std::move(message.steps[i]);
     step.branch_id = NumberOf(i);
     const std::vector<Subscriber> subscribers =
-        is_topic(step) ? Subscribers(store, step.action.substr(kTopicPrefixSize))
-                       : std::vector<Subscriber>();
+        IsTopic(step.action) ? subscribers_of(step.action.substr(kTopicPrefixSize))
+                             : std::vector<Subscriber>();
     if (subscribers.empty()) {
       expanded.push_back(std::move(step));
       continue;
@@ -171,6 +172,13 @@ inline bool Expand(Definition& message, Store& store) {
     }
   }
   message.steps = std::move(expanded);
+}
+
+/// By those that are stored. A stored message keeps the subscribers it has: new ones must not bring its submit beyond a limit
+/// after its local transaction has committed. False: nothing was replaced.
+inline bool Expand(Definition& message, Store& store) {
+  if (!HasTopics(message) || store.Load(message.gid)) return false;
+  ExpandBy(message, [&store](const std::string& topic) { return Subscribers(store, topic); });
   return true;
 }
 

@@ -126,6 +126,20 @@ inline void GaugeLines(std::string& out, const Gauges& now) {
   Line(out, "dtm_calls_waiting", "to=\"url\"", now.urls.waiting);
   HostLines(out, now.urls.hosts);
   Gauge(out, "dtm_store_failing", "1: the last commit failed.", now.store_fails ? 1 : 0);
+  if (now.sharing) {
+    const auto count = [&out](const char* name, const char* help, std::uint64_t value) {
+      Head(out, name, "counter", help);
+      Line(out, name, "", value);
+    };
+    count("dtm_beats_failed_total",
+          "Attempts to let the other coordinators on the store hear that this one lives.",
+          now.sharing->failed_beats);
+    count("dtm_fenced_total", "How often the others took over what this one drove.",
+          now.sharing->fenced);
+    count("dtm_store_went_back_total",
+          "Of these: the database turned out to be older than what it had stored.",
+          now.sharing->forgotten);
+  }
   if (!now.outboxes) return;
   Head(out, "dtm_outbox_rows_total", "counter", "Rows of outbox tables that were taken up.");
   Line(out, "dtm_outbox_rows_total", "status=\"ok\"", now.outboxes->relayed);

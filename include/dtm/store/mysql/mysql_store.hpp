@@ -47,14 +47,12 @@ namespace mysql_store {
 /// apart. The server's own would be known only after the insert. Threads: any.
 class Ids {
  public:
-  std::int64_t Next(std::uint64_t member) {
+  /// `created`: of the transaction, in the time that all members agree on.
+  std::int64_t Next(std::uint64_t member, std::int64_t created) {
     constexpr std::int64_t kMembers = 4096;
     constexpr std::int64_t k2020 = 1577836800000000;  // µs; so they last until 2091
-    const std::int64_t now = std::chrono::duration_cast<std::chrono::microseconds>(
-                                 std::chrono::system_clock::now().time_since_epoch())
-                                 .count();
     const std::lock_guard<std::mutex> lock(mutex_);
-    last_ = (std::max)(last_ + 1, now - k2020);
+    last_ = (std::max)(last_ + 1, created - k2020);
     return last_ * kMembers + static_cast<std::int64_t>(member % kMembers);
   }
 
@@ -91,7 +89,9 @@ class Connection : public shared_store::Connection {
 
   bool Write(std::uint64_t member, std::int64_t epoch, shared_store::BatchRows& batch) override {
     std::vector<std::int64_t> ids;
-    for (std::size_t i = 0; i < batch.inserts.size(); ++i) ids.push_back(ids_->Next(member));
+    for (const shared_store::NewRow& row : batch.inserts) {
+      ids.push_back(ids_->Next(member, row.created));
+    }
     std::vector<MysqlRows> answers;
     try {
       answers = client_.Run(BatchText(member, epoch, batch, ids));

@@ -17,11 +17,13 @@
 #include <utility>
 #include <vector>
 
+#include <dtm/base/error.hpp>
 #include <dtm/base/os.hpp>
 #include <dtm/base/time.hpp>
 #include <dtm/store/peers.hpp>
 #include <dtm/store/shared/database.hpp>
 #include <dtm/store/shared/members.hpp>
+#include <dtm/store/shared/server_clock.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
@@ -45,16 +47,19 @@ class Membership {
  public:
   /// `lease`: after so much silence others take over. `now`: the time since boot; another one in tests.
   Membership(Database& database, Duration lease, const Members::NowFunction& now)
-      : database_(database), lease_(lease), now_(now), members_(lease, now) {}
+      : database_(database), lease_(lease), now_(now), members_(lease, now), clock_(now) {}
   ~Membership() { Stop(); }
 
   std::uint64_t Owner() const { return owner_; }
 
-  /// From now on it is this member, whose joining was sent then.
-  void Joined(std::uint64_t owner, Duration sent) {
+  /// From now on it is this member, whose joining was sent then, and answered now with the time of the server.
+  void Joined(const Members::Self& self, Duration sent, Time server_time) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    owner_ = owner;
-    fenced_ = false;
+    // When it joins again, its clock goes on as before.
+    if (owner_ == 0) clock_.Heard(server_time, sent + (now_() - sent) / 2);
+    self_ = self;
+    owner_ = self.member;
+    fenced_ = is_forgotten_ = false;
     if (our_lease_ != nullptr)
       our_lease_->End();  // calls that were handed out under it do not begin
     our_lease_ = std::make_shared<BeatLease>(now_);
@@ -77,13 +82,15 @@ class Membership {
         connection_.reset();
         connection_ = database_.Connect();
       }
-      const std::uint64_t member = owner_;
-      const Members::Seen seen = BeatOnce(member);
-      Note(member, seen);
-      NoteAsked(seen.asked ? AskedOf(member) : std::vector<Request>());
+      const auto [self, app] = Self();
+      const Members::Seen seen = members_.Beat(*connection_, self, app);
+      Note(self, seen);
+      NoteAsked(seen.asked ? AskedOf(self.member) : std::vector<Request>());
+      Tell({});
       return seen.more;
     } catch (...) {  // nothing is called without a beat, and the next one comes soon
-      (void)std::current_exception();
+      ++failed_beats_;
+      Tell(WhatWasThrown());
       return false;
     }
   }
@@ -93,6 +100,7 @@ class Membership {
       const std::lock_guard<std::mutex> lock(mutex_);
       stopping_ = true;
       changed_ = {};
+      tell_ = {};
     }
     wake_.notify_all();
     if (thread_.joinable()) thread_.join();
@@ -103,6 +111,10 @@ class Membership {
   /// On the thread that calls Joined.
   std::shared_ptr<const Lease> OurLease() const { return our_lease_; }
   bool IsFenced() const { return fenced_; }
+  /// And why: the database is an older one.
+  bool IsForgotten() const { return is_forgotten_; }
+  /// See Store::SharedTime.
+  Time ServerTime() const { return clock_.Now(); }
   std::uint64_t Takeovers() const { return takeovers_; }
 
   /// What calls functions of programs is taken over only from others of this app.
@@ -143,7 +155,32 @@ class Membership {
     changed_ = std::move(changed);
   }
 
+  /// See Store::OnSilence.
+  void OnSilence(std::function<void(const std::string&)> tell) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    tell_ = std::move(tell);
+  }
+  SharingCounts Counted() const { return {failed_beats_, times_fenced_, times_forgotten_}; }
+
  private:
+  /// And its app.
+  std::pair<Members::Self, std::string> Self() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return {self_, app_};
+  }
+
+  /// `why`: empty if it is heard. Only what is new is told.
+  void Tell(const std::string& why) {
+    std::function<void(const std::string&)> tell;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (why == silent_ || stopping_) return;
+      silent_ = why;
+      tell = tell_;
+    }
+    if (tell) tell(why);
+  }
+
   void BeatUntilStopped() {
     for (bool more = false; Wait(more);) more = Beat();
   }
@@ -153,15 +190,6 @@ class Membership {
     std::unique_lock<std::mutex> lock(mutex_);
     if (!at_once) wake_.wait_for(lock, lease_ / 4, [this] { return stopping_; });
     return !stopping_;
-  }
-
-  Members::Seen BeatOnce(std::uint64_t member) {
-    std::string app;
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      app = app_;
-    }
-    return members_.Beat(*connection_, member, app);
   }
 
   std::vector<Request> AskedOf(std::uint64_t member) {
@@ -192,10 +220,13 @@ class Membership {
     if (changed_) changed_();
   }
 
-  void Note(std::uint64_t member, const Members::Seen& seen) {
+  void Note(const Members::Self& self, const Members::Seen& seen) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (stopping_ || member != owner_) return;  // of one that it was
-    if (seen.is_member) our_lease_->Extend(seen.until);
+    if (stopping_ || !(self == self_)) return;  // of one that it was
+    if (seen.is_member) {
+      our_lease_->Extend(seen.until);
+      clock_.Heard(seen.server_time, seen.heard);
+    }
     taken_over_ += seen.taken;
     alive_ = members_.Alive();
     for (const auto& [app, number] : seen.left) {
@@ -206,8 +237,11 @@ class Membership {
     }
     const bool fenced = !seen.is_member && !fenced_;
     if (fenced) {
+      is_forgotten_ = seen.is_forgotten;
       fenced_ = true;
       our_lease_->End();
+      ++times_fenced_;
+      if (seen.is_forgotten) ++times_forgotten_;
     }
     if (seen.taken == 0 && !fenced) return;
     ++takeovers_;
@@ -219,11 +253,16 @@ class Membership {
   const Members::NowFunction now_;
   Members members_;                         // of who beats
   std::unique_ptr<Connection> connection_;  // the same
+  ServerClock clock_;                       // the same
   std::atomic<std::uint64_t> owner_{0}, takeovers_{0}, asked_times_{0};
-  std::atomic<bool> fenced_{false};
+  std::atomic<std::uint64_t> failed_beats_{0}, times_fenced_{0}, times_forgotten_{0};
+  std::atomic<bool> fenced_{false}, is_forgotten_{false};
   bool beats_ = false;
   std::mutex mutex_;  // guards what is below, and that what is above is of one member
   bool stopping_ = false;
+  Members::Self self_;
+  std::function<void(const std::string&)> tell_;
+  std::string silent_;  ///< why; empty: it is heard
   std::shared_ptr<BeatLease> our_lease_;
   std::string app_;
   std::vector<Request> asked_;    // and not taken by the loop yet

@@ -72,12 +72,17 @@ class SharedStore : public Store {
   }
 
   Peers* Shared() override { return &peers_; }
+  std::optional<Time> SharedTime() const override { return membership_.ServerTime(); }
+  void OnSilence(const std::function<void(const std::string& why)>& tell) override {
+    membership_.OnSilence(tell);
+  }
+  std::optional<SharingCounts> CountSharing() const override { return membership_.Counted(); }
 
   void Leave() noexcept override {
     if (std::exchange(left_, true)) return;
     membership_.Stop();
     try {  // else its lease has to run out
-      if (writer_ != nullptr) (void)writer_->Run(Query::kLeave, {Me()});
+      if (writer_ != nullptr) (void)writer_->Run(Query::kLeave, {Me(), epoch_});
     } catch (const std::exception&) {
     }
     writer_.reset();
@@ -150,15 +155,17 @@ class SharedStore : public Store {
   /// On another connection: whatever the old one had sent has been written by now, or is of an epoch that is over.
   void Recover() override {
     Rollback();
+    if (left_) throw StoreError(kStopped);
     writer_.reset();
     writer_ = database_->Connect();
-    const auto epoch = writer_->Run(Query::kRejoin, {Me()});
-    if (epoch->Count() > 0) {
-      epoch_ = epoch->Number(0, 0);
-    } else if (told_) {
+    const auto epoch = writer_->Run(Query::kRejoin, {Me(), epoch_});
+    const bool is_there = epoch->Count() > 0;
+    if (is_there) epoch_ = epoch->Number(0, 0);
+    if (!is_there || membership_.IsFenced()) {
+      if (!told_) ThrowFenced();
+      // In a database that went back it may be there: others take over from it.
+      if (is_there) (void)writer_->Run(Query::kLeave, {Me(), epoch_});
       Join();
-    } else {
-      ThrowFenced();
     }
     in_doubt_ = false;
   }
@@ -222,25 +229,38 @@ class SharedStore : public Store {
 
   std::int64_t Me() const { return static_cast<std::int64_t>(Owner()); }
 
+  /// Not 1: a database that was restored gives ids again, and the one that had this id may still live.
+  static std::int64_t NewEpoch() {
+    std::uint64_t random = 0;
+    os::FillRandom(&random, sizeof random);
+    return static_cast<std::int64_t>(random >> 22) * shared_store::kEpochs;
+  }
+
   void Join() {
+    const std::int64_t epoch = NewEpoch();
     const Duration sent = membership_.Now();
     const NodeName& me = peers_.Me();
     const auto member = writer_->Run(
         Query::kJoin,
-        {std::string_view(me.name), std::string_view(me.url), std::string_view(me.app)});
-    membership_.Joined(static_cast<std::uint64_t>(member->Number(0, 0)), sent);
-    epoch_ = 1;
+        {std::string_view(me.name), std::string_view(me.url), std::string_view(me.app), epoch});
+    membership_.Joined({static_cast<std::uint64_t>(member->Number(0, 0)), epoch}, sent,
+                       shared_store::FromStored(member->Number(0, 1)));
+    epoch_ = epoch;
     told_ = false;
   }
 
   [[noreturn]] void ThrowFenced() {
     told_ = true;
-    throw Fenced("this coordinator was silent for too long, and others took over what it drove");
+    throw Fenced(membership_.IsForgotten()
+                     ? "the database has forgotten this coordinator: a backup was restored, or a "
+                       "server took over that was behind; what was accepted since may be missing"
+                     : "this coordinator was silent for too long, and others took over what it "
+                       "drove");
   }
 
   /// The owner's connection. A lost one is opened again, unless a batch went with it.
   shared_store::Connection& Writing() {
-    if (left_) throw StoreError("this coordinator has stopped; it writes no more");
+    if (left_) throw StoreError(kStopped);
     if (in_doubt_) throw StoreError("the last commit is in doubt; recover first");
     if (writer_ == nullptr || !writer_->Works()) {
       writer_.reset();
@@ -276,6 +296,7 @@ class SharedStore : public Store {
     }
   }
 
+  static constexpr const char* kStopped = "this coordinator has stopped; it writes no more";
   static constexpr std::int64_t kDuePage = 64;
   static constexpr std::int64_t kChangesInRow = 8;
 

@@ -27,6 +27,9 @@ class MysqlOutbox : private MysqlSession, public SqlOutbox {
   /// @throws LogicError  the connection is null, or this is no name of a table.
   explicit MysqlOutbox(MYSQL* connection, const std::string& table = outbox::kTable)
       : MysqlSession(connection), SqlOutbox(static_cast<SqlSession&>(*this), table) {}
+  /// In the coordinators' store. @throws LogicError  the connection is null, or this is no name of a schema.
+  MysqlOutbox(MYSQL* connection, const InStore& store)
+      : MysqlSession(connection), SqlOutbox(static_cast<SqlSession&>(*this), store) {}
   MysqlOutbox(const MysqlOutbox&) = delete;
   MysqlOutbox& operator=(const MysqlOutbox&) = delete;
 };

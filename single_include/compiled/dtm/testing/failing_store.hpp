@@ -53,6 +53,11 @@ class FailingStore : public Store {
   std::uint64_t Takeovers() const override { return inner_->Takeovers(); }
   void OnTakeover(const std::function<void()>& changed) override { inner_->OnTakeover(changed); }
   Peers* Shared() override { return inner_->Shared(); }
+  std::optional<Time> SharedTime() const override { return inner_->SharedTime(); }
+  void OnSilence(const std::function<void(const std::string&)>& tell) override {
+    inner_->OnSilence(tell);
+  }
+  std::optional<SharingCounts> CountSharing() const override { return inner_->CountSharing(); }
   void Leave() noexcept override {
     if (always_ == StoreFault::kNone) inner_->Leave();
   }

@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS dtm_node (
   name varbinary(255) NOT NULL,
   url varbinary(2048) NOT NULL,
   app varbinary(128) NOT NULL,
+  epoch bigint NOT NULL,
   beat bigint NOT NULL,
   heir bigint NOT NULL
 ) ENGINE = InnoDB;

@@ -48,6 +48,14 @@ inline std::string AskedOfMe() {
          "(SELECT 1 FROM dtm_trans t WHERE t.gid = a.gid AND t.owner = $1)))";
 }
 
+inline constexpr char kServerTime[] = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
+
+/// Whose epoch it still is, see kEpochs.
+inline std::string EpochIs(const std::string& epoch) {
+  return "epoch >= " + epoch + " AND epoch < " + epoch + " + " +
+         std::to_string(shared_store::kEpochs);
+}
+
 /// $1, $2 and so on stand for the values.
 inline std::string Pattern(shared_store::Query query) {
   using Query = shared_store::Query;
@@ -97,19 +105,23 @@ inline std::string Pattern(shared_store::Query query) {
       return "SELECT -id, finished FROM dtm_trans WHERE id < -$1 ORDER BY id DESC LIMIT $2";
     case Query::kForget: return "DELETE FROM dtm_trans WHERE id IN ($2)";  // $2: -$1
     case Query::kJoin:
-      return "START TRANSACTION;INSERT INTO dtm_node (name, url, app, beat, heir) VALUES "
-             "($1, $2, $3, 1, 0);INSERT INTO "
-             "dtm_fence (id, epoch, turn) VALUES (LAST_INSERT_ID(), 1, 0);COMMIT;SELECT "
-             "LAST_INSERT_ID()";
+      return std::string(
+                 "START TRANSACTION;INSERT INTO dtm_node (name, url, app, epoch, beat, heir) "
+                 "VALUES ($1, $2, $3, $4, 1, 0);INSERT INTO dtm_fence (id, epoch, turn) VALUES "
+                 "(LAST_INSERT_ID(), $4, 0);COMMIT;SELECT LAST_INSERT_ID(), ") +
+             kServerTime;
     case Query::kRejoin:  // waits for a batch of the old epoch that runs; a later one finds no row
-      return "START TRANSACTION;UPDATE dtm_fence SET epoch = epoch + 1 WHERE id = $1;SELECT epoch "
-             "FROM dtm_fence WHERE id = $1;COMMIT";
+      return "START TRANSACTION;UPDATE dtm_fence SET epoch = epoch + 1 WHERE id = $1 AND " +
+             EpochIs("$2") +
+             ";SELECT epoch FROM dtm_fence WHERE id = $1 AND ROW_COUNT() = 1;COMMIT";
     case Query::kBeat:  // not of the row of the fence: it does not wait for a batch
-      return "UPDATE dtm_node SET beat = beat + 1 WHERE id = $1 AND heir = 0;SELECT id, beat, "
-             "heir, ROW_COUNT() = 1, (SELECT COUNT(*)" +
+      return "UPDATE dtm_node SET beat = beat + 1 WHERE id = $1 AND heir = 0 AND epoch = $3 AND "
+             "beat >= $4;SELECT id, beat, heir, epoch, IF(ROW_COUNT() = 1, (SELECT m.beat FROM "
+             "dtm_node m WHERE m.id = $1), 0), (SELECT COUNT(*)" +
              AskedOfMe() +
-             "), EXISTS (SELECT 1 FROM dtm_trans WHERE owner = $2 AND due IS NOT NULL) FROM "
-             "dtm_node";
+             "), EXISTS (SELECT 1 FROM dtm_trans WHERE owner = $2 AND due IS NOT NULL), EXISTS "
+             "(SELECT 1 FROM dtm_trans WHERE owner = 0 AND due IS NOT NULL), " +
+             kServerTime + " FROM dtm_node";
     case Query::kInherit:
       return Fence("id = $4") +
              "UPDATE dtm_node SET heir = $4 WHERE id = $1 AND beat = $2 AND heir = $3;SELECT id "
@@ -164,9 +176,27 @@ inline std::string Pattern(shared_store::Query query) {
     case Query::kRemoveValue:
       return "DELETE FROM dtm_kv WHERE id = $1 AND version = $2;SELECT 1 FROM DUAL WHERE "
              "ROW_COUNT() = 1";
+    case Query::kFree:
+      return "SELECT id FROM dtm_trans WHERE owner = $1 AND due IS NOT NULL AND app IN ($3) ORDER "
+             "BY due, id LIMIT $2";
+    case Query::
+        kTakeFree:  // by the key: else it would wait for rows that programs have not committed
+      return Fence("id = $1") +
+             "UPDATE dtm_trans FORCE INDEX (PRIMARY) SET owner = $1, version = version + 1 WHERE "
+             "id IN ($3) AND owner = $2;SELECT id FROM dtm_trans FORCE INDEX (PRIMARY) WHERE id IN "
+             "($3) AND owner = $1;COMMIT";
+    case Query::kOrphans:  // from one owner to the next by the index, not through all rows
+      return "WITH RECURSIVE o (owner, n) AS (SELECT (SELECT MIN(t.owner) FROM dtm_trans t WHERE "
+             "t.owner > $1), 1 UNION ALL SELECT (SELECT MIN(t.owner) FROM dtm_trans t WHERE "
+             "t.owner > o.owner), o.n + 1 FROM o WHERE o.owner IS NOT NULL AND o.n < $2) SELECT "
+             "owner, NOT EXISTS (SELECT 1 FROM dtm_node m WHERE m.id = o.owner) AND EXISTS (SELECT "
+             "1 FROM dtm_trans t WHERE t.owner = o.owner AND t.due IS NOT NULL) FROM o WHERE owner "
+             "IS NOT NULL ORDER BY owner";
     case Query::kLeave:
-      return "START TRANSACTION;UPDATE dtm_node SET heir = -1 WHERE id = $1 AND heir = 0;DELETE "
-             "FROM dtm_fence WHERE id = $1;COMMIT";
+      return "START TRANSACTION;UPDATE dtm_node n JOIN dtm_fence f ON f.id = n.id SET n.heir = -1 "
+             "WHERE n.id = $1 AND n.heir = 0 AND f.epoch >= $2 AND f.epoch < $2 + " +
+             std::to_string(shared_store::kEpochs) + ";DELETE FROM dtm_fence WHERE id = $1 AND " +
+             EpochIs("$2") + ";COMMIT";
   }
   return {};
 }

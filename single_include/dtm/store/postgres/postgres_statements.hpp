@@ -36,6 +36,14 @@ inline std::string AskedOfMe() {
          "(SELECT 1 FROM dtm_trans t WHERE t.gid = a.gid AND t.owner = $1)))";
 }
 
+inline constexpr char kServerTime[] = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+
+/// Whose epoch it still is, see kEpochs.
+inline std::string EpochIs(const std::string& epoch) {
+  return "epoch >= " + epoch + " AND epoch < " + epoch + " + " +
+         std::to_string(shared_store::kEpochs);
+}
+
 inline std::string TextOf(shared_store::Query query) {
   using Query = shared_store::Query;
   switch (query) {
@@ -85,20 +93,27 @@ inline std::string TextOf(shared_store::Query query) {
     case Query::kForget:
       return "DELETE FROM dtm_trans USING unnest($1) k(number) WHERE id = -k.number";
     case Query::kJoin:
-      return "INSERT INTO dtm_node (name, url, app, epoch, beat, heir) VALUES ($1, $2, $3, 1, 1, "
-             "0) "
-             "RETURNING id";
+      return std::string(
+                 "INSERT INTO dtm_node (name, url, app, epoch, beat, heir) VALUES ($1, $2, $3, $4, "
+                 "1, 0) RETURNING id, ") +
+             kServerTime;
     case Query::kRejoin:
       // FOR UPDATE waits for a batch of the old epoch that runs; one that comes later finds no row.
-      return "WITH m AS MATERIALIZED (SELECT id FROM dtm_node WHERE id = $1 AND heir = 0 FOR "
-             "UPDATE) UPDATE dtm_node n SET epoch = n.epoch + 1 FROM m WHERE n.id = m.id RETURNING "
+      return "WITH m AS MATERIALIZED (SELECT id FROM dtm_node WHERE id = $1 AND heir = 0 AND " +
+             EpochIs("$2") +
+             " FOR UPDATE) UPDATE dtm_node n SET epoch = n.epoch + 1 FROM m WHERE n.id = m.id "
+             "RETURNING "
              "n.epoch";
     case Query::kBeat:
-      return "WITH m AS (UPDATE dtm_node SET beat = beat + 1 WHERE id = $1 AND heir = 0 RETURNING "
-             "id) SELECT n.id, n.beat, n.heir, (SELECT count(*) FROM m), (SELECT count(*)" +
+      return "WITH m AS (UPDATE dtm_node SET beat = beat + 1 WHERE id = $1 AND heir = 0 AND " +
+             EpochIs("$3") +
+             " AND beat >= $4 RETURNING beat) SELECT n.id, n.beat, n.heir, n.epoch, (SELECT beat "
+             "FROM m), (SELECT count(*)" +
              AskedOfMe() +
              "), (SELECT count(*) FROM (SELECT 1 FROM dtm_trans WHERE owner = $2 AND due IS NOT "
-             "NULL LIMIT 1) free) FROM dtm_node n";
+             "NULL LIMIT 1) free), (SELECT count(*) FROM (SELECT 1 FROM dtm_trans WHERE owner = 0 "
+             "AND due IS NOT NULL LIMIT 1) nobodys), " +
+             kServerTime + " FROM dtm_node n";
     case Query::kInherit:
       return "WITH " + Fence("$4") +
              ", d AS MATERIALIZED (SELECT n.id FROM dtm_node n, f WHERE n.id = $1 AND n.beat = $2 "
@@ -146,7 +161,22 @@ inline std::string TextOf(shared_store::Query query) {
              "version = $2 RETURNING id";
     case Query::kRemoveValue:
       return "DELETE FROM dtm_kv WHERE id = $1 AND version = $2 RETURNING id";
-    case Query::kLeave: return "UPDATE dtm_node SET heir = -1 WHERE id = $1 AND heir = 0";
+    case Query::kFree:
+      return "SELECT id FROM dtm_trans WHERE owner = $1 AND due IS NOT NULL AND app = ANY ($3) "
+             "ORDER BY due, id LIMIT $2";
+    case Query::kTakeFree:
+      return "WITH " + Fence("$1") +
+             ", p AS MATERIALIZED (SELECT id FROM dtm_trans WHERE id = ANY ($3) AND owner = $2 "
+             "ORDER BY id FOR UPDATE) UPDATE dtm_trans t SET owner = $1, version = version + 1 "
+             "FROM f, p WHERE t.id = p.id RETURNING t.id";
+    case Query::kOrphans:  // from one owner to the next by the index, not through all rows
+      return "WITH RECURSIVE o (owner, n) AS (SELECT (SELECT min(owner) FROM dtm_trans WHERE due "
+             "IS NOT NULL AND owner > $1), 1::bigint UNION ALL SELECT (SELECT min(t.owner) FROM "
+             "dtm_trans t WHERE t.due IS NOT NULL AND t.owner > o.owner), o.n + 1 FROM o WHERE "
+             "o.owner IS NOT NULL AND o.n < $2) SELECT owner, (NOT EXISTS (SELECT 1 FROM dtm_node "
+             "m WHERE m.id = o.owner))::int FROM o WHERE owner IS NOT NULL";
+    case Query::kLeave:
+      return "UPDATE dtm_node SET heir = -1 WHERE id = $1 AND heir = 0 AND " + EpochIs("$2");
   }
   return {};
 }

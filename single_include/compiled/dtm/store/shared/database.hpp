@@ -57,16 +57,34 @@ enum class Query {
   kChangeValue,  ///< id, version, value (bytes), time: a row if it had this version
   kRemoveValue,  ///< id, version: the same
   // Who is a member, and takes over.
-  kJoin,  ///< name, url, app (texts): id of a new member
-  kRejoin,  ///< id: its new epoch, behind all batches of the old one; no row if it is a member no more
-  /// id, owner of what waits for its app: counts its beat; all members: id, beat, heir, 1 if that was counted, else 0,
-  /// how much it is asked, 0 if nothing of that owner is unfinished
-  kBeat,
+  kJoin,  ///< name, url, app (texts), first epoch: id of a new member, time of the server
+  kRejoin,  ///< id, epoch: its new epoch, behind all batches of the old one; no row if it is a member no more
+  kBeat,  ///< id, owner of what waits for its app, first epoch, last beat: counts its beat; all members: see Beat
   kInherit,  ///< dead, beat as it was seen, heir as it was seen, me: a row if I am the heir now
   kClaim,    ///< owner, me, limit, apps (texts), new owner: rows that are of the new owner now
-  kBury,     ///< dead, me: removes a member of which nothing is left
-  kApps,     ///< owner: app, number of its unfinished transactions
-  kLeave     ///< id: the member goes, and needs no lease to run out
+  kFree,  ///< owner (0 or below), limit, apps (texts): ids of such rows, the first due first; it waits for no lock
+  kTakeFree,  ///< me, owner, ids (list): those of them that are mine now
+  kBury,      ///< dead, me: removes a member of which nothing is left
+  kApps,      ///< owner: app, number of its unfinished transactions
+  kOrphans,  ///< after this owner, limit: owners, in order; 1 if it is no member, dead or alive, and has unfinished rows
+  kLeave     ///< id, epoch: the member goes, and needs no lease to run out
+};
+
+/// A member is known by its id and the epoch it began with: with a backup that was restored, ids come again. Its epoch is
+/// counted up within this range.
+constexpr std::int64_t kEpochs = std::int64_t{1} << 20;
+
+/// The columns of kBeat. From kCounted on they are the same in each row.
+enum Beat : std::size_t {
+  kMember,   ///< id
+  kBeats,    ///< as it stands
+  kHeir,     ///< 0: it is a member
+  kEpoch,    ///< of its range
+  kCounted,  ///< the beat that was counted; 0: none was
+  kAskedOf,  ///< how much it is asked
+  kForApp,   ///< 0: nothing waits for its app
+  kNobodys,  ///< 0: there are no rows that are nobody's
+  kTime      ///< of the server, in microseconds since 1970
 };
 
 /// One connection.

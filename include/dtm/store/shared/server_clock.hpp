@@ -1,0 +1,50 @@
+/// The time that all coordinators on a database agree on: the server's clock when it was first asked, and the time since boot
+/// since then. Wall clocks of the coordinators do not count, and a jump of the server's has no effect.
+/// Needs: std. Threads: Heard by one at a time; Now by any, once Heard has returned.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <utility>
+
+#include <dtm/base/time.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace shared_store {
+
+class ServerClock {
+ public:
+  /// `since_boot`: see os::SinceBoot.
+  explicit ServerClock(std::function<Duration()> since_boot) : since_boot_(std::move(since_boot)) {}
+
+  /// It was `time` at the server when it was `asked` since boot. After the first time this moves the clock by 100 µs at most:
+  /// with each beat, that is more than two quartzes differ.
+  void Heard(Time time, Duration asked) {
+    const Duration offset = time.time_since_epoch() - asked;
+    if (offset_ == 0) {
+      offset_ = offset.count();
+      return;
+    }
+    ahead_ = offset - Duration(offset_);
+    offset_ += std::clamp(ahead_, -kMostAtOnce, kMostAtOnce).count();
+  }
+
+  Time Now() const { return Time(Duration(offset_) + since_boot_()); }
+
+  /// How far the server's clock was ahead of this one when it was heard last.
+  Duration ServerIsAhead() const { return ahead_; }
+
+ private:
+  static constexpr Duration kMostAtOnce = std::chrono::microseconds(100);
+
+  const std::function<Duration()> since_boot_;
+  std::atomic<Duration::rep> offset_{0};
+  Duration ahead_{};
+};
+
+}  // namespace shared_store
+}  // namespace v1
+}  // namespace dtm
