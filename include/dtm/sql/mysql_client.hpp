@@ -107,8 +107,9 @@ class MysqlClient {
   std::size_t MostBytes() const { return most_bytes_; }
 
   /// Runs statements in one message; returns the rows of those that have some. After an error the statements behind it do
-  /// not run, and what is open is rolled back. To a Galera cluster each goes in a message of its own: between two statements of one
-  /// message MariaDB (10.11.19) says nothing of a transaction that another node's commit ended, and runs the rest without one.
+  /// not run, and what is open is rolled back. To a Galera cluster each goes in a message of its own, and one more behind each that
+  /// reads: MariaDB (10.11.19) says nothing of a transaction that another node's commit ended between two statements of a message, or at the
+  /// end of a SELECT, and runs what follows without one.
   /// @throws SqlError  the server refused one, or the connection broke, or did not answer in time.
   std::vector<MysqlRows> Run(const std::string& sql) {
     answered_ = 0;
@@ -121,7 +122,11 @@ class MysqlClient {
     }
     std::vector<MysqlRows> answers;
     if (one_by_one_) {
-      for (std::string_view rest = sql; !rest.empty();) Send(NextStatement(rest), answers);
+      for (std::string_view rest = sql; !rest.empty();) {
+        const std::size_t before = answers.size();
+        Send(NextStatement(rest), answers);
+        if (answers.size() != before) CheckStillOpen();
+      }
     } else {
       Send(sql, answers);
     }
@@ -147,6 +152,16 @@ class MysqlClient {
       if (next > 0 || mysql_errno(mysql) != 0) Fail();
       if (next < 0) return;
     }
+  }
+
+  void CheckStillOpen() {
+    if (!InTransaction()) return;
+    if (mysql_query(connection_.Handle(), "DO 0") != 0) Fail();
+    if (InTransaction()) return;
+    throw SqlError("MySQL: the server rolled the transaction back behind a SELECT (1213)", "1213");
+  }
+  bool InTransaction() const {
+    return (connection_.Handle()->server_status & SERVER_STATUS_IN_TRANS) != 0;
   }
 
   /// Takes one from the beginning of `rest`. In our literals ' and \ stand behind a \.
