@@ -116,9 +116,9 @@ class Node:
         self.test.log.append(f'{kind} {now()} {self.life()}')
 
     async def drives(self):
-        with open(self.test.file('worker.log')) as file:
-            members = [line.split()[3] for line in file if line.startswith('M ') and line.split()[2] == self.life()]
-        count = await self.test.engine.sql(f'SELECT count(*) FROM dtm_trans WHERE due IS NOT NULL AND owner = {members[-1]}')
+        self.test.read_members()
+        member = self.test.member_of[self.life()]
+        count = await self.test.engine.sql(f'SELECT count(*) FROM dtm_trans WHERE due IS NOT NULL AND owner = {member}')
         return int(count[0][0]) >= 3
 
     def check(self):
@@ -142,9 +142,20 @@ class Test:
         self.random = random.Random(self.seed)
         self.engine = ENGINES[options.engine](self.folder)
         self.log, self.done = [], collections.Counter()
+        self.log_read, self.member_of = 0, {}
 
     def file(self, name):
         return os.path.join(self.folder, name)
+
+    def read_members(self):
+        """Only what is new in the log: the proxies wait meanwhile."""
+        with open(self.file('worker.log')) as file:
+            file.seek(self.log_read)
+            while (line := file.readline()).endswith('\n'):
+                self.log_read = file.tell()
+                if line.startswith('M '):
+                    _, _, life, member = line.split()
+                    self.member_of[life] = int(member)
 
     def deck(self):
         """Each fault, in any order, and again."""
