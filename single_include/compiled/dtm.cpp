@@ -1183,6 +1183,14 @@ inline void ForgetPreviousRun(Transaction& transaction, const Context& context) 
   }
 }
 
+/// Of one that another coordinator drives, which lives: its initiator may be at it for a call from there, and records a step
+/// here. So it is not called a second time as long as that call may be out.
+inline void LeaveToInitiator(Transaction& transaction) {
+  if (!HasQueryRow(transaction.definition->type)) return;
+  Branch& initiator = transaction.branches[kQueryRow];
+  initiator.next_try = (std::max)(initiator.next_try, initiator.deadline);
+}
+
 }  // namespace engine
 }  // namespace v1
 }  // namespace dtm
@@ -2906,13 +2914,14 @@ class TurnState : public Answers {
     loader.Restart();
   }
 
-  /// This coordinator owns it, or will with its next write: a prepared one has no calls in flight anywhere.
+  /// This coordinator owns it, or will with its next write: of a prepared one no call is out, but perhaps to its initiator.
   bool MayDrive(const Transaction& stored) const {
     return stored.owner == store.Owner() ||
            (stored.status == Status::kPrepared && !stored.other_app);
   }
 
   ActiveTransaction& Bring(Transaction stored) {
+    if (stored.owner != store.Owner()) engine::LeaveToInitiator(stored);
     ActiveTransaction& active = table.Add(std::move(stored));
     try {
       Advance(active, {engine::EventKind::kLoaded, 0, {}});
@@ -2923,7 +2932,6 @@ class TurnState : public Answers {
       throw;
     }
   }
-
   bool IsShared() const { return store.Owner() != 0; }
   bool SomethingLeftOver() const {
     return !to_collect.readvance.empty() || !to_collect.resubmit.empty() ||

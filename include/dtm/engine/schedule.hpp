@@ -140,6 +140,14 @@ inline void ForgetPreviousRun(Transaction& transaction, const Context& context) 
   }
 }
 
+/// Of one that another coordinator drives, which lives: its initiator may be at it for a call from there, and records a step
+/// here. So it is not called a second time as long as that call may be out.
+inline void LeaveToInitiator(Transaction& transaction) {
+  if (!HasQueryRow(transaction.definition->type)) return;
+  Branch& initiator = transaction.branches[kQueryRow];
+  initiator.next_try = (std::max)(initiator.next_try, initiator.deadline);
+}
+
 }  // namespace engine
 }  // namespace v1
 }  // namespace dtm

@@ -1,4 +1,6 @@
 /// The board: stepping, room, logs and answers that harm nobody.
+#include <chrono>
+#include <cstdint>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -50,6 +52,33 @@ TEST_CASE("turn state: what a step wants is held back until it is released") {
   CHECK(state.to_release.touched.size() == 1);
   CHECK_THAT(state.Advance(active, {EventKind::kCancel, 0, {}}),
              ContainsSubstring("already ended"));
+}
+
+TEST_CASE(
+    "turn state: a workflow that is taken from a living coordinator is not resumed while that "
+    "one's call may be out") {
+  struct Shared : MemoryStore {
+    std::uint64_t Owner() const override { return 7; }
+  } store;
+  Options options;
+  for (const std::uint64_t owner : {5u, 7u}) {  // 7: the other has died, and it was claimed
+    TurnState state(store, options);
+    state.context.now = dtm::Time(std::chrono::hours(1));
+    state.context.may_call = true;
+    Transaction stored = NewTransaction("w", dtm::TransType::kWorkflow);
+    auto definition = std::make_shared<dtm::Definition>(*stored.definition);
+    definition->steps.clear();
+    definition->query_prepared = "http://h/resume";
+    stored.definition = definition;
+    stored.status = Status::kPrepared;
+    stored.created = stored.updated = state.context.now - std::chrono::minutes(1);
+    stored.owner = owner;
+    stored.branches.resize(1);
+    stored.branches[0].deadline = state.context.now + std::chrono::seconds(3);
+    ActiveTransaction& active = state.Bring(std::move(stored));
+    CHECK(active.held_calls.size() == (owner == 7 ? 1 : 0));
+    state.Remove(active);
+  }
 }
 
 TEST_CASE(

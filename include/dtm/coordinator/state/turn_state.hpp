@@ -204,13 +204,14 @@ class TurnState : public Answers {
     loader.Restart();
   }
 
-  /// This coordinator owns it, or will with its next write: a prepared one has no calls in flight anywhere.
+  /// This coordinator owns it, or will with its next write: of a prepared one no call is out, but perhaps to its initiator.
   bool MayDrive(const Transaction& stored) const {
     return stored.owner == store.Owner() ||
            (stored.status == Status::kPrepared && !stored.other_app);
   }
 
   ActiveTransaction& Bring(Transaction stored) {
+    if (stored.owner != store.Owner()) engine::LeaveToInitiator(stored);
     ActiveTransaction& active = table.Add(std::move(stored));
     try {
       Advance(active, {engine::EventKind::kLoaded, 0, {}});
@@ -221,7 +222,6 @@ class TurnState : public Answers {
       throw;
     }
   }
-
   bool IsShared() const { return store.Owner() != 0; }
   bool SomethingLeftOver() const {
     return !to_collect.readvance.empty() || !to_collect.resubmit.empty() ||
