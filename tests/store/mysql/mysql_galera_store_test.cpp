@@ -70,7 +70,10 @@ TEST_CASE("Galera: two coordinators at two nodes keep the contract of owners") {
           REQUIRE(third->Run(Query::kInherit, {dead, beat, std::int64_t{0}, heir})->Count() == 1);
         },
         [=](std::size_t limit) {
-          return third->Run(Query::kClaim, {dead, heir, static_cast<std::int64_t>(limit)})->Count();
+          const std::vector<std::string> apps{"", "app"};
+          return third
+              ->Run(Query::kClaim, {dead, heir, static_cast<std::int64_t>(limit), &apps, heir})
+              ->Count();
         }};
   });
 }

@@ -31,7 +31,8 @@ dtm::MysqlAddress Address(const std::string& database) {
 }
 
 struct Kit {
-  static constexpr const char* kOwnTables[] = {"trans", "step", "journal", "kv", "node", "fence"};
+  static constexpr const char* kOwnTables[] = {"trans", "step", "journal", "ask",
+                                               "kv",    "node", "fence"};
   static constexpr char kMetaName[] = "name";
   static constexpr char kFile[] = "dtm.store.mysql.sql";
   static constexpr const char* kTables = dtm::mysql_schema::kTables;

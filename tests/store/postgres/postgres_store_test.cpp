@@ -14,7 +14,7 @@ using dtm_test::PostgresServer;
 namespace {
 
 struct Kit {
-  static constexpr const char* kOwnTables[] = {"trans", "step", "journal", "kv", "node"};
+  static constexpr const char* kOwnTables[] = {"trans", "step", "journal", "ask", "kv", "node"};
   static constexpr char kMetaName[] = "key";
   static constexpr char kFile[] = "dtm.store.postgres.sql";
   static constexpr const char* kTables = dtm::postgres_schema::kTables;
