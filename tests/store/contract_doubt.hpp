@@ -160,6 +160,7 @@ struct DoubtContract {
     // The same batch as the store would send it, by a connection that waits for somebody's lock.
     const auto running = Kit::Tables(Kit::kPatient, 0)->Connect();
     dtm::Transaction fresh = NewTransaction(Unused("running"));
+    fresh.created = At(1);  // of which its id is made in MySQL, by somebody else than the store
     dtm::Change insert{&fresh};
     dtm::Change update{&old};
     dtm::shared_store::BatchRows batch;
@@ -168,7 +169,9 @@ struct DoubtContract {
     batch.Sort();
     session("BEGIN");
     session("SELECT 1 FROM dtm_trans WHERE gid = '" + old.definition->gid + "' FOR UPDATE");
-    std::thread writes([&] { CHECK(running->Write(store->Owner(), 1, batch)); });
+    const std::int64_t epoch = std::stoll(session(std::string("SELECT epoch FROM ") + Kit::kFence +
+                                                  " WHERE id = " + std::to_string(store->Owner())));
+    std::thread writes([&] { CHECK(running->Write(store->Owner(), epoch, batch)); });
     const Session
         look;  // in no transaction: in one PostgreSQL goes on listing what it listed first
     look.AwaitWaiting();
@@ -184,7 +187,7 @@ struct DoubtContract {
     dtm::shared_store::BatchRows again;
     dtm::Change more{&old};
     again.Add(more, "");
-    CHECK_FALSE(running->Write(store->Owner(), 1, again));
+    CHECK_FALSE(running->Write(store->Owner(), epoch, again));
     CHECK(observer->Load(old.definition->gid)->version == old.version);
   }
 

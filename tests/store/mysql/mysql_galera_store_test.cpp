@@ -132,6 +132,9 @@ TEST_CASE(
     const auto other_node = Tables(1)->Connect();
     const auto writer = Open(0);
     const std::int64_t owner = OwnerOf(*writer);
+    const dtm::MysqlConnection look(GaleraServer::Shared().Address(0));
+    const std::int64_t epoch = std::stoll(dtm_test::Ask(
+        look.Handle(), "SELECT epoch FROM dtm_fence WHERE id = " + std::to_string(owner)));
     std::atomic<int> stored{0};
     bool fenced = false;
     bool in_doubt = false;
@@ -158,7 +161,8 @@ TEST_CASE(
               other_node->Run(Query::kInherit, {owner, std::int64_t{1}, std::int64_t{0}, me});
           if (heirs->Count() != 1) problem = "it did not become the heir";
         } else {
-          (void)other_node->Run(way == Way::kRejoin ? Query::kRejoin : Query::kLeave, {owner});
+          (void)other_node->Run(way == Way::kRejoin ? Query::kRejoin : Query::kLeave,
+                                {owner, epoch});
         }
         done = true;
       } catch (const dtm::SqlError& error) {
