@@ -21,7 +21,7 @@ from cluster_engines import ENGINES, until
 
 LEASE = 1.2  # s, the default
 # A takeover is to be found within 2 s, which is reported; on a machine that does much else it takes longer.
-WORST = 12.0
+WORST = 30.0
 
 
 def now():
@@ -119,7 +119,7 @@ class Node:
         self.test.read_members()
         member = self.test.member_of[self.life()]
         count = await self.test.engine.sql(f'SELECT count(*) FROM dtm_trans WHERE due IS NOT NULL AND owner = {member}')
-        return int(count[0][0]) >= 3
+        return int(count[0][0]) >= 2
 
     def check(self):
         if self.process.returncode is not None:
@@ -306,7 +306,7 @@ def main():
     parser.add_argument('--cycles', type=int, default=int(os.environ.get('CYCLES', '7')))
     parser.add_argument('--longest', type=float, default=5, help='seconds that a coordinator is away')
     parser.add_argument('--seed', type=int)
-    parser.add_argument('--patience', type=float, default=60, help='seconds to wait for anything')
+    parser.add_argument('--patience', type=float, default=120, help='seconds to wait for anything')
     parser.add_argument('--keep', action='store_true', help='keep the files')
     options = parser.parse_args()
     begin = time.monotonic()

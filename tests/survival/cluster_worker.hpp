@@ -139,7 +139,7 @@ class ClusterWorker {
 
  private:
   static constexpr int kUnanswered = 100;
-  static constexpr std::chrono::milliseconds kBetween{30};
+  static constexpr std::chrono::milliseconds kBetween{60};
 
   static dtm::Options FastOptions() {
     dtm::Options options;
