@@ -136,6 +136,7 @@ class Connection : public shared_store::Connection {
 };
 
 /// One address for each host, which may have a port: "a,b:3307".
+/// @throws LogicError  what follows the colon of a host is no port.
 inline std::vector<MysqlAddress> EachHost(const MysqlAddress& address) {
   std::vector<MysqlAddress> each;
   std::string_view hosts = address.host;
