@@ -8411,11 +8411,6 @@ std::string NothingToResume(const std::string& gid) {
 // ---- dtm/coordinator/parts/topics.hpp ----------------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace topics {
-auto OneValue::GetValue(const std::string&, const std::string&) const -> std::optional<KeyValue> { return value; }
-void OneValue::PutValue(const KeyValue& put) const { value = put; }
-bool OneValue::RemoveValue(const std::string&, const std::string&) const {
-    return std::exchange(value, std::nullopt).has_value();
-  }
 auto Parse(const KeyValue& stored) -> std::vector<Subscriber> {
   std::vector<Subscriber> subscribers;
   const nlohmann::json list = nlohmann::json::parse(stored.value, nullptr, false);
@@ -8430,6 +8425,23 @@ auto Parse(const KeyValue& stored) -> std::vector<Subscriber> {
   }
   throw StoreError("the stored subscribers of topic '" + stored.key + "' cannot be read");
 }
+auto ToStore(const std::string& topic, const std::vector<Subscriber>& subscribers,
+                        Time now) -> KeyValue {
+  // By hand: ordered_json would cost every program as much compile time as json.
+  std::string list = "[";
+  for (const Subscriber& subscriber : subscribers) {
+    if (list.size() > 1) list += ',';
+    list += R"({"url":)" + nlohmann::json(subscriber.url).dump() + R"(,"remark":)" +
+            nlohmann::json(subscriber.remark).dump() + '}';
+  }
+  list += ']';
+  KeyValue value;
+  value.category = kCategory;
+  value.key = topic;
+  value.value = std::move(list);
+  value.updated = now;
+  return value;
+}
 std::string Problem(const std::string& topic, const std::string& url,
                            const std::string& remark) {
   if (topic.empty()) return "empty topic";
@@ -8443,6 +8455,48 @@ std::string Problem(const std::string& topic, const std::string& url,
     return "the url or the remark of topic '" + topic + "' is too long or not UTF-8";
   }
   return {};
+}
+auto Subscribe(std::optional<KeyValue>& stored, const std::string& topic,
+                        const Subscriber& subscriber, Time now) -> Result {
+  std::vector<Subscriber> all;
+  if (stored) all = Parse(*stored);
+  const bool known = std::any_of(
+      all.begin(), all.end(), [&](const Subscriber& other) { return other.url == subscriber.url; });
+  if (known) return Result::Failure("this url exists");
+  if (all.size() >= kMaxSteps) {
+    return Result::Failure("topic '" + topic + "' has " + std::to_string(kMaxSteps) +
+                           " subscribers, which is the limit");
+  }
+  all.push_back(subscriber);
+  stored = ToStore(topic, all, now);
+  return Result::Success();
+}
+auto Unsubscribe(std::optional<KeyValue>& stored, const std::string& topic,
+                          const std::string& url, Time now) -> Result {
+  if (!stored) return Result::Failure("no such a topic");
+  std::vector<Subscriber> all = Parse(*stored);
+  if (all.empty()) return Result::Failure("this topic is empty");
+  const auto gone = std::remove_if(all.begin(), all.end(),
+                                   [&](const Subscriber& other) { return other.url == url; });
+  if (gone == all.end()) return Result::Failure("no such an url ");
+  all.erase(gone, all.end());
+  stored = ToStore(topic, all, now);
+  return Result::Success();
+}
+auto Delete(std::optional<KeyValue>& stored, const std::string& topic) -> Result {
+  if (std::exchange(stored, std::nullopt)) return Result::Success();
+  return Result::Failure("there is no topic '" + topic + "'");
+}
+auto ChangeIn(Store& store, const std::string& topic, const Change& change, Time now) -> Result {
+  std::optional<KeyValue> value = store.GetValue(kCategory, topic);
+  Result result = change(value, now);
+  if (result.kind != Result::Kind::kSuccess) return result;
+  if (value) {
+    store.PutValue(*value);
+  } else {
+    (void)store.RemoveValue(kCategory, topic);
+  }
+  return result;
 }
 auto Subscribers(Store& store, const std::string& topic) -> std::vector<Subscriber> {
   if (topic.empty()) return {};  // ScanValues takes an empty key for any
@@ -8652,20 +8706,20 @@ void Operations::SubscribeAsync(const std::string& topic, const std::string& url
     Refuse(Checked().urls.Problem(url));
     ChangeTopic(
         topics::Problem(topic, url, remark), topic,
-        [=](auto& values, Time now) {
-          return topics::Subscribe(values, topic, {url, remark}, now);
+        [=](auto& stored, Time now) {
+          return topics::Subscribe(stored, topic, {url, remark}, now);
         },
         std::move(callback));
   }
 void Operations::UnsubscribeAsync(const std::string& topic, const std::string& url, AnswerCallback callback) {
     ChangeTopic(
         topics::Problem(topic, url, {}), topic,
-        [=](auto& values, Time now) { return topics::Unsubscribe(values, topic, url, now); },
+        [=](auto& stored, Time now) { return topics::Unsubscribe(stored, topic, url, now); },
         std::move(callback));
   }
 void Operations::DeleteTopicAsync(const std::string& topic, AnswerCallback callback) {
     ChangeTopic(
-        {}, topic, [=](auto& values, Time) { return topics::Delete(values, topic); },
+        {}, topic, [=](auto& stored, Time) { return topics::Delete(stored, topic); },
         std::move(callback));
   }
 Operations::~Operations() = default;
@@ -8732,6 +8786,27 @@ auto Operations::StoredWorkflow(const Definition& asked) -> std::optional<Transa
     const std::string problem = engine::OtherWorkflow(*stored->definition, asked);
     if (!problem.empty()) throw RejectedError(problem);
     return stored;
+  }
+void Operations::ChangeTopic(const std::string& problem, const std::string& topic,
+                   const topics::Change& change, AnswerCallback callback) {
+    if (!problem.empty()) throw RejectedError(problem);
+    Driver& driver = Checked();
+    if (Peers* const peers = driver.store->Shared()) {  // at once, in this thread
+      const Time now = driver.clock->Now();
+      const Result result =
+          peers->ChangeValue(topics::kCategory, topic,
+                             [&](std::optional<KeyValue>& stored) { return change(stored, now); });
+      if (result.kind != Result::Kind::kSuccess) throw RejectedError(result.text);
+      return callback({});
+    }
+    RunWorkAsync(
+        [&driver, topic, change](TransactContext&) {
+          return topics::ChangeIn(*driver.store, topic, change, driver.clock->Now());
+        },
+        [callback = std::move(callback)](const Result& result, const std::exception_ptr& error) {
+          const bool refused = !error && result.kind != Result::Kind::kSuccess;
+          callback({{}, refused ? Answers::Rejected(result.text) : error});
+        });
   }
 }}
 
@@ -10677,5 +10752,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_06e3c4c47b47(Here) {}
+void dtm_cpp_of_version_0_1_0_3aa4f45e9701(Here) {}
 }}}

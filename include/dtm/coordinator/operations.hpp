@@ -167,20 +167,20 @@ class Operations : public DrivenEndpoint {
     Refuse(Checked().urls.Problem(url));
     ChangeTopic(
         topics::Problem(topic, url, remark), topic,
-        [=](auto& values, Time now) {
-          return topics::Subscribe(values, topic, {url, remark}, now);
+        [=](auto& stored, Time now) {
+          return topics::Subscribe(stored, topic, {url, remark}, now);
         },
         std::move(callback));
   }
   void UnsubscribeAsync(const std::string& topic, const std::string& url, AnswerCallback callback) {
     ChangeTopic(
         topics::Problem(topic, url, {}), topic,
-        [=](auto& values, Time now) { return topics::Unsubscribe(values, topic, url, now); },
+        [=](auto& stored, Time now) { return topics::Unsubscribe(stored, topic, url, now); },
         std::move(callback));
   }
   void DeleteTopicAsync(const std::string& topic, AnswerCallback callback) {
     ChangeTopic(
-        {}, topic, [=](auto& values, Time) { return topics::Delete(values, topic); },
+        {}, topic, [=](auto& stored, Time) { return topics::Delete(stored, topic); },
         std::move(callback));
   }
 
@@ -270,23 +270,22 @@ class Operations : public DrivenEndpoint {
     return stored;
   }
 
-  template <typename Change>
-  void ChangeTopic(const std::string& problem, const std::string& topic, const Change& change,
-                   AnswerCallback callback) {
+  void ChangeTopic(const std::string& problem, const std::string& topic,
+                   const topics::Change& change, AnswerCallback callback) {
     if (!problem.empty()) throw RejectedError(problem);
     Driver& driver = Checked();
     if (Peers* const peers = driver.store->Shared()) {  // at once, in this thread
       const Time now = driver.clock->Now();
       const Result result =
-          peers->ChangeValue(topics::kCategory, topic, [&](std::optional<KeyValue>& value) {
-            topics::OneValue values{value};
-            return change(values, now);
-          });
+          peers->ChangeValue(topics::kCategory, topic,
+                             [&](std::optional<KeyValue>& stored) { return change(stored, now); });
       if (result.kind != Result::Kind::kSuccess) throw RejectedError(result.text);
       return callback({});
     }
     RunWorkAsync(
-        [&driver, change](TransactContext&) { return change(*driver.store, driver.clock->Now()); },
+        [&driver, topic, change](TransactContext&) {
+          return topics::ChangeIn(*driver.store, topic, change, driver.clock->Now());
+        },
         [callback = std::move(callback)](const Result& result, const std::exception_ptr& error) {
           const bool refused = !error && result.kind != Result::Kind::kSuccess;
           callback({{}, refused ? Answers::Rejected(result.text) : error});

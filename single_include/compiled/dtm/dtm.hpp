@@ -4010,8 +4010,8 @@ std::string NothingToResume(const std::string& gid);
 // ---- dtm/coordinator/parts/topics.hpp ----------------------------------------------------------
 
 /// Topics: names under which urls subscribe to messages; kept in the store, category "topics".
-/// Needs: nlohmann/json, store. Threads: Expand and Subscribers any thread; the others are work for Store::Run
-/// or for Peers::ChangeValue.
+/// Needs: nlohmann/json, store. Threads: pure functions, but for Expand and Subscribers, any thread, and ChangeIn, work for
+/// Store::Run.
 /// Protocol: §6. A change counts at once, for messages that are prepared or submitted after it.
 
 namespace dtm {
@@ -4026,75 +4026,32 @@ namespace topics {
 
 inline constexpr const char kCategory[] = "topics";
 
-/// One value outside of a batch, in the place of the store: see Peers::ChangeValue.
-struct OneValue {
-  std::optional<KeyValue>& value;
-  std::optional<KeyValue> GetValue(const std::string&, const std::string&) const;
-  void PutValue(const KeyValue& put) const;
-  bool RemoveValue(const std::string&, const std::string&) const;
-};
-
 /// @throws StoreError  the stored list is damaged.
 std::vector<Subscriber> Parse(const KeyValue& stored);
 
-template <typename Values>
-void Write(Values& store, const std::string& topic, const std::vector<Subscriber>& subscribers,
-           Time now) {
-  // By hand: ordered_json would cost every program as much compile time as json.
-  std::string list = "[";
-  for (const Subscriber& subscriber : subscribers) {
-    if (list.size() > 1) list += ',';
-    list += R"({"url":)" + nlohmann::json(subscriber.url).dump() + R"(,"remark":)" +
-            nlohmann::json(subscriber.remark).dump() + '}';
-  }
-  list += ']';
-  KeyValue value;
-  value.category = kCategory;
-  value.key = topic;
-  value.value = std::move(list);
-  value.updated = now;
-  store.PutValue(value);
-}
+KeyValue ToStore(const std::string& topic, const std::vector<Subscriber>& subscribers,
+                        Time now);
 
 /// Empty, or why this subscription is refused.
 std::string Problem(const std::string& topic, const std::string& url,
                            const std::string& remark);
 
-template <typename Values>
-Result Subscribe(Values& store, const std::string& topic, const Subscriber& subscriber, Time now) {
-  std::vector<Subscriber> all;
-  if (const auto stored = store.GetValue(kCategory, topic)) all = Parse(*stored);
-  const bool known = std::any_of(
-      all.begin(), all.end(), [&](const Subscriber& other) { return other.url == subscriber.url; });
-  if (known) return Result::Failure("this url exists");
-  if (all.size() >= kMaxSteps) {
-    return Result::Failure("topic '" + topic + "' has " + std::to_string(kMaxSteps) +
-                           " subscribers, which is the limit");
-  }
-  all.push_back(subscriber);
-  Write(store, topic, all, now);
-  return Result::Success();
-}
+/// What a change makes of the stored value of a topic; none: there is no such topic. After a failure nothing is to be stored.
+using Change = std::function<Result(std::optional<KeyValue>& stored, Time now)>;
 
-template <typename Values>
-Result Unsubscribe(Values& store, const std::string& topic, const std::string& url, Time now) {
-  const std::optional<KeyValue> stored = store.GetValue(kCategory, topic);
-  if (!stored) return Result::Failure("no such a topic");
-  std::vector<Subscriber> all = Parse(*stored);
-  if (all.empty()) return Result::Failure("this topic is empty");
-  const auto gone = std::remove_if(all.begin(), all.end(),
-                                   [&](const Subscriber& other) { return other.url == url; });
-  if (gone == all.end()) return Result::Failure("no such an url ");
-  all.erase(gone, all.end());
-  Write(store, topic, all, now);
-  return Result::Success();
-}
+/// @throws StoreError  the stored list is damaged.
+Result Subscribe(std::optional<KeyValue>& stored, const std::string& topic,
+                        const Subscriber& subscriber, Time now);
 
-template <typename Values>
-Result Delete(Values& store, const std::string& topic) {
-  if (store.RemoveValue(kCategory, topic)) return Result::Success();
-  return Result::Failure("there is no topic '" + topic + "'");
-}
+/// @throws StoreError  the stored list is damaged.
+Result Unsubscribe(std::optional<KeyValue>& stored, const std::string& topic,
+                          const std::string& url, Time now);
+
+Result Delete(std::optional<KeyValue>& stored, const std::string& topic);
+
+/// Makes the change in the open batch.
+/// @throws StoreError  as the store does, or the stored list is damaged.
+Result ChangeIn(Store& store, const std::string& topic, const Change& change, Time now);
 
 /// The present subscribers of a topic; none if there is no such topic.
 std::vector<Subscriber> Subscribers(Store& store, const std::string& topic);
@@ -4382,28 +4339,8 @@ class Operations : public DrivenEndpoint {
   /// Nothing if the gid is free.
   std::optional<Transaction> StoredWorkflow(const Definition& asked);
 
-  template <typename Change>
-  void ChangeTopic(const std::string& problem, const std::string& topic, const Change& change,
-                   AnswerCallback callback) {
-    if (!problem.empty()) throw RejectedError(problem);
-    Driver& driver = Checked();
-    if (Peers* const peers = driver.store->Shared()) {  // at once, in this thread
-      const Time now = driver.clock->Now();
-      const Result result =
-          peers->ChangeValue(topics::kCategory, topic, [&](std::optional<KeyValue>& value) {
-            topics::OneValue values{value};
-            return change(values, now);
-          });
-      if (result.kind != Result::Kind::kSuccess) throw RejectedError(result.text);
-      return callback({});
-    }
-    RunWorkAsync(
-        [&driver, change](TransactContext&) { return change(*driver.store, driver.clock->Now()); },
-        [callback = std::move(callback)](const Result& result, const std::exception_ptr& error) {
-          const bool refused = !error && result.kind != Result::Kind::kSuccess;
-          callback({{}, refused ? Answers::Rejected(result.text) : error});
-        });
-  }
+  void ChangeTopic(const std::string& problem, const std::string& topic,
+                   const topics::Change& change, AnswerCallback callback);
 
   std::mutex gid_mutex_;
   GidGenerator gids_;
@@ -5856,8 +5793,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_06e3c4c47b47(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_06e3c4c47b47;
+void dtm_cpp_of_version_0_1_0_3aa4f45e9701(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_3aa4f45e9701;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

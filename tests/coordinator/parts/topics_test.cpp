@@ -28,18 +28,28 @@ namespace {
 const Time kNow{std::chrono::seconds(1700000000)};
 
 /// Work in a batch of its own; what it says, "" for success.
-template <typename Change>
-std::string Do(dtm::Store& store, const Change& change) {
+template <typename Work>
+std::string Do(dtm::Store& store, const Work& work) {
   store.Begin();
-  const Result result = store.Run([&](const dtm::WorkContext&) { return change(); });
+  const Result result = store.Run([&](const dtm::WorkContext&) { return work(); });
   store.Commit();
   return result.kind == Result::Kind::kSuccess ? "" : result.text;
 }
+std::string Change(dtm::Store& store, const std::string& topic, const topics::Change& change) {
+  return Do(store, [&] { return topics::ChangeIn(store, topic, change, kNow); });
+}
 std::string Subscribe(dtm::Store& store, const std::string& topic, const std::string& url) {
-  return Do(store, [&] { return topics::Subscribe(store, topic, {url, "why"}, kNow); });
+  return Change(store, topic, [&](auto& stored, Time now) {
+    return topics::Subscribe(stored, topic, {url, "why"}, now);
+  });
 }
 std::string Unsubscribe(dtm::Store& store, const std::string& topic, const std::string& url) {
-  return Do(store, [&] { return topics::Unsubscribe(store, topic, url, kNow); });
+  return Change(store, topic, [&](auto& stored, Time now) {
+    return topics::Unsubscribe(stored, topic, url, now);
+  });
+}
+std::string Delete(dtm::Store& store, const std::string& topic) {
+  return Change(store, topic, [&](auto& stored, Time) { return topics::Delete(stored, topic); });
 }
 void PutText(dtm::Store& store, const std::string& topic, const std::string& text) {
   dtm::KeyValue value;
@@ -132,7 +142,7 @@ TEST_CASE("topics: kept in a file, whose tables are closed to works of the progr
   }
   CHECK(topics::Subscribers(store, "t").size() == 2);
   CHECK(Unsubscribe(store, "t", "http://b/1") == "");
-  CHECK(Do(store, [&] { return topics::Delete(store, "t"); }) == "");
+  CHECK(Delete(store, "t") == "");
   store.Begin();
   const Result denied = store.Run([&](sqlite3* db) {
     store.GetValue("topics", "t");  // the guard is back afterwards
@@ -153,8 +163,8 @@ TEST_CASE("topics: what is refused, word by word") {
   CHECK(Unsubscribe(store, "t", "http://b/1") == "");
   CHECK(store.ScanValues("topics", "t", 0, 1).values.at(0).value == "[]");
   CHECK(Unsubscribe(store, "t", "http://b/1") == "this topic is empty");
-  CHECK(Do(store, [&] { return topics::Delete(store, "t"); }) == "");
-  CHECK_THAT(Do(store, [&] { return topics::Delete(store, "t"); }), ContainsSubstring("'t'"));
+  CHECK(Delete(store, "t") == "");
+  CHECK_THAT(Delete(store, "t"), ContainsSubstring("'t'"));
   CHECK(topics::Problem("", "http://b/1", "") == "empty topic");
   CHECK(topics::Problem("t", "", "") == "empty url");
   CHECK(topics::Problem("t", "http://b/1", "") == "");
@@ -182,7 +192,7 @@ TEST_CASE("topics: a topic takes as many subscribers as a transaction has steps"
   store.Begin();
   std::vector<dtm::Subscriber> many(dtm::kMaxSteps - 1);
   for (std::size_t i = 0; i < many.size(); ++i) many[i].url = "http://b/" + std::to_string(i);
-  topics::Write(store, "t", many, kNow);
+  store.PutValue(topics::ToStore("t", many, kNow));
   store.Commit();
   CHECK(Subscribe(store, "t", "last") == "");
   CHECK_THAT(Subscribe(store, "t", "too many"), ContainsSubstring("1000"));
@@ -219,7 +229,7 @@ TEST_CASE("topics: the expansion of a message ends where its limit is") {
   store.Begin();
   std::vector<dtm::Subscriber> many(dtm::kMaxSteps);
   for (std::size_t i = 0; i < many.size(); ++i) many[i].url = "http://b/" + std::to_string(i);
-  topics::Write(store, "t", many, kNow);
+  store.PutValue(topics::ToStore("t", many, kNow));
   store.Commit();
   Definition message = Message({"topic://t", "topic://t", "topic://t"});
   topics::Expand(message, store);
@@ -351,7 +361,7 @@ TEST_CASE("topics: a message to one of 20 000 topics looks at that one only") {
     }
     return Result::Success();
   });
-  CHECK(Do(store, [&] { return topics::Delete(store, "t"); }) == "");
+  CHECK(Delete(store, "t") == "");
   CHECK(Subscribe(store, "t", "http://b/2") == "");  // the last row
   (void)steps.Since();
   CHECK(expand() == Texts{"01 http://b/2 of topic://t", "02 http://b/2 of topic://t"});

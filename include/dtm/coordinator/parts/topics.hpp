@@ -1,11 +1,12 @@
 /// Topics: names under which urls subscribe to messages; kept in the store, category "topics".
-/// Needs: nlohmann/json, store. Threads: Expand and Subscribers any thread; the others are work for Store::Run
-/// or for Peers::ChangeValue.
+/// Needs: nlohmann/json, store. Threads: pure functions, but for Expand and Subscribers, any thread, and ChangeIn, work for
+/// Store::Run.
 /// Protocol: §6. A change counts at once, for messages that are prepared or submitted after it.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -34,16 +35,6 @@ namespace topics {
 
 inline constexpr const char kCategory[] = "topics";
 
-/// One value outside of a batch, in the place of the store: see Peers::ChangeValue.
-struct OneValue {
-  std::optional<KeyValue>& value;
-  std::optional<KeyValue> GetValue(const std::string&, const std::string&) const { return value; }
-  void PutValue(const KeyValue& put) const { value = put; }
-  bool RemoveValue(const std::string&, const std::string&) const {
-    return std::exchange(value, std::nullopt).has_value();
-  }
-};
-
 /// @throws StoreError  the stored list is damaged.
 inline std::vector<Subscriber> Parse(const KeyValue& stored) {
   std::vector<Subscriber> subscribers;
@@ -60,9 +51,8 @@ inline std::vector<Subscriber> Parse(const KeyValue& stored) {
   throw StoreError("the stored subscribers of topic '" + stored.key + "' cannot be read");
 }
 
-template <typename Values>
-void Write(Values& store, const std::string& topic, const std::vector<Subscriber>& subscribers,
-           Time now) {
+inline KeyValue ToStore(const std::string& topic, const std::vector<Subscriber>& subscribers,
+                        Time now) {
   // By hand: ordered_json would cost every program as much compile time as json.
   std::string list = "[";
   for (const Subscriber& subscriber : subscribers) {
@@ -76,7 +66,7 @@ void Write(Values& store, const std::string& topic, const std::vector<Subscriber
   value.key = topic;
   value.value = std::move(list);
   value.updated = now;
-  store.PutValue(value);
+  return value;
 }
 
 /// Empty, or why this subscription is refused.
@@ -95,10 +85,14 @@ inline std::string Problem(const std::string& topic, const std::string& url,
   return {};
 }
 
-template <typename Values>
-Result Subscribe(Values& store, const std::string& topic, const Subscriber& subscriber, Time now) {
+/// What a change makes of the stored value of a topic; none: there is no such topic. After a failure nothing is to be stored.
+using Change = std::function<Result(std::optional<KeyValue>& stored, Time now)>;
+
+/// @throws StoreError  the stored list is damaged.
+inline Result Subscribe(std::optional<KeyValue>& stored, const std::string& topic,
+                        const Subscriber& subscriber, Time now) {
   std::vector<Subscriber> all;
-  if (const auto stored = store.GetValue(kCategory, topic)) all = Parse(*stored);
+  if (stored) all = Parse(*stored);
   const bool known = std::any_of(
       all.begin(), all.end(), [&](const Subscriber& other) { return other.url == subscriber.url; });
   if (known) return Result::Failure("this url exists");
@@ -107,13 +101,13 @@ Result Subscribe(Values& store, const std::string& topic, const Subscriber& subs
                            " subscribers, which is the limit");
   }
   all.push_back(subscriber);
-  Write(store, topic, all, now);
+  stored = ToStore(topic, all, now);
   return Result::Success();
 }
 
-template <typename Values>
-Result Unsubscribe(Values& store, const std::string& topic, const std::string& url, Time now) {
-  const std::optional<KeyValue> stored = store.GetValue(kCategory, topic);
+/// @throws StoreError  the stored list is damaged.
+inline Result Unsubscribe(std::optional<KeyValue>& stored, const std::string& topic,
+                          const std::string& url, Time now) {
   if (!stored) return Result::Failure("no such a topic");
   std::vector<Subscriber> all = Parse(*stored);
   if (all.empty()) return Result::Failure("this topic is empty");
@@ -121,14 +115,27 @@ Result Unsubscribe(Values& store, const std::string& topic, const std::string& u
                                    [&](const Subscriber& other) { return other.url == url; });
   if (gone == all.end()) return Result::Failure("no such an url ");
   all.erase(gone, all.end());
-  Write(store, topic, all, now);
+  stored = ToStore(topic, all, now);
   return Result::Success();
 }
 
-template <typename Values>
-Result Delete(Values& store, const std::string& topic) {
-  if (store.RemoveValue(kCategory, topic)) return Result::Success();
+inline Result Delete(std::optional<KeyValue>& stored, const std::string& topic) {
+  if (std::exchange(stored, std::nullopt)) return Result::Success();
   return Result::Failure("there is no topic '" + topic + "'");
+}
+
+/// Makes the change in the open batch.
+/// @throws StoreError  as the store does, or the stored list is damaged.
+inline Result ChangeIn(Store& store, const std::string& topic, const Change& change, Time now) {
+  std::optional<KeyValue> value = store.GetValue(kCategory, topic);
+  Result result = change(value, now);
+  if (result.kind != Result::Kind::kSuccess) return result;
+  if (value) {
+    store.PutValue(*value);
+  } else {
+    (void)store.RemoveValue(kCategory, topic);
+  }
+  return result;
 }
 
 /// The present subscribers of a topic; none if there is no such topic.
