@@ -31,7 +31,7 @@ struct Result {
   /// Of Ongoing and Error: it is not called again before this time has passed (at most an hour), nor before the usual wait.
   Duration retry_after{};
   bool no_handler = false;  ///< kNotSent: this program has no function or caller for it
-  bool at_once = false;     ///< kNotSent: it is tried again without a wait
+  bool at_once = false;     ///< kNotSent: it did not begin, and is tried again without a wait
 
   static Result Success() { return {Kind::kSuccess, {}}; }
   static Result Failure(std::string reason) { return {Kind::kFailure, std::move(reason)}; }
