@@ -1158,7 +1158,7 @@ struct Result {
   /// Of Ongoing and Error: it is not called again before this time has passed (at most an hour), nor before the usual wait.
   Duration retry_after{};
   bool no_handler = false;  ///< kNotSent: this program has no function or caller for it
-  bool at_once = false;     ///< kNotSent: it is tried again without a wait
+  bool at_once = false;     ///< kNotSent: it did not begin, and is tried again without a wait
 
   static Result Success() { return {Kind::kSuccess, {}}; }
   static Result Failure(std::string reason) { return {Kind::kFailure, std::move(reason)}; }
@@ -9751,12 +9751,39 @@ class CollectStage {
   void OnResult(ArrivedResult& arrived) {
     ActiveTransaction* active = state_.table.At(arrived.call.slot, arrived.call.generation);
     if (active == nullptr) return;  // it has ended meanwhile, and its gid may have been given again
+    if (MayWaitForLease(*active, arrived)) {
+      return ForSure([&] { WaitForLease(*active, arrived.call.row); });
+    }
     engine::Event event{engine::EventKind::kResult, arrived.call.row, std::move(arrived.result)};
     try {
       state_.Advance(*active, std::move(event));
     } catch (const std::bad_alloc&) {  // it will come again
       inbox_.Done(std::move(arrived.call), std::move(event.result));
     }
+  }
+
+  /// It did not begin, is still wanted, and at least half of the time that was stored for it is left.
+  bool MayWaitForLease(const ActiveTransaction& active, const ArrivedResult& arrived) const {
+    const Transaction& transaction = active.transaction;
+    const std::size_t row = arrived.call.row;
+    if (!arrived.result.at_once || row >= transaction.branches.size()) return false;
+    const Branch& branch = transaction.branches[row];
+    if (!branch.in_flight || !engine::HasItsTurn(transaction, row)) return false;
+    if (branch.deadline == Time{}) return true;  // a function ends with its process
+    const TransOptions& options = transaction.definition->options;
+    const Duration half = IsLocal(arrived.call.Url())
+                              ? state_.context.function_limit / 2
+                              : engine::RequestTimeout(options, state_.context);
+    return branch.deadline - state_.context.now > half;
+  }
+
+  /// Without a commit: a lease runs out when the store is slow, and a commit for each call would make it slower.
+  void WaitForLease(ActiveTransaction& active, std::size_t row) {
+    state_.Touch(active);
+    const auto told =
+        active.held_calls.begin() + static_cast<std::ptrdiff_t>(active.journaled_calls);
+    active.held_calls.insert(told, row);
+    ++active.journaled_calls;  // that it began was told with its commit
   }
 
   void OnTimer(ActiveTransaction& active) {

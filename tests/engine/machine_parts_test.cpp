@@ -121,7 +121,7 @@ TEST_CASE("parts: errors in a row double the wait, ONGOING and not sent wait one
   Fixture f("msg 1 interval=8", kSubmitted, "P r");
   Branch& row = f.t.branches[1];
   const auto wait = [&](Result::Kind kind) {
-    f.Machine().WaitForNextTry(1, kind);
+    f.Machine().WaitForNextTry(1, kind, {kind, {}});
     return row.next_try - kNow;
   };
   dtm::Duration expected = seconds(8);

@@ -769,7 +769,7 @@ struct Result {
   /// Of Ongoing and Error: it is not called again before this time has passed (at most an hour), nor before the usual wait.
   Duration retry_after{};
   bool no_handler = false;  ///< kNotSent: this program has no function or caller for it
-  bool at_once = false;     ///< kNotSent: it is tried again without a wait
+  bool at_once = false;     ///< kNotSent: it did not begin, and is tried again without a wait
 
   static Result Success();
   static Result Failure(std::string reason);
@@ -5793,8 +5793,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_3aa4f45e9701(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_3aa4f45e9701;
+void dtm_cpp_of_version_0_1_0_e2d17712cae8(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_e2d17712cae8;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm
