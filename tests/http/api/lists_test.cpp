@@ -137,7 +137,8 @@ TEST_CASE("api_lists: large values come in more pages too, and none is lost") {
   store->Begin();
   for (int i = 0; i < 24; ++i) {
     topics.push_back("t" + std::to_string(100 + i));
-    dtm::topics::Write(*store, topics.back(), {{std::string(std::size_t{1} << 20, 'u'), ""}}, {});
+    store->PutValue(
+        dtm::topics::ToStore(topics.back(), {{std::string(std::size_t{1} << 20, 'u'), ""}}, {}));
   }
   store->Commit();
   ApiKit kit({}, {}, store);
