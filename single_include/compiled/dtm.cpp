@@ -8937,7 +8937,8 @@ auto EmbeddedEndpoint::CallBranch(const InitiatorCall& call) -> Result {
     if (IsLocal(call.url)) {
       return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
     }
-    RefuseOf(call.info.gid, Checked().urls.Problem(call.url));
+    const std::string problem = Checked().urls.Problem(call.url);
+    if (!problem.empty()) throw RejectedError("gid '" + call.info.gid + "': " + problem);
     return Checked().CallOnce(call);
   }
 std::string EmbeddedEndpoint::UrlOfLocal(const std::string& name, std::uint64_t registered_with) const {

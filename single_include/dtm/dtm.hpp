@@ -12429,7 +12429,8 @@ class EmbeddedEndpoint : public Operations {
     if (IsLocal(call.url)) {
       return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
     }
-    RefuseOf(call.info.gid, Checked().urls.Problem(call.url));
+    const std::string problem = Checked().urls.Problem(call.url);
+    if (!problem.empty()) throw RejectedError("gid '" + call.info.gid + "': " + problem);
     return Checked().CallOnce(call);
   }
 

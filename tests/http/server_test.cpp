@@ -326,7 +326,7 @@ TEST_CASE("metrics have dtm's names") {
   CHECK(reply.Header("content-type").find("text/plain; version=0.0.4") == 0);
   const std::string& text = reply.body;
   CHECK_THAT(text, !ContainsSubstring("canary"));  // whoever asks cannot add series
-  CHECK(Sample(text, "dtm_server_info", {"store=\"sqlite\""}) == 1);
+  CHECK(Sample(text, "dtm_server_info", {"store=\"memory\""}) == 1);
   const auto http = [](const char* api_name, const char* status) {
     return std::vector<std::string>{"type=\"http\"", "api=\"" + std::string(api_name) + "\"",
                                     "status=\"" + std::string(status) + "\""};

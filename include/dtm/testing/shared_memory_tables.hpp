@@ -1,6 +1,6 @@
 /// The tables of a shared store in memory, and what the statements that change them do; each is a whole, at one moment. What
 /// servers do besides (locks, isolation) is in the tests with real ones.
-/// Needs: store/shared. Threads: one thread. Document: docs/store_format.md, "Tables of a shared store".
+/// Needs: store/shared. Threads: statements by any thread; the rest by one, while there are none. Document: docs/store_format.md, "Tables of a shared store".
 #pragma once
 
 #include <algorithm>
@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -83,6 +84,9 @@ class SharedMemoryTables {
   std::set<DueKey>::const_iterator DueOf(std::int64_t owner) const {
     return due_.lower_bound({owner, INT64_MIN, INT64_MIN});
   }
+
+  /// Held by whoever carries out a statement.
+  std::mutex& Mutex() { return mutex_; }
 
   // What statements change.
 
@@ -173,6 +177,7 @@ class SharedMemoryTables {
   std::map<std::int64_t, Node> nodes_;
   std::map<std::int64_t, Row> rows_;
   std::map<std::string, std::int64_t> ids_;
+  std::mutex mutex_;
   std::set<DueKey> due_;
   std::map<std::int64_t, KeyValue> values_;
   std::map<std::int64_t, Asked> asked_;
@@ -211,6 +216,7 @@ inline bool SharedMemoryTables::WriteValues(const std::vector<shared_store::Chan
 
 inline bool SharedMemoryTables::Write(std::int64_t member, std::int64_t epoch,
                                       shared_store::BatchRows& batch) {
+  const std::lock_guard<std::mutex> lock(mutex_);
   if (!PassesFence(member, epoch)) return false;
   if (!WriteValues(batch.values)) {
     throw BatchLost("another coordinator has written the same topic meanwhile; try again");

@@ -12,13 +12,14 @@
 // ---- dtm/testing/shared_memory_statements.hpp --------------------------------------------------
 
 /// The statements of a shared store on its tables in memory.
-/// Needs: store/shared. Threads: one thread.
+/// Needs: store/shared. Threads: each by one thread, several on the same tables.
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -35,6 +36,7 @@ class SharedMemoryStatements : SharedMemoryRequests {
 
   /// See shared_store::Query for the parameters and the answer.
   std::unique_ptr<SqlRows> Run(shared_store::Query query, const std::vector<SqlValue>& values) {
+    const std::lock_guard<std::mutex> lock(tables_.Mutex());
     values_ = &values;
     auto answer = std::make_unique<Answer>();
     Read(query, answer->rows);

@@ -16,7 +16,7 @@
 
 /// Several coordinators on one store, in one thread and in virtual time: the stores of PostgreSQL and MySQL with their members,
 /// leases and takeovers, on tables in memory instead of a server.
-/// Needs: store/shared. Threads: one thread.
+/// Needs: store/shared. Threads: as store.hpp says; the time, and what sees the statements, belong to one thread.
 
 #include <chrono>
 #include <cstdint>
