@@ -140,21 +140,15 @@ def compile_alone(header, command):
 
 def do_not_compile(build):
     # Clang, which reads little of a precompiled header; GCC reads all.
-    command = ['clang++', *compile_command(build, 'odr_http')[1:]]
+    commands = [['clang++', *compile_command(build, target)[1:]] for target in ('odr', 'odr_http')]
+    command_of = lambda header: commands['http' in header]
     with ThreadPoolExecutor(cpu_count()) as pool, tempfile.TemporaryDirectory() as folder:
         # A header sees only more of what it includes itself in any case.
         base = best_to_precompile(12)
-        options = {None: pool.submit(list)}
-
-        def options_of(top):  # each on top of its own base; that one is submitted first, so no thread waits for what has none
-            if top not in options:
-                below = options_of(base[top])
-                options[top] = pool.submit(lambda: precompiled(top, [*command, *below.result()], folder))
-            return options[top]
-
-        for top in filter(None, base.values()):
-            options_of(top)
-        check = lambda header: compile_alone(header, [*command, *options[base[header]].result()])
+        tops = sorted({(top, 'http' in header) for header, top in base.items() if top})
+        options = dict(zip(tops, pool.map(lambda top: precompiled(top[0], commands[top[1]], folder), tops)))
+        options[None] = []
+        check = lambda header: compile_alone(header, command_of(header) + options[base[header] and (base[header], 'http' in header)])
         return list(filter(None, pool.map(check, all_headers())))
 
 
