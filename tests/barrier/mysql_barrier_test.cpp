@@ -154,7 +154,7 @@ TEST_CASE("a deadlock that the business swallows is found out") {
   });
   crossing.get();
   other.Exec("ROLLBACK");
-  CHECK_THAT(text, ContainsSubstring("What was written since is not covered"));
+  CHECK_THAT(text, ContainsSubstring("What was committed by then is not covered"));
   CHECK(Contract::Balance(connection) == "100");
   CHECK(Contract::Deliver(connection, Contract::Saga("action"), Debit) == Kind::kSuccess);
   CHECK(Contract::Balance(connection) == "70");

@@ -27,10 +27,13 @@ inline namespace v1 {
 /// the victim of a deadlock: nothing is stored, and the coordinator calls again. In a Galera cluster all nodes serve as one: calls
 /// that meet at different nodes meet at their commits, where one of them is such a victim after its business ran.
 ///
+/// On MariaDB autocommit is 0 while the business of Call runs, and afterwards what it was; if the server refuses even the ROLLBACK (a
+/// Galera node without majority), close the connection.
+///
 /// What a business on Galera must know: (1) MariaDB (10.11.19) may end the transaction and not say so while a SELECT is being
-/// prepared, at the end of a SELECT that is sent as text, and between statements of one message. What is written next commits by itself;
-/// that is found out, but afterwards (a LogicError), and the call comes again. So run a SELECT with MysqlSession, or as a statement that was
-/// prepared before the call; or look at server_status (SERVER_STATUS_IN_TRANS) behind a DO 0 before you write. (2) A node may not have yet
+/// prepared, at the end of a SELECT that is sent as text, and between statements of one message. Call finds it out at the end (a LogicError),
+/// what was written since is undone too, and the call comes again. In the program's own transaction (CallInTransaction) what is written next
+/// commits by itself: begin it with SET autocommit = 0, or run a SELECT with MysqlSession or as a statement that was prepared before. (2) A node may not have yet
 /// what another one has committed, and an UPDATE that finds no row is no conflict. Look at the number of rows, or set wsrep_sync_wait = 1
 /// on the connection: then each call waits for what was committed before it began.
 class MysqlBarrierTable {

@@ -4,6 +4,7 @@
 
 #include "../dtm.hpp"
 #include "sql_table.hpp"
+#include "sql_transaction.hpp"
 #include "../sql/session.hpp"
 #include "../sql/sql_errors.hpp"
 
@@ -24,7 +25,7 @@
 namespace dtm {
 inline namespace v1 {
 
-/// The barrier table as one connection sees it. The connection is the program's, its settings are not changed: give it a limit
+/// The barrier table as one connection sees it. The connection is the program's, its settings are the same after a call as before: give it a limit
 /// for waits on locks that is shorter than the coordinator's request timeout (lock_timeout, innodb_lock_wait_timeout).
 /// Effects survive a power loss if the server's commits do.
 class SqlBarrierTable {
@@ -34,7 +35,7 @@ class SqlBarrierTable {
   explicit SqlBarrierTable(SqlSession& session, const std::string& table = barrier::kSqlTable)
       : session_(session),
         postgres_(session.Dialect() == SqlDialect::kPostgres),
-        mariadb_(session.IsMariadb()),
+        transaction_(session),
         table_(table),
         quoted_(sql::QuotedName(session.Dialect(), table, "a barrier table")),
         insert_own_(barrier::InsertSql(session.Dialect(), quoted_)),
@@ -96,7 +97,7 @@ class SqlBarrierTable {
       });
       Finish(barrier, "COMMIT", SqlStage::kCommit);
     } catch (...) {
-      RollBack(BegunBy::kCall);
+      sql::RollBack(session_);
       throw;
     }
     if (reason != barrier::kRollback) return Result::Success();
@@ -177,38 +178,23 @@ class SqlBarrierTable {
   }
 
   void Begin(const Barrier& barrier, BegunBy begun_by) {
-    const std::string savepoint = "SAVEPOINT " + Inner();
-    if (begun_by == BegunBy::kProgram) return Simple(barrier, savepoint);
-    if (postgres_) return Simple(barrier, "BEGIN; " + savepoint);
-    if (mariadb_) {
-      try {
-        return Simple(barrier, AtOnce("START TRANSACTION; " + savepoint));
-      } catch (const SqlError& error) {
-        if (error.Code() != "1064") throw;  // it has another syntax with sql_mode ORACLE
-        mariadb_ = false;
-      }
-    }
-    Simple(barrier, "START TRANSACTION");
-    Simple(barrier, savepoint);
-  }
-
-  /// MariaDB: as one statement, which ends where one of them fails.
-  static std::string AtOnce(const std::string& statements) {
-    return "BEGIN NOT ATOMIC " + statements + "; END";
+    if (begun_by == BegunBy::kProgram) return Simple(barrier, "SAVEPOINT " + Inner());
+    Ours(barrier, [this] { transaction_.Begin(Inner()); });
   }
 
   barrier::Decision Decided(const Barrier& barrier, const std::string& number) {
     const std::string op = barrier.Op();
     const std::string origin = barrier::OriginOf(op);
+    const bool mariadb = transaction_.Mariadb();
     bool origin_inserted = false;
     bool own_inserted = false;
     Ours(barrier, [&] {
-      if (!origin.empty() && (postgres_ || mariadb_)) {
+      if (!origin.empty() && (postgres_ || mariadb)) {
         std::vector<std::string_view> values = {barrier.Type(), barrier.Gid(), barrier.BranchId(),
                                                 origin,         number,        op};
-        if (mariadb_) values.insert(values.end(), values.begin(), values.begin() + 3);
+        if (mariadb) values.insert(values.end(), values.begin(), values.begin() + 3);
         values.emplace_back(op);
-        if (mariadb_) values.insert(values.end(), {number, op});
+        if (mariadb) values.insert(values.end(), {number, op});
         for (const std::string& inserted : session_.Run(insert_both_, values).first_column) {
           (inserted == op ? own_inserted : origin_inserted) = true;
         }
@@ -253,16 +239,10 @@ class SqlBarrierTable {
   }
 
   void End(const Barrier& barrier, BegunBy begun_by) {
-    const std::string release = "RELEASE SAVEPOINT " + Inner();
     if (begun_by == BegunBy::kProgram) {
-      Finish(barrier, release, SqlStage::kStatement);
-    } else if (postgres_ || mariadb_) {  // one message
-      const std::string statements = release + "; COMMIT";
-      Finish(barrier, postgres_ ? statements : AtOnce(statements), SqlStage::kCommit);
-    } else {
-      Finish(barrier, release, SqlStage::kStatement);
-      Finish(barrier, "COMMIT", SqlStage::kCommit);
+      return Finish(barrier, "RELEASE SAVEPOINT " + Inner(), SqlStage::kStatement);
     }
+    for (const auto& step : transaction_.Ending(Inner())) Finish(barrier, step.sql, step.stage);
   }
 
   /// Runs what ends the call. What names our savepoint fails if the transaction is not ours any more.
@@ -279,7 +259,8 @@ class SqlBarrierTable {
                          "its transaction was ended inside the business, by COMMIT, ROLLBACK, a "
                          "statement that commits by itself (CREATE, ALTER, ...) or an error such "
                          "as a deadlock; leave the first ones to the barrier and pass every error "
-                         "on. What was written since is not covered");
+                         "on (a Galera node may not have sent it). What was committed by then is "
+                         "not covered");
       }
       const std::string misuse = sql::BusinessMisuse(code);
       if (!misuse.empty()) throw LogicError(Where(barrier) + misuse);
@@ -295,21 +276,18 @@ class SqlBarrierTable {
 
   /// As far as possible: without a connection the server does it by itself.
   void RollBack(BegunBy begun_by) noexcept {
-    if (begun_by == BegunBy::kCall) return sql::RollBack(session_);
+    if (begun_by == BegunBy::kCall) return transaction_.RollBack();
     try {
-      if (postgres_) {
-        const std::string inner = "SAVEPOINT " + Inner();
-        session_.Simple(("ROLLBACK TO " + inner + "; RELEASE " + inner).c_str());
-      } else {
-        session_.Simple(("ROLLBACK TO SAVEPOINT " + Inner()).c_str());
-      }
-    } catch (...) {
+      const std::string inner = "SAVEPOINT " + Inner();
+      const std::string undo = "ROLLBACK TO " + inner + (postgres_ ? "; RELEASE " + inner : "");
+      sql::Undone(session_, undo.c_str());
+    } catch (...) {  // NOLINT(bugprone-empty-catch)
     }
   }
 
   SqlSession& session_;
   const bool postgres_;
-  bool mariadb_;
+  barrier::SqlOwnTransaction transaction_;
   const std::string table_;
   const std::string quoted_;
   const std::string insert_own_;

@@ -65,7 +65,8 @@ class SqlSession {
   virtual SqlTransaction Transaction();
 
   /// True: the server is MariaDB 10.5 or newer, which takes several statements as one (BEGIN NOT ATOMIC ... END) and says which
-  /// rows an INSERT added. Barriers then need fewer round trips, and are the same otherwise. Does not ask the server.
+  /// rows an INSERT added. Barriers then need fewer round trips, and on a Galera cluster they undo what a business writes after another node
+  /// ended its transaction in silence. Does not ask the server.
   virtual bool IsMariadb() const { return false; }
 
   /// Runs one statement with these parameters, as text; the implementation may keep it prepared. With kMysql the statement
@@ -105,11 +106,27 @@ inline SqlTransaction SqlSession::Transaction() {
 
 namespace sql {
 
+/// Runs a statement that undoes something; false: it failed, also when it was repeated. The first time it may not have been sent, since
+/// rows were not read (libmariadb), or somebody interrupted it.
+inline bool Undone(SqlSession& session, const char* sql) noexcept {
+  for (int tries = 0; tries < 2; ++tries) {
+    try {
+      session.Simple(sql);
+      return true;
+    } catch (...) {  // NOLINT(bugprone-empty-catch)
+    }
+  }
+  return false;
+}
+
 /// As far as possible: without a connection the server does it by itself.
 inline void RollBack(SqlSession& session) noexcept {
   try {
-    if (session.Transaction() != SqlTransaction::kNone) session.Simple("ROLLBACK");
-  } catch (...) {
+    // MySQL: what the client knows of the transaction is from before the statement that failed.
+    if (session.Dialect() == SqlDialect::kMysql || session.Transaction() != SqlTransaction::kNone) {
+      Undone(session, "ROLLBACK");
+    }
+  } catch (...) {  // NOLINT(bugprone-empty-catch)
   }
 }
 
