@@ -16,7 +16,9 @@
 namespace dtm {
 inline namespace v1 {
 
-/// An outbox on a connection of the program, which must outlive it; see SqlOutbox. The base comes first, since the outbox uses it.
+/// An outbox on a connection of the program, which must outlive it; see SqlOutbox. On a Galera cluster begin the transaction with SET
+/// autocommit = 0: MariaDB (10.11.19) may end it and not say so at the end of a SELECT that is sent as text, and what comes next would commit
+/// by itself. The base comes first, since the outbox uses it.
 class MysqlOutbox : private MysqlSession, public SqlOutbox {
  public:
   /// @throws LogicError  the connection is null, or this is no name of a table.
