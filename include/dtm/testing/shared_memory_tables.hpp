@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include <dtm/base/time.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/store/shared/batch.hpp>
 #include <dtm/store/store.hpp>
@@ -54,6 +55,9 @@ class SharedMemoryTables {
   using DueKey = std::tuple<std::int64_t, std::int64_t, std::int64_t>;  ///< owner, due, id
 
   virtual ~SharedMemoryTables() = default;
+
+  /// Of the server. It stands still: coordinators of tests have clocks of their own.
+  virtual Time Clock() const { return Time{}; }
 
   /// As an audit trigger: called for each row of a transaction that is inserted (from null) or changed. `by`: the member whose
   /// statement it was; `claims`: the heir's, of one whose owner is out.
