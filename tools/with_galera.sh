@@ -27,7 +27,8 @@ trap end EXIT
 trap 'exit 143' TERM INT HUP
 [ ${#as[@]} -eq 0 ] || chown nobody "$home"
 small=(--innodb-log-file-size=8M --innodb-use-native-aio=0 --innodb-flush-method=nosync --debug-no-sync --skip-name-resolve)  # does not wait for the disk
-setpriv "${as[@]}" mariadb-install-db --no-defaults --datadir="$home/new" --auth-root-authentication-method=normal --skip-test-db "${small[@]}" \
+# In /tmp a server that starts removes the temporary tables of others, which end by a fault then.
+TMPDIR="$home" setpriv "${as[@]}" mariadb-install-db --no-defaults --datadir="$home/new" --auth-root-authentication-method=normal --skip-test-db "${small[@]}" \
   >"$home/install.log" 2>&1 || { cat "$home/install.log" >&2; exit 1; }
 all_synced() {  # fails as soon as a node has ended: somebody was faster and took one of its ports
   local node
@@ -49,7 +50,7 @@ for attempt in 1 2 3 4 5; do
   for node in 0 1 2; do
     rm -rf "${home:?}/$node"
     cp -r "$home/new" "$home/$node"
-    mkdir -p "$home/tmp$node"  # in /tmp a server that starts removes the temporary tables of others, which end by a fault then
+    mkdir -p "$home/tmp$node"
     # All begin with the same state, and as members of a cluster that has just lost power: so they need no copy from each other.
     printf '%s\n' "version: 2.1" "uuid: $state" "seqno: 0" "safe_to_bootstrap: 0" >"$home/$node/grastate.dat"
     printf '%s\n' "my_uuid: 0000000$node-0000-11e0-8000-000000000000" "#vwbeg" "view_id: 3 00000000-0000-11e0-8000-000000000000 1" "bootstrap: 0" \

@@ -31,7 +31,7 @@ mkdir "$home/tmp"  # in /tmp a server that starts removes the temporary tables o
 # Without waiting for the disk, which takes seconds.
 new=(--innodb-log-file-size=8M --innodb-use-native-aio=0 --innodb-flush-method=nosync --debug-no-sync --skip-name-resolve)
 small=("${new[@]}" --innodb-buffer-pool-size=16M --innodb-flush-log-at-trx-commit=2 --skip-log-bin --performance-schema=OFF)
-mariadb-install-db --no-defaults "${user[@]}" --datadir="$home/data" --auth-root-authentication-method=normal --skip-test-db \
+TMPDIR="$home/tmp" mariadb-install-db --no-defaults "${user[@]}" --datadir="$home/data" --auth-root-authentication-method=normal --skip-test-db \
   "${new[@]}" >"$home/install.log" 2>&1 || { cat "$home/install.log" >&2; exit 1; }
 for attempt in 1 2 3 4 5; do
   port=$(free_ports 1)

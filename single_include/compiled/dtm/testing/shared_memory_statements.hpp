@@ -202,7 +202,7 @@ class SharedMemoryStatements : SharedMemoryRequests {
         for (const std::int64_t id : List(0)) tables_.Remove(-id);
         break;
       case Query::kJoin:
-        rows.push_back({tables_.Join(Number(3)), kNoTime});
+        rows.push_back({tables_.Join(Number(3)), Clock()});
         Introduce(std::get<std::int64_t>(rows.back()[0]), 0);
         break;
       case Query::kRejoin:
@@ -215,7 +215,7 @@ class SharedMemoryStatements : SharedMemoryRequests {
         for (const auto& [id, node] : tables_.Nodes()) {
           rows.push_back({id, node.beat, node.heir, node.epoch, counted,
                           std::int64_t{IsAsked(Number(0))}, std::int64_t{HasUnfinished(Number(1))},
-                          std::int64_t{HasUnfinished(0)}, kNoTime});
+                          std::int64_t{HasUnfinished(0)}, Clock()});
         }
         break;
       }
@@ -269,7 +269,7 @@ class SharedMemoryStatements : SharedMemoryRequests {
     }
   }
 
-  static constexpr std::int64_t kNoTime = 0;  // coordinators of tests have clocks of their own
+  std::int64_t Clock() const { return shared_store::Stored(tables_.Clock()); }
 
   /// Null: it is no member, or one of another epoch than the parameter in this place.
   Node* Me(std::size_t place) {

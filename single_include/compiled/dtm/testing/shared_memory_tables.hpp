@@ -59,6 +59,9 @@ class SharedMemoryTables {
 
   virtual ~SharedMemoryTables() = default;
 
+  /// Of the server. It stands still: coordinators of tests have clocks of their own.
+  virtual Time Clock() const { return Time{}; }
+
   /// As an audit trigger: called for each row of a transaction that is inserted (from null) or changed. `by`: the member whose
   /// statement it was; `claims`: the heir's, of one whose owner is out.
   std::function<void(const Row* before, const Row& after, std::int64_t by, bool claims)> on_change;
