@@ -3153,7 +3153,8 @@ class Commands {
     }
     if (!active->Fresh()) {
       if (state_.IsShared() && command.kind != Command::Kind::kWait) {
-        command.waiter.again = [this, what = static_cast<Instruction>(command)](Waiter&& waiter) {
+        command.waiter.again = [this,
+                                what = static_cast<const Instruction&>(command)](Waiter&& waiter) {
           state_.to_collect.reissue.push_back({what, std::move(waiter)});
         };
       }
@@ -11255,5 +11256,5 @@ auto Server::Limits() const -> serving::ServingLimits {
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_87913617dd19(Here) {}
+void http_cpp_of_version_0_1_0_85cfff97dc82(Here) {}
 }}}

@@ -9134,7 +9134,8 @@ class Commands {
     }
     if (!active->Fresh()) {
       if (state_.IsShared() && command.kind != Command::Kind::kWait) {
-        command.waiter.again = [this, what = static_cast<Instruction>(command)](Waiter&& waiter) {
+        command.waiter.again = [this,
+                                what = static_cast<const Instruction&>(command)](Waiter&& waiter) {
           state_.to_collect.reissue.push_back({what, std::move(waiter)});
         };
       }

@@ -5621,7 +5621,8 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
       loop_.AtTurnEnds(*this);
     });
   }
-  ~UrlCaller() { Stop(); }
+  // Inside Poll of its own loop, which is a mistake, it ends the program.
+  ~UrlCaller() { Stop(); }  // NOLINT(bugprone-exception-escape)
 
   void Call(std::vector<BranchCall> calls, BranchResults& results) {
     if (stopping_ || calls.empty()) return;
@@ -7247,7 +7248,8 @@ class ApiServer final : transport::Listener::Receiver, RequestHandler, transport
     taken_.reserve(64);
     spare_.reserve(kMaxSpare);
   }
-  ~ApiServer() { Stop(); }
+  // Inside Poll of its own loop, which is a mistake, it ends the program.
+  ~ApiServer() { Stop(); }  // NOLINT(bugprone-exception-escape)
   ApiServer(const ApiServer&) = delete;
   ApiServer& operator=(const ApiServer&) = delete;
 

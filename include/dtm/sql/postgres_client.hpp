@@ -225,7 +225,9 @@ class PgClient {
   [[noreturn]] void Throw(const PGresult* failed) {
     const SqlError error = sql::PgErrorOf(connection_.get(), failed);
     // A prepared statement is unknown, or there already: this is not the server process that prepared it.
-    if (error.Code() != "26000" && error.Code() != "42P05") throw error;
+    if (error.Code() != "26000" && error.Code() != "42P05") {
+      throw SqlError(error.what(), error.Code());
+    }
     prepared_.clear();
     throw SqlError(std::string(error.what()) +
                        "; a pooler between must give this connection the same server process all "

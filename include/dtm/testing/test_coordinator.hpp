@@ -32,8 +32,9 @@ class TestCoordinator {
   using OpenStore = std::function<std::shared_ptr<dtm::Store>()>;
 
   /// `setup` registers the functions; it is called again after every crash.
-  explicit TestCoordinator(Setup setup = {}, Options options = {},
-                           std::shared_ptr<dtm::Store> store = std::make_shared<MemoryStore>())
+  explicit TestCoordinator(
+      Setup setup = {}, Options options = {},
+      const std::shared_ptr<dtm::Store>& store = std::make_shared<MemoryStore>())
       : TestCoordinator(
             std::move(setup), std::move(options), [store] { return store; },
             std::make_shared<VirtualTime>()) {}

@@ -2187,7 +2187,8 @@ inline namespace v1 {
 class UrlCaller final : transport::Timer, transport::TurnEnd {
  public:
   explicit UrlCaller(const HttpBranchOptions& options);
-  ~UrlCaller();
+  // Inside Poll of its own loop, which is a mistake, it ends the program.
+  ~UrlCaller();  // NOLINT(bugprone-exception-escape)
 
   void Call(std::vector<BranchCall> calls, BranchResults& results);
 
@@ -2865,7 +2866,8 @@ class ApiServer final : transport::Listener::Receiver, RequestHandler, transport
  public:
   /// The loop outlives this, as `tm` and `api` do. It runs on a thread of its own, or on the one that starts and stops this.
   ApiServer(transport::IoLoop& loop, Coordinator& tm, Api& api, const ServingLimits& limits);
-  ~ApiServer();
+  // Inside Poll of its own loop, which is a mistake, it ends the program.
+  ~ApiServer();  // NOLINT(bugprone-exception-escape)
   ApiServer(const ApiServer&) = delete;
   ApiServer& operator=(const ApiServer&) = delete;
 
@@ -3018,8 +3020,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_87913617dd19(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_87913617dd19;
+void http_cpp_of_version_0_1_0_85cfff97dc82(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_85cfff97dc82;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -42,7 +42,8 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
       loop_.AtTurnEnds(*this);
     });
   }
-  ~UrlCaller() { Stop(); }
+  // Inside Poll of its own loop, which is a mistake, it ends the program.
+  ~UrlCaller() { Stop(); }  // NOLINT(bugprone-exception-escape)
 
   void Call(std::vector<BranchCall> calls, BranchResults& results) {
     if (stopping_ || calls.empty()) return;
