@@ -33,7 +33,8 @@ enum class JournalKind : std::uint8_t {
   kRetryNow = 16,   ///< somebody asked to forget its waits
   kFinish = 17,     ///< workflow: its initiator said how it ended; `text` is why it failed
   kTakenUp = 18,    ///< another run of the coordinator goes on with it
-  kGap = 19         ///< `row` entries were here and are not kept; 0: nobody knows how many
+  kGap = 19,        ///< `row` entries were here and are not kept; 0: nobody knows how many
+  kRepair = 20      ///< somebody said that `row` counts as done, without a call; `text` says why
 };
 
 /// In words, for people and files.
@@ -58,6 +59,7 @@ inline const char* Name(JournalKind kind) {
     case JournalKind::kFinish: return "finish";
     case JournalKind::kTakenUp: return "taken up";
     case JournalKind::kGap: return "gap";
+    case JournalKind::kRepair: return "repair";
   }
   return "unknown";
 }
@@ -72,14 +74,19 @@ struct JournalEntry {
   Op op{};                   ///< of that row; 0 without one
   JournalKind kind{};
   std::string text{};  ///< at most kMaxJournalText bytes
+  /// kPrepared, kSubmitted, kTakenUp: the process that drives it from then on. Of what people ask for (kCancel, kForceStop,
+  /// kRetryNow, kRepair): who asked, if they said so. At most kMaxJournalWho bytes.
+  std::string who{};
 };
 
 inline bool operator==(const JournalEntry& a, const JournalEntry& b) {
-  return a.time == b.time && a.row == b.row && a.op == b.op && a.kind == b.kind && a.text == b.text;
+  return a.time == b.time && a.row == b.row && a.op == b.op && a.kind == b.kind && a.text == b.text &&
+         a.who == b.who;
 }
 
 /// What is kept of one transaction.
 inline constexpr std::size_t kMaxJournalText = 200;     ///< bytes of one text
+inline constexpr std::size_t kMaxJournalWho = 64;       ///< bytes of one name
 inline constexpr std::size_t kMaxJournalEntries = 256;  ///< more are folded, see FoldJournal
 inline constexpr std::size_t kFirstEntries = 48;
 inline constexpr std::size_t kLastEntries = 128;

@@ -20,7 +20,8 @@ namespace dtm {
 inline namespace v1 {
 namespace codec {
 
-inline constexpr std::uint8_t kJournalFormat = 1;
+inline constexpr std::uint8_t kJournalFormat = 2;
+inline constexpr std::uint8_t kJournalWithoutWho = 1;  // before entries said who
 
 /// Appends the entries to `out`; nothing if there are none. The number of bytes is even: what SQLite concatenates
 /// in a file of UTF-16 it takes for text, and cuts half a character off.
@@ -38,6 +39,7 @@ inline void EncodeJournal(const std::vector<JournalEntry>& entries, std::string&
     writer.Number(entry.row == kNoRow ? 0 : static_cast<std::uint64_t>(entry.row) + 1);
     writer.Number(MicrosAfter(before, entry.time));  // 0 if the clock was set back
     writer.Text(entry.text);
+    writer.Text(entry.who);
     if (entry.time > before) before = entry.time;
   }
   if ((out.size() - begin) % 2 != 0) writer.Byte(0);
@@ -47,7 +49,7 @@ inline void EncodeJournal(const std::vector<JournalEntry>& entries, std::string&
 inline void ReadEntries(Reader& reader, std::vector<JournalEntry>& entries) {
   const std::uint8_t format = reader.Byte();
   if (format == 0) return;  // fills up the entries before it
-  if (format != kJournalFormat) Reader::Fail();
+  if (format != kJournalFormat && format != kJournalWithoutWho) Reader::Fail();
   std::size_t count = reader.Count();
   Time time = FromMicros(reader.Number());
   for (; count > 0; --count) {
@@ -58,6 +60,7 @@ inline void ReadEntries(Reader& reader, std::vector<JournalEntry>& entries) {
     entry.row = row == 0 ? kNoRow : static_cast<std::size_t>(row - 1);
     entry.time = time = FromMicrosAfter(time, reader.Number());
     entry.text = reader.Text();
+    if (format != kJournalWithoutWho) entry.who = reader.Text();
     entries.push_back(std::move(entry));
   }
 }
