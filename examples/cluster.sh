@@ -6,6 +6,6 @@ cd "$(dirname "$0")/.."
 . tools/install_packages.sh
 install_packages g++ cmake ninja-build pkg-config nlohmann-json3-dev libcpp-httplib-dev libsqlite3-dev libpq-dev postgresql python3
 echo "== building dtm-server (build/examples), the first time a minute or two"
-cmake -S . -B build/examples -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O1 --log-level=WARNING
+cmake -S . -B build/examples -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O0 --log-level=WARNING
 cmake --build build/examples --target dtm-server
 exec tools/with_postgres.sh python3 examples/cluster.py build/examples/examples/dtm-server "$@"

@@ -36,7 +36,7 @@ esac
 install_packages "${packages[@]}"
 
 echo "== building (build/examples), the first time a few minutes"
-cmake -S . -B build/examples -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O1 --log-level=WARNING
+cmake -S . -B build/examples -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O0 --log-level=WARNING
 cmake --build build/examples --target "$name"
 if [ "$name" = polyglot ]; then  # with dtm's own client if it can be had, else by HTTP
   python3 -m pip install -q --target build/examples/python dtmcli==1.7.7.0 >build/examples/pip.log 2>&1 || true
