@@ -54,20 +54,40 @@ const char kMoved[] = "SELECT count(*) FROM dtm_journal";
 
 TEST_CASE("the bytes of the entries of a change are those of the document") {
   const Journal entries{
-      {dtm::Time(std::chrono::microseconds(300)), dtm::kNoRow, {}, JournalKind::kSubmitted, ""},
+      {dtm::Time(std::chrono::microseconds(300)),
+       dtm::kNoRow,
+       {},
+       JournalKind::kSubmitted,
+       "",
+       "me"},
       {dtm::Time(std::chrono::microseconds(305)), 1, dtm::Op::kAction, JournalKind::kError, "no"}};
-  const std::string bytes("\x01\x02\xac\x02\x02\x00\x00\x00\x00\x08\x01\x02\x05\x02no", 16);
+  const std::string bytes(
+      "\x02\x02\xac\x02\x02\x00\x00\x00\x00\x02me\x08\x01\x02\x05\x02no\x00\x00", 20);
   CHECK(Encoded(entries) == bytes);
   CHECK(Decoded(bytes) == entries);
   Journal twice = entries;
   twice.insert(twice.end(), entries.begin(), entries.end());
   CHECK(Decoded(bytes + bytes) == twice);
-  const std::string odd("\x01\x01\xac\x02\x0c\x00\x00\x00\x02!!", 11);
+  const std::string even("\x02\x01\xac\x02\x0c\x00\x00\x00\x02!!\x00", 12);
   const Journal one{{entries[0].time, dtm::kNoRow, {}, JournalKind::kSucceeded, "!!"}};
-  CHECK(Encoded(one) == odd + std::string(1, '\0'));
-  CHECK(Decoded(odd + std::string(1, '\0')) == one);
+  CHECK(Encoded(one) == even);
+  CHECK(Decoded(even) == one);
   CHECK(Encoded({}).empty());
   CHECK(Decoded("").empty());
+}
+
+TEST_CASE("entries of format 1, which did not say who, are still read") {
+  const std::string old("\x01\x02\xac\x02\x02\x00\x00\x00\x00\x08\x01\x02\x05\x02no", 16);
+  const Journal entries{
+      {dtm::Time(std::chrono::microseconds(300)), dtm::kNoRow, {}, JournalKind::kSubmitted, ""},
+      {dtm::Time(std::chrono::microseconds(305)), 1, dtm::Op::kAction, JournalKind::kError, "no"}};
+  CHECK(Decoded(old) == entries);
+  const std::string odd("\x01\x01\xac\x02\x0c\x00\x00\x00\x02!!\x00", 12);
+  const Journal one{{entries[0].time, dtm::kNoRow, {}, JournalKind::kSucceeded, "!!"}};
+  CHECK(Decoded(odd) == one);
+  Journal both = entries;
+  both.push_back(ErrorEntry(2));
+  CHECK(Decoded(old + Encoded({ErrorEntry(2)})) == both);
 }
 
 TEST_CASE("a clock that was set back does not run back in a journal") {
@@ -94,7 +114,7 @@ TEST_CASE("in place of what is damaged there is a gap, and nothing throws") {
       (void)Decoded(bad);
     }
   }
-  CHECK(Decoded("\x02").size() == 1);  // of a newer format
+  CHECK(Decoded("\x03").size() == 1);  // of a newer format
 }
 
 TEST_CASE("an attempt takes few bytes") {
@@ -102,7 +122,7 @@ TEST_CASE("an attempt takes few bytes") {
   CHECK(Encoded(entries).size() <= 16);
   entries[0].kind = JournalKind::kError;
   entries[0].text = std::string(dtm::kMaxJournalText, 'x');
-  CHECK(Encoded(entries).size() <= 16 + dtm::kMaxJournalText + 1);
+  CHECK(Encoded(entries).size() <= 18 + dtm::kMaxJournalText);
 }
 
 TEST_CASE("sqlite: what is told stays in the row for some changes, and is moved out of it then") {
