@@ -456,7 +456,7 @@ TEST_CASE("coordinator: functions that own what they use, and empty ones") {
                     ContainsSubstring("'Empty' is an empty"));
 }
 
-TEST_CASE("coordinator: the journal tells what happened, from every store, and after a restart") {
+TEST_CASE("coordinator: the timeline tells what happened, from every store, and after a restart") {
   const TempFolder folder;
   const bool in_a_file = GENERATE(false, true);
   dtm::Options options = dtm_test::Quiet();
@@ -467,7 +467,9 @@ TEST_CASE("coordinator: the journal tells what happened, from every store, and a
   };
   const auto told = [](Coordinator& tm, const char* gid) {
     std::vector<std::string> lines;
-    for (const dtm::JournalEntry& entry : tm.Journal(gid)) {
+    const auto story = tm.Timeline(gid);
+    REQUIRE(story);
+    for (const dtm::JournalEntry& entry : story->entries) {
       lines.push_back((entry.row == dtm::kNoRow ? "" : std::to_string(entry.row) + " ") +
                       dtm::Name(entry.kind) + (entry.text.empty() ? "" : ": " + entry.text));
     }
@@ -488,12 +490,17 @@ TEST_CASE("coordinator: the journal tells what happened, from every store, and a
                                         "1 rollback: at most 1", "failed"};
   CHECK(told(*tm, "good") == good);
   CHECK(told(*tm, "bad") == bad);
-  CHECK(tm->Journal("nobody").empty());
+  const auto story = tm->Timeline("bad");
+  CHECK(story->transaction.status == dtm::Status::kFailed);
+  REQUIRE(story->attempts.size() == 1);
+  CHECK(story->attempts[0].outcome == dtm::Attempt::Outcome::kFailure);
+  CHECK(story->attempts[0].text == "at most 1");
+  CHECK(!tm->Timeline("nobody"));
   if (!in_a_file) return;
   tm.reset();
   options.journal = false;  // what was kept can be read
   tm = open();
   CHECK(told(*tm, "bad") == bad);
   tm->Submit(NewDefinition("silent", 1));
-  CHECK(tm->Journal("silent").empty());
+  CHECK(tm->Timeline("silent")->entries.empty());
 }

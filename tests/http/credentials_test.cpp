@@ -94,6 +94,7 @@ TEST_CASE("credentials: they are sent with every call, and nobody is shown them"
     for (const char* gid : {"s", "m", "t", "p"}) {
       seen.Add("explain " + tm.Explain(gid));
       ask("GET", "dtmsvr/query", {{"gid", gid}});
+      ask("GET", "dtmsvr/timeline", {{"gid", gid}});
       const auto stored = tm.Query(gid);
       REQUIRE(stored);
       seen.Add("last error " + stored->last_error);

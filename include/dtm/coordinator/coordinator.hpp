@@ -29,12 +29,12 @@
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/coordinator/tx.hpp>
 #include <dtm/core/endpoint.hpp>
-#include <dtm/core/journal.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/engine/schedule.hpp>
 #include <dtm/store/sqlite/sqlite_store.hpp>
 #include <dtm/store/store.hpp>
+#include <dtm/timeline/timeline.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -174,12 +174,15 @@ class Coordinator : public EmbeddedEndpoint {
     return Checked().store->Scan(filter, position, limit);
   }
 
-  /// What happened to a transaction, oldest first: attempts, results, decisions, with their times. At most 256 entries; of
-  /// more the middle is folded. It is kept with Options::journal, of what happened while that was set, and removed with the
-  /// record; empty if there is none. Each entry is as durable as the change it tells of. Reads the store in this thread.
+  /// The whole story of a transaction: its record, each call with its begin, end and outcome, each decision, which process
+  /// drove it, with times; nothing if there is no such transaction. What Options::journal keeps of it is removed with its
+  /// record. Each entry is as durable as the change it tells of. Reads the store in this thread, record first: the entries
+  /// may tell of one more change than the record has.
   /// @throws StoreError  the store cannot be read.
-  std::vector<JournalEntry> Journal(const std::string& gid) {
-    return Checked().store->ReadJournal(gid);
+  std::optional<dtm::Timeline> Timeline(const std::string& gid) {
+    std::optional<Transaction> stored = Query(gid);
+    if (!stored) return std::nullopt;
+    return MakeTimeline(std::move(*stored), Checked().store->ReadJournal(gid));
   }
 
   /// Waits up to `timeout` for the end; returns the status at that time.

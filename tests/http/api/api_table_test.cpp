@@ -56,6 +56,11 @@ TEST_CASE("every endpoint and method") {
   const std::string none = R"({"has_remaining":false,"succeed_count":0})";
   const std::string no_gid = R"({"message":"no gid specified"})";
   const std::string empty = R"({"branches":[],"transaction":null})";
+  const std::string timeline =
+      R"({"transaction":{*"gid":"e1"*},"branches":[*],"runs":[{"process":"*","begin_time":"2*Z"}],)"
+      R"("attempts":[*],"entries":[*]})";
+  const std::string no_timeline =
+      R"({"transaction":null,"branches":[],"runs":[],"attempts":[],"entries":[]})";
   std::vector<Row> rows = {
       {"ping", Get("/api/ping"), 200, pong},
       {"ping by POST", Post("/api/ping", ""), 200, pong},
@@ -91,11 +96,15 @@ TEST_CASE("every endpoint and method") {
       {"query with an empty gid", Get("query?gid="), 400, no_gid},
       {"query with another key", Get("query?GID=e1"), 400, no_gid},
       {"query with a semicolon", Get("query?;"), 400, no_gid},
+      {"timeline", Get("timeline?gid=e1"), 200, timeline},
+      {"timeline of none", Get("timeline?gid=none"), 200, no_timeline},
+      {"timeline without gid", Get("timeline"), 400, no_gid},
       {"all of none", Get("all?gid=none"), 200, R"({"next_position":"","transactions":null})"},
       {"branch without gid", Post("branch/x?trans_type=saga&branch_id=01&op=action", "{}"), 400,
        "gid"},
   };
-  for (const char* path : {"version", "newGid", "query?gid=e1", "all", "/api/metrics"}) {
+  for (const char* path :
+       {"version", "newGid", "query?gid=e1", "timeline?gid=e1", "all", "/api/metrics"}) {
     for (const char* method : {"POST", "PUT", "DELETE", "PATCH", "OPTIONS"}) {
       rows.push_back({"wrong method", Request(method, path), 404, kNotFound});
     }

@@ -49,6 +49,7 @@ TEST_CASE("api: every route with every method, and no other path") {
       {"version", "GET"},
       {"newGid", "GET"},
       {"query", "GET"},
+      {"timeline", "GET"},
       {"all", "GET"},
       {"resetCronTime", "GET POST"},
       {"branch/x", "GET POST"},
@@ -332,7 +333,8 @@ TEST_CASE("api: what does not block is answered by a callback, once, and nobody 
     ask(request, answers);
     CHECK(answers.size() == 1);  // at once
   }
-  for (const char* path : {"query", "all", "scanKV", "queryKV", "resetCronTime", "branch/x"}) {
+  for (const char* path :
+       {"query", "timeline", "all", "scanKV", "queryKV", "resetCronTime", "branch/x"}) {
     CAPTURE(path);
     CHECK(dtm::Api::MayBlock({"GET", std::string("/api/dtmsvr/") + path, {}, {}}));
   }

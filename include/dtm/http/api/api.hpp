@@ -111,6 +111,7 @@ class Api {
         {"submit", "/api/dtmsvr/submit", "POST", &Api::Asked<&json_operations::Submit>},
         {"newgid", "/api/dtmsvr/newGid", "GET", &Api::Now<&Api::NewGid>},
         {"query", "/api/dtmsvr/query", "GET", &Api::Listed<&ApiLists::Query>, true},
+        {"timeline", "/api/dtmsvr/timeline", "GET", &Api::Listed<&ApiLists::Timeline>, true},
         {"prepare", "/api/dtmsvr/prepare", "POST", &Api::Asked<&json_operations::Prepare>},
         {"abort", "/api/dtmsvr/abort", "POST", &Api::Asked<&json_operations::Abort>},
         {"all", "/api/dtmsvr/all", "GET", &Api::Listed<&ApiLists::All>, true},

@@ -1,4 +1,4 @@
-/// The part of the HTTP API that only reads: query, all, scanKV and queryKV.
+/// The part of the HTTP API that only reads: query, timeline, all, scanKV and queryKV.
 /// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2.2, §2.5, §2.6, §6; document: docs/http_api.md.
 #pragma once
 
@@ -18,10 +18,12 @@
 #include <dtm/core/limits.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/http/api/replies.hpp>
+#include <dtm/http/api/timeline_json.hpp>
 #include <dtm/http/wire/json_input.hpp>
 #include <dtm/http/wire/json_text.hpp>
 #include <dtm/http/wire/names.hpp>
 #include <dtm/http/wire/stored_transaction.hpp>
+#include <dtm/timeline/timeline.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -35,13 +37,23 @@ class ApiLists {
   /// @throws BadInput    it names no gid.
   /// @throws StoreError  the store cannot be read.
   ApiReply Query(const ApiRequest& request) {
-    const std::string gid = request.Query(wire::kGid);
-    if (gid.empty()) throw BadInput("no gid specified");
-    const std::optional<Transaction> stored = tm_.Query(gid);
+    const std::optional<Transaction> stored = tm_.Query(GidOf(request));
     Json branches = stored ? wire::BranchesJson(*stored) : Json::array();
     Json transaction = stored ? Shown(*stored) : Json(nullptr);
     return {200, wire::JsonText({{wire::kBranches, std::move(branches)},
                                  {wire::kTransaction, std::move(transaction)}})};
+  }
+
+  /// The same with its journal. @throws as Query.
+  ApiReply Timeline(const ApiRequest& request) {
+    const std::optional<dtm::Timeline> story = tm_.Timeline(GidOf(request));
+    const Json none = Json::array();
+    return {200, wire::JsonText(
+                     {{wire::kTransaction, story ? Shown(story->transaction) : Json(nullptr)},
+                      {wire::kBranches, story ? wire::BranchesJson(story->transaction) : none},
+                      {"runs", story ? timeline_json::Runs(*story) : none},
+                      {"attempts", story ? timeline_json::Attempts(*story) : none},
+                      {"entries", story ? timeline_json::Entries(*story) : none}})};
   }
 
   ApiReply All(const ApiRequest& request) {
@@ -102,6 +114,12 @@ class ApiLists {
 
  private:
   static constexpr std::size_t kPageBytes = std::size_t{4} << 20;
+
+  static std::string GidOf(const ApiRequest& request) {
+    std::string gid = request.Query(wire::kGid);
+    if (gid.empty()) throw BadInput("no gid specified");
+    return gid;
+  }
 
   /// At most `limit` values, and fewer if they are large: the text of a topic may be megabytes.
   KeyValuePage Read(const std::string& category, const std::string& key, std::int64_t position,
