@@ -63,12 +63,13 @@ int Serve(ServerConfig config) {
   tm.Use(dtm::HttpBranches(calls));
   config.server.io = io;
   dtm::Server server(tm, config.server);
+  if (config.desk) server.MountDesk();
   const int port = server.Start(config.host, config.port);
   tm.Start();
   const bool ipv6 = config.host.find(':') != std::string::npos;
   const std::string host = ipv6 ? "[" + config.host + "]" : config.host;
-  std::printf("dtm-server %s is ready at http://%s:%d/api/dtmsvr, store %s\n", dtm::kVersion,
-              host.c_str(), port, store.c_str());
+  std::printf("dtm-server %s is ready at http://%s:%d/api/dtmsvr, store %s%s\n", dtm::kVersion,
+              host.c_str(), port, store.c_str(), config.desk ? ", desk at /desk" : "");
   std::fflush(stdout);
 
   int signal = 0;

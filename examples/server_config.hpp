@@ -21,6 +21,7 @@ struct ServerConfig {
   StoreSettings store;
   std::string host = "127.0.0.1";
   int port = 36789;
+  bool desk = true;
   bool help = false, version = false;
   dtm::Options coordinator = [] {
     dtm::Options options;
@@ -69,6 +70,7 @@ inline constexpr const char kHelp[] =
     "  AlertRetryLimit [ALERT_RETRY_LIMIT]\n"
     "                                     from which error in a row on (3)\n"
     "  LogLevel [LOG_LEVEL]               debug, info, warn or error (info)\n"
+    "  Desk [DTM_DESK]                    on or off: a page for people at /desk (on)\n"
     "  Store.FinishedDataExpire [STORE_FINISHED_DATA_EXPIRE]\n"
     "                                     how long finished transactions are kept (86400)\n"
     "  Store.FinishedGidExpire [STORE_FINISHED_GID_EXPIRE]\n"
@@ -98,6 +100,7 @@ inline const std::map<std::string, std::string> kEnvironment = {
     {"AlertRetryLimit", "ALERT_RETRY_LIMIT"},
     {"NodeName", "NODE_NAME"},
     {"LogLevel", "LOG_LEVEL"},
+    {"Desk", "DTM_DESK"},
     {"Store.Driver", "STORE_DRIVER"},
     {"Store.Url", "STORE_URL"},
     {"Store.Lease", "STORE_LEASE"},
@@ -175,6 +178,11 @@ inline void Set(ServerConfig& config, const std::string& name, const std::string
     config.store.timeout = std::chrono::seconds(Number(name, value, 1, 60));
   } else if (name == "Store.Schema") {
     config.store.schema = value;
+  } else if (name == "Desk") {
+    config.desk = dtm::Lowered(value) == "on";
+    if (!config.desk && dtm::Lowered(value) != "off") {
+      throw BadSetting("Desk is '" + value + "'; it must be on or off");
+    }
   } else if (name == "LogLevel") {
     const std::string level = dtm::Lowered(value);
     const dtm::LogLevel least = level == "error"  ? dtm::LogLevel::kError

@@ -36,12 +36,13 @@ MAY_INCLUDE = {
     'http/transport': ['base'],
     'http/hosts': ['base', 'core', 'http/http1', 'http/transport'],
     'http/api': ['base', 'core', 'timeline', 'coordinator', 'coordinator/parts', 'http/wire', 'http/http1'],
+    'http/desk': ['http/http1', 'http/api'],
     'http/serving': ['base', 'core', 'coordinator', 'http/http1', 'http/transport', 'http/api'],
     'http/httplib': ['base', 'core', 'barrier', 'coordinator', 'http/wire', 'http/api'],
     'http/calls': ['base', 'core', 'coordinator/parts', 'http/wire', 'http/http1', 'http/transport', 'http/hosts'],
     'http/remote': ['base', 'core', 'http/wire', 'http/http1', 'http/hosts'],
     'http': ['base', 'core', 'coordinator', 'coordinator/parts', 'http/wire', 'http/http1', 'http/transport', 'http/hosts', 'http/api',
-             'http/serving', 'http/calls', 'http/remote'],
+             'http/desk', 'http/serving', 'http/calls', 'http/remote'],
     'testing': ['base', 'core', 'sql', 'store', 'store/shared', 'coordinator', 'coordinator/parts'],
 }
 # header: what it may include besides, and why.

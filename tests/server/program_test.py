@@ -82,7 +82,7 @@ class ProgramTest(unittest.TestCase):
         for number in (signal.SIGTERM, signal.SIGINT):
             server = self.start('--db', 'bank.db')
             self.assertRegex(server.line, r'^dtm-server \d+\.\d+\.\d+ is ready at http://127\.0\.0\.1:\d+/api/dtmsvr, '
-                                          r'store bank\.db\n$')
+                                          r'store bank\.db, desk at /desk\n$')
             self.assertEqual(server.ask('/api/ping'), (200, {'msg': 'pong'}))
             self.assertEqual(server.stop(number), (0, '', ''))
         mode = stat.S_IMODE((self.folder / 'bank.db').stat().st_mode)
@@ -96,6 +96,19 @@ class ProgramTest(unittest.TestCase):
         server.stop(signal.SIGKILL)
         again = self.start()
         self.assertEqual(again.ask('/api/dtmsvr/query?gid=g1')[1]['transaction']['status'], 'submitted')
+
+    def test_the_desk_is_there_unless_it_is_switched_off(self):
+        def status(server):
+            try:
+                with urllib.request.urlopen(server.url + '/desk', timeout=10) as answer:
+                    return answer.status
+            except urllib.error.HTTPError as error:
+                return error.code
+        self.assertEqual(status(self.start('--db', 'on.db', '--token', 'secret')), 200)
+        off = self.start('--db', 'off.db', DTM_DESK='off')
+        self.assertNotIn('desk', off.line)
+        self.assertEqual(status(off), 404)
+        self.refused("Desk is 'no'; it must be on or off", '--listen', '127.0.0.1:0', DTM_DESK='no')
 
     def test_help_and_version(self):
         for flag in ('--help', '-h', '--version', '-v'):

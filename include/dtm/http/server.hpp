@@ -18,6 +18,7 @@
 #include <dtm/coordinator/coordinator.hpp>
 #include <dtm/http/api/access.hpp>
 #include <dtm/http/api/api.hpp>
+#include <dtm/http/desk/desk.hpp>
 #include <dtm/http/serving/api_server.hpp>
 #include <dtm/http/transport/io_thread.hpp>
 
@@ -51,6 +52,16 @@ class Server {
   }
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
+
+  /// Serves the desk too, at /desk: a page for people, with what the API shows and allows (docs/desk.md). The page itself
+  /// needs no token, and asks for it.
+  /// @throws LogicError  the server listens already.
+  void MountDesk() {
+    Own& own = own_.Get();
+    const std::lock_guard<std::mutex> lock(own.mutex);
+    if (own.serving) throw LogicError("this server listens already; mount the desk before Start");
+    api_.Mount(desk::Pages());
+  }
 
   /// Serves on one thread for all connections (ServerOptions::io), and up to 64 for what reads the store or runs a function of
   /// the program. Port 0: any that is free. Returns the port.

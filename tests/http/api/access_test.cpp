@@ -195,6 +195,20 @@ TEST_CASE("access: a foreign web page is refused, with the token too") {
   CHECK(Judge({"", rebound, "http://" + rebound, "same-origin"}, "secret") == Verdict::kNoToken);
 }
 
+TEST_CASE("access: a page needs no token; another site may link to it, and nothing else") {
+  const auto verdict = [](const char* site, const char* dest, const char* origin) {
+    return dtm::access::JudgePage({"", "localhost:1", origin, site, dest}, "");
+  };
+  CHECK(verdict("", "", "") == Verdict::kAllowed);
+  CHECK(verdict("same-origin", "script", "") == Verdict::kAllowed);
+  CHECK(verdict("cross-site", "document", "") == Verdict::kAllowed);
+  CHECK(verdict("cross-site", "script", "") == Verdict::kForeign);
+  CHECK(verdict("cross-site", "iframe", "") == Verdict::kForeign);
+  CHECK(verdict("cross-site", "document", "http://evil.example") == Verdict::kForeign);
+  CHECK(dtm::access::JudgePage({"", "10.0.0.5:1", "", "", ""}, "") == Verdict::kForeign);
+  CHECK(dtm::access::JudgePage({"", "10.0.0.5:1", "", "", ""}, "t") == Verdict::kAllowed);
+}
+
 TEST_CASE("access: ping needs no token, and with one no name, but no page of others gets it") {
   const auto verdict = [](const char* host, const char* origin, const char* token) {
     return JudgePing({"", host, origin, ""}, token);

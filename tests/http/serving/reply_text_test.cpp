@@ -28,6 +28,14 @@ TEST_CASE("reply_text: what the API replied, and nothing else") {
   CHECK(ReplyText(reply, head) == start + "Keep-Alive: timeout=60\r\n\r\n");
 }
 
+TEST_CASE("reply_text: further headers come with it") {
+  ApiReply reply{200, "x", "text/plain"};
+  reply.headers = {{"A", "1"}, {"B", "2"}};
+  CHECK(ReplyText(reply, {}) ==
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1\r\n"
+        "A: 1\r\nB: 2\r\nKeep-Alive: timeout=60\r\n\r\nx");
+}
+
 TEST_CASE("reply_text: a challenge and a wait are told") {
   ApiReply reply{503, "x", "text/plain", 7};
   reply.challenge = "Bearer";

@@ -19,6 +19,7 @@ struct Headers {
   std::string host;
   std::string origin;
   std::string sec_fetch_site;
+  std::string sec_fetch_dest{};  ///< what the browser wants it for
 };
 
 enum class Verdict { kAllowed, kNoToken, kForeign };
@@ -82,6 +83,13 @@ inline Verdict Judge(const Headers& headers, const std::string& token) {
 inline Verdict JudgePing(const Headers& headers, const std::string& token) {
   if (token.empty()) return Judge(headers, token);
   return FromForeignPage(headers) ? Verdict::kForeign : Verdict::kAllowed;
+}
+
+/// A page holds no data, so it needs no token. Another site may have a link to it, but nothing else of it.
+inline Verdict JudgePage(Headers headers, const std::string& token) {
+  const bool followed_link = headers.origin.empty() && headers.sec_fetch_dest == "document";
+  if (followed_link) headers.sec_fetch_site.clear();
+  return JudgePing(headers, token);
 }
 
 }  // namespace access

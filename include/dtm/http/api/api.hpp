@@ -3,6 +3,7 @@
 /// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2, §7; document: docs/http_api.md.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -50,8 +51,11 @@ class Api {
   explicit Api(Coordinator& tm, std::string token = {})
       : tm_(tm), lists_(tm), token_(std::move(token)) {}
 
+  /// Before the first request: what is served beside the API.
+  void Mount(std::vector<ApiPage> pages) { pages_ = std::move(pages); }
+
   std::optional<ApiReply> Refusal(const ApiRequest& head) const {
-    return api_head::Check(head, token_);
+    return api_head::Check(head, token_, PageOf(head) != nullptr);
   }
 
   /// True if the request reads the store, or runs a function of the program.
@@ -65,12 +69,14 @@ class Api {
   /// @throws std::bad_alloc  `done` is not called.
   void Handle(const ApiRequest& request, const ApiDone& done) {
     const Route* const route = Find(request);
-    const char* const name = route == nullptr ? "unknown" : route->name;
+    const ApiPage* const page = route == nullptr ? PageOf(request) : nullptr;
+    const char* const name = route != nullptr ? route->name : page != nullptr ? "page" : "unknown";
     const ApiDone counted = [counters = counters_, name, done,
                              begin = std::chrono::steady_clock::now()](ApiReply reply) {
       Count(*counters, name, reply.status, begin);
       done(std::move(reply));
     };
+    if (page != nullptr) return counted(replies::OfPage(*page));
     if (route == nullptr) return counted(replies::NotFound());
     try {
       (this->*route->handler)(request, counted);
@@ -150,6 +156,14 @@ class Api {
       if (fits) return &route;
     }
     return nullptr;
+  }
+
+  const ApiPage* PageOf(const ApiRequest& request) const {
+    if (request.method != "GET" && request.method != "HEAD") return nullptr;
+    const auto found = std::find_if(pages_.begin(), pages_.end(), [&request](const ApiPage& page) {
+      return page.path == request.path;
+    });
+    return found == pages_.end() ? nullptr : &*found;
   }
 
   using Begin = std::chrono::steady_clock::time_point;
@@ -287,6 +301,7 @@ class Api {
   ApiLists lists_;
   const std::shared_ptr<ApiCounters> counters_ = std::make_shared<ApiCounters>();
   const std::string token_;
+  std::vector<ApiPage> pages_;
 };
 
 }  // namespace v1

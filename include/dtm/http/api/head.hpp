@@ -58,8 +58,17 @@ inline void TakeHost(ApiRequest& request) {
   }
 }
 
+/// A request for a page (ApiPage), for a ping, or for anything else.
+inline access::Verdict JudgeFor(const ApiRequest& request, bool is_page,
+                                const access::Headers& headers, const std::string& token) {
+  if (is_page) return access::JudgePage(headers, token);
+  if (request.path == "/api/ping") return access::JudgePing(headers, token);
+  return access::Judge(headers, token);
+}
+
 /// The refusal of a request that needs no body to be refused.
-inline std::optional<ApiReply> Check(const ApiRequest& request, const std::string& token) {
+inline std::optional<ApiReply> Check(const ApiRequest& request, const std::string& token,
+                                     bool is_page = false) {
   const auto header = [&request](std::string_view lower) {
     return std::string(http1::FindHeader(request.headers, lower));
   };
@@ -73,9 +82,8 @@ inline std::optional<ApiReply> Check(const ApiRequest& request, const std::strin
     return Refusal(400, "Content-Length must be a number");
   }
   const access::Headers headers{header("authorization"), request.host, header("origin"),
-                                header("sec-fetch-site")};
-  const bool ping = request.path == "/api/ping";
-  switch (ping ? access::JudgePing(headers, token) : access::Judge(headers, token)) {
+                                header("sec-fetch-site"), header("sec-fetch-dest")};
+  switch (JudgeFor(request, is_page, headers, token)) {
     case access::Verdict::kAllowed: break;
     case access::Verdict::kNoToken: {
       ApiReply reply =

@@ -44,7 +44,16 @@ struct ApiReply {
   const char* type = "application/json; charset=utf-8";
   int retry_after = 0;  ///< seconds after which the same request may work; 0 = no header
   bool close = false;   ///< the connection is closed, the body of the request was not read
-  const char* challenge = nullptr;  ///< WWW-Authenticate
+  const char* challenge = nullptr;           ///< WWW-Authenticate
+  std::vector<http1::HttpHeader> headers{};  ///< further ones
+};
+
+/// A file that is served beside the API, to everybody who reaches the server: it holds no data.
+struct ApiPage {
+  std::string_view path;
+  const char* type;       ///< Content-Type
+  std::string_view text;  ///< it lives as long as the program
+  std::vector<http1::HttpHeader> headers{};
 };
 
 /// Gets the reply, once. It must neither throw nor wait: it may be called on the coordinator's thread.
@@ -78,6 +87,12 @@ inline ApiOutcome InHttp(Outcome&& outcome) {
 namespace replies {
 
 inline ApiReply NotFound() { return {404, "404 page not found", "text/plain"}; }
+
+inline ApiReply OfPage(const ApiPage& page) {
+  ApiReply reply{200, std::string(page.text), page.type};
+  reply.headers = page.headers;
+  return reply;
+}
 
 inline ApiReply Of(const ApiOutcome& outcome) {
   if (outcome.status == 200) return {200, R"({"dtm_result":"SUCCESS"})"};

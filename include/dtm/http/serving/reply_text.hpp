@@ -6,6 +6,7 @@
 #include <string>
 
 #include <dtm/http/api/replies.hpp>
+#include <dtm/http/http1/request_reply.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -49,6 +50,9 @@ inline std::string ReplyText(const ApiReply& reply, const ReplyForm& form) {
   if (reply.retry_after > 0)
     text.append("\r\nRetry-After: ").append(std::to_string(reply.retry_after));
   if (reply.challenge != nullptr) text.append("\r\nWWW-Authenticate: ").append(reply.challenge);
+  for (const http1::HttpHeader& header : reply.headers) {
+    text.append("\r\n").append(header.name).append(": ").append(header.value);
+  }
   if (form.close) {
     text.append("\r\nConnection: close");
   } else {
