@@ -2,6 +2,7 @@
 /// boltdb and on Redis, with the same load. Then what each takes when idle, and how soon it answers
 /// after its start; and ours with the same load beside nearly 10,000 idle connections, and without. Exits with 1 if an acknowledged saga was lost or done wrong.
 ///   http [seconds per point] [folder for the stores] [--ours FILE] [--go FILE] [--redis FILE]
+///   http [seconds per point] [folder for the stores] --databases [--ours FILE] [--go FILE]   on the servers of tools/with_*.sh
 ///   http [seconds per point] --url http://127.0.0.1:PORT/api/dtmsvr [--pids NAME=PID,...]
 ///   http [seconds per point] --self | --self-faulty    what the load can reach; what it must notice
 /// and for all: [--connections N,...] [--max-open N] [--types saga,msg,tcc]
@@ -37,6 +38,7 @@ struct Arguments {
   bench::Programs programs;
   std::string url;
   std::vector<bench::NamedProcess> processes;
+  bool databases = false;
   bool self = false;
   bool faulty = false;
   std::vector<std::size_t> connections;
@@ -76,6 +78,8 @@ Arguments Parse(int argc, char** argv) {
         arguments.processes.push_back(
             {pair.substr(0, equals), std::atoi(pair.c_str() + equals + 1)});
       }
+    } else if (name == "--databases") {
+      arguments.databases = true;
     } else if (name == "--self" || name == "--self-faulty") {
       arguments.self = true;
       arguments.faulty = name == "--self-faulty";
@@ -259,8 +263,16 @@ void MeasureBesideIdle(const Kind& kind, const Arguments& arguments) {
                {{"server", kind.server}, {"store", kind.store}});
 }
 
-std::vector<Kind> Kinds(const bench::Programs& programs) {
+std::vector<Kind> Kinds(const Arguments& arguments) {
+  const bench::Programs& programs = arguments.programs;
   std::vector<Kind> kinds;
+  if (arguments.databases) {
+    for (const char* store : {"postgres", "mysql"}) {
+      if (!programs.ours.empty()) kinds.push_back({"ours", store});
+      if (!programs.go.empty()) kinds.push_back({"go", store});
+    }
+    return kinds;
+  }
   if (!programs.ours.empty()) kinds.push_back({"ours", "sqlite"});
   if (!programs.go.empty()) kinds.push_back({"go", "boltdb"});
   if (!programs.go.empty() && !programs.redis.empty()) kinds.push_back({"go", "redis"});
@@ -300,7 +312,7 @@ bool Run(const Arguments& arguments) {
     }
     return good;
   }
-  const std::vector<Kind> kinds = Kinds(arguments.programs);
+  const std::vector<Kind> kinds = Kinds(arguments);
   if (kinds.empty())
     throw std::runtime_error("no server to measure: --ours, --go, --url or --self");
   for (const Kind& kind : kinds) {
@@ -316,6 +328,7 @@ bool Run(const Arguments& arguments) {
       });
     }
   }
+  if (arguments.databases) return good;
   for (const Kind& kind : kinds) MeasureIdle(kind, arguments);
   if (kinds.front().server == "ours") MeasureBesideIdle(kinds.front(), arguments);
   return good;

@@ -1,6 +1,6 @@
 /// Starts the servers that are compared, each with an empty store in a folder of its own: dtm-server
 /// of this project, and the Go server on boltdb (its default) or on a Redis with its default
-/// durability. All on free ports of loopback, and gone with this program.
+/// durability; and both on a database that runs already (tools/with_*.sh), where the tables of the Go server have to be. All on free ports of loopback, and gone with this program.
 /// Needs: Linux, cpp-httplib. Threads: none may run yet.
 #pragma once
 
@@ -109,7 +109,7 @@ class ServerUnderTest {
   /// Which one: its name and that of its store, as in the results.
   struct Kind {
     std::string server;  ///< ours, go
-    std::string store;   ///< sqlite, boltdb, redis
+    std::string store;   ///< sqlite, boltdb, redis; postgres, mysql
   };
 
   ServerUnderTest(const Programs& programs, const Kind& kind, const std::string& folder)
@@ -121,8 +121,11 @@ class ServerUnderTest {
     if (kind.store == "redis") StartRedis(programs.redis);
     const Watch watch;
     if (kind.server == "ours") {
-      server_.emplace(folder_, std::vector<std::string>{programs.ours, "--db", folder_ + "/dtm.db",
-                                                        "--listen", "127.0.0.1:" + port});
+      const bool file = kind.store == "sqlite";
+      server_.emplace(folder_,
+                      std::vector<std::string>{programs.ours, file ? "--db" : "--store",
+                                               file ? folder_ + "/dtm.db" : UrlOf(kind.store),
+                                               "--listen", "127.0.0.1:" + port});
     } else {
       std::vector<std::string> environment = {"HTTP_PORT=" + port,
                                               "GRPC_PORT=" + std::to_string(FreePort()),
@@ -131,6 +134,8 @@ class ServerUnderTest {
       if (redis_) {
         environment.push_back("STORE_HOST=127.0.0.1");
         environment.push_back("STORE_PORT=" + std::to_string(redis_port_));
+      } else if (kind.store != "boltdb") {
+        for (const std::string& variable : GoStore(kind.store)) environment.push_back(variable);
       }
       server_.emplace(folder_, std::vector<std::string>{programs.go}, environment);
     }
@@ -155,6 +160,26 @@ class ServerUnderTest {
   }
 
  private:
+  /// Of the server that tools/with_*.sh has started.
+  static std::string PortOf(const std::string& store) {
+    const char* const said = std::getenv(store == "mysql" ? "DTM_MYSQL_PORT" : "DTM_POSTGRES");
+    if (said == nullptr) throw std::runtime_error("no " + store + "; bench/run.sh stores has it");
+    const std::string text = said;
+    const std::size_t port = store == "mysql" ? 0 : text.find(" port=") + 6;
+    return text.substr(port, text.find(' ', port) - port);
+  }
+  static std::string UrlOf(const std::string& store) {
+    return store == "mysql" ? "mysql://root@127.0.0.1:" + PortOf(store) + "/dtm_example"
+                            : "postgres://dtm@127.0.0.1:" + PortOf(store) + "/postgres";
+  }
+  static std::vector<std::string> GoStore(const std::string& store) {
+    const bool mysql = store == "mysql";
+    return {"STORE_HOST=127.0.0.1", "STORE_PORT=" + PortOf(store),
+            std::string("STORE_USER=") + (mysql ? "root" : "dtm"),
+            std::string("STORE_PASSWORD=") + (mysql ? "" : "none"),
+            std::string("STORE_DB=") + (mysql ? "dtm" : "postgres")};
+  }
+
   void StartRedis(const std::string& program) {
     redis_port_ = FreePort();
     redis_.emplace(folder_,

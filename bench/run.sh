@@ -3,7 +3,8 @@
 # all of them as tables. On Debian it installs what is missing. Nothing else should use the machine and its disk.
 #   bench/run.sh                        all
 #   bench/run.sh barrier                only this, on SQLite, and on PostgreSQL, MariaDB and Redis beside the Go client, which it builds if it can
-#   bench/run.sh in_process             only these: barrier, barrier_servers, in_process, in_transaction, large_file, start_up, url_calls, http
+#   bench/run.sh in_process             only these: barrier, barrier_servers, in_process, in_transaction, large_file, start_up, stores, url_calls, http
+#   bench/run.sh stores                 stores that coordinators share, on PostgreSQL and MariaDB; over HTTP beside the Go server on the same databases
 #   bench/run.sh http                   beside the Go server on boltdb and Redis, which it builds and installs if it can
 #   bench/run.sh --save FILE            also append the JSON lines to FILE, behind one that says when and what was measured
 #   bench/run.sh --folder DIR           where the store files are (default: the build directory); a real disk
@@ -31,6 +32,10 @@ done
 
 if [[ " ${names[*]} " = *" barrier "* && " ${names[*]} " != *" barrier_servers "* ]]; then names+=(barrier_servers); fi
 
+# Over HTTP too, on the same servers.
+targets=("${names[@]/#/bench_}")
+if [[ " ${names[*]} " = *" stores "* ]]; then targets+=(bench_http); fi
+
 mkdir -p "${folder:=$PWD/build/release}"
 disk=$(stat -f -c %T "$folder")
 case $disk in
@@ -41,12 +46,13 @@ load=$(cut -d' ' -f1 /proc/loadavg)  # before our own build
 . tools/install_packages.sh
 install_packages g++ cmake ninja-build pkg-config python3 nlohmann-json3-dev libcpp-httplib-dev libsqlite3-dev
 if [[ " ${names[*]} " = *" barrier_servers "* ]]; then install_packages libpq-dev libmariadb-dev libhiredis-dev; fi
+if [[ " ${names[*]} " = *" stores "* ]]; then install_packages libpq-dev libmariadb-dev postgresql mariadb-server; fi
 echo "== building (build/release)"
 cmake --preset release --log-level=WARNING >/dev/null
-cmake --build --preset release --target "${names[@]/#/bench_}" | tail -n 1
+cmake --build --preset release --target "${targets[@]}" | tail -n 1
 
-compare=()
-if [[ " ${names[*]} " = *" http "* ]]; then
+compare=() go=
+if [[ " ${names[*]} " = *" http "* || " ${names[*]} " = *" stores "* ]]; then
   if go=$(tools/go_dtm.sh); then
     compare+=(--go "$go")
     command -v redis-server >/dev/null || (install_packages redis-server) || true
@@ -72,19 +78,26 @@ if awk "BEGIN { exit !($load > 0.5) }"; then
 fi
 sync  # what the build wrote
 
+# Servers that keep what is committed through a loss of power, with room for the connections of the Go server.
+durable=(env "DTM_POSTGRES_SETTINGS=fsync = on
+shared_buffers = 128MB
+max_connections = 600"
+  "DTM_MYSQL_OPTIONS=--innodb-flush-log-at-trx-commit=1 --innodb-flush-method=fsync --skip-debug-no-sync --innodb-buffer-pool-size=128M --innodb-log-file-size=96M --max-connections=600")
+
 results=$folder/results.jsonl failed=0
 deadline=$((SECONDS + 290))
 : >"$results"
 for name in "${names[@]}"; do
   left=$((deadline - SECONDS))
   [ "$left" -gt 0 ] || left=1
-  start=() arguments=(3 "$folder")
+  start=() arguments=(3 "$folder") program=build/release/bench/bench_$name
   case $name in
     start_up) arguments=(40 "$folder") ;;  # there it is a limit
     barrier_servers) start=(tools/with_postgres.sh tools/with_mariadb.sh tools/with_redis.sh) arguments=(20 "$folder" "${go_bank[@]}") ;;
+    stores) start=("${durable[@]}" tools/with_postgres.sh tools/with_mariadb.sh) program=bench/stores.sh arguments=("$folder" "$go") ;;
     http) arguments=(5 "$folder" "${compare[@]}") ;;
   esac
-  timeout --kill-after=5 "$left" "${start[@]}" "build/release/bench/bench_$name" "${arguments[@]}" | tee -a "$results" && continue
+  timeout --kill-after=5 "$left" "${start[@]}" "$program" "${arguments[@]}" | tee -a "$results" && continue
   echo "== $name failed or took too long" >&2
   failed=1
 done

@@ -51,6 +51,7 @@ class Slots {
 };
 
 struct SagaRates {
+  double sagas = 0;
   double sagas_per_s = 0;
   double cpu_us_per_saga = 0;
   double p50_ms = 0;
@@ -94,7 +95,7 @@ SagaRates RunSagas(dtm::Coordinator& tm, const SagaFunctions& functions, int in_
   const double wall = watch.Wall();
   const double cpu = watch.CpuUsed();
   const auto sagas = static_cast<double>(latencies_ms.size());
-  return {sagas / wall, 1e6 * cpu / sagas, Percentile(latencies_ms, 0.5),
+  return {sagas, sagas / wall, 1e6 * cpu / sagas, Percentile(latencies_ms, 0.5),
           Percentile(latencies_ms, 0.99)};
 }
 

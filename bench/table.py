@@ -69,6 +69,16 @@ def large_file(results):
                 ['in flight', 'finished in file', 'sagas/s', 'CPU us', 'p50 ms', 'p99 ms', 'times slower'], rows)
 
 
+def stores(results):
+    idle = {result['store']: result['statements_per_s'] for result in results if result['bench'] == 'stores_idle'}
+    rows = [[result['store'], number(result['in_flight']), number(result['sagas_per_s']), number(result['cpu_us_per_saga']),
+             number(result['server_cpu_us_per_saga']), number(result['p50_ms']), number(result['p99_ms']),
+             number(idle.get(result['store']))] for result in results if result['bench'] == 'stores']
+    print_table('stores: sagas of two functions on a store that coordinators share, every step durable'
+                ' (goals: 10,000/s on PostgreSQL and 6,000/s on MariaDB at 256, its server <= 75 us, 4 statements/s when idle)',
+                ['store', 'in flight', 'sagas/s', 'CPU us', 'server CPU us', 'p50 ms', 'p99 ms', 'idle: statements/s'], rows)
+
+
 def start_up(results):
     held = {result['max_in_memory']: result for result in results if result['bench'] == 'start_up_held'}
     rows = [[number(result['unfinished']), number(result['max_in_memory']), number(result['open_s']),
@@ -149,13 +159,13 @@ def http_of(results, bench, what):
         return ', '.join(f'{count:,.0f} {name}' for name, count in counts.items() if count) or 'none'
 
     rows = [[f"{run['server']} ({run['store']})", number(run['connections']), number(run['sagas_per_s']),
-             times(run, 'boltdb'), times(run, 'redis'), number(run.get('cpu_us_per_saga')),
+             times(run, 'boltdb'), times(run, 'redis'), times(run, run['store']), number(run.get('cpu_us_per_saga')),
              number(run.get('store_cpu_us_per_saga')), number(run['loadgen_cpu_us_per_saga']),
              number(run['submit_p50_ms']), number(run['submit_p99_ms']), number(run['end_to_end_p50_ms']),
              number(run['end_to_end_p99_ms']), number(run.get('memory_mb')), f"{max(0, run['other_cores']):.2f}",
              problems(run)] for run in runs]
     print_table(f'{bench}: {what} of two HTTP branches through the HTTP API (other cores: busy with something else, should be < 0.15)',
-                ['server', 'connections', f'{what}/s', 'of Go boltdb', 'of Go redis', 'CPU us', 'store us', 'load us',
+                ['server', 'connections', f'{what}/s', 'of Go boltdb', 'of Go redis', 'of Go there', 'CPU us', 'store us', 'load us',
                  'submit p50 ms', 'p99', 'end p50 ms', 'p99', 'memory MB', 'other cores', 'problems'], rows)
 
 
@@ -164,7 +174,7 @@ def main():
         sys.exit(__doc__)
     with open(sys.argv[1], encoding='utf-8') as file:
         results = [json.loads(line) for line in file if line.strip()]
-    for table in (barrier, barrier_servers, in_process, journal, in_transaction, large_file, start_up, url_calls, http):
+    for table in (barrier, barrier_servers, in_process, journal, in_transaction, large_file, start_up, stores, url_calls, http):
         table(results)
 
 

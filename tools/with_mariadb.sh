@@ -2,7 +2,7 @@
 # Runs a command beside a MariaDB server of its own, which ends with it: with_mariadb.sh COMMAND...
 # The command gets DTM_MYSQL_HOST (127.0.0.1), DTM_MYSQL_PORT, DTM_MYSQL_SOCKET, DTM_MYSQL_USER (root, without a password),
 # DTM_MYSQL_DATABASE, DTM_MYSQL_PID (a file) and DTM_MYSQL_START (a shell command that starts the server again, if the command ended
-# it). What is committed survives a kill of the server, but no power loss. On Debian what is missing is installed.
+# it). What is committed survives a kill of the server, but no power loss, unless the options DTM_MYSQL_OPTIONS of mariadbd say so. On Debian what is missing is installed.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tools/install_packages.sh
@@ -35,7 +35,8 @@ TMPDIR="$home/tmp" mariadb-install-db --no-defaults "${user[@]}" --datadir="$hom
   "${new[@]}" >"$home/install.log" 2>&1 || { cat "$home/install.log" >&2; exit 1; }
 for attempt in 1 2 3 4 5; do
   port=$(free_ports 1)
-  start=(mariadbd --no-defaults "${user[@]}" "${small[@]}" --datadir="$home/data" --tmpdir="$home/tmp" --bind-address=127.0.0.1 --port="$port" --socket="$home/socket"
+  # shellcheck disable=SC2206  # words
+  start=(mariadbd --no-defaults "${user[@]}" "${small[@]}" ${DTM_MYSQL_OPTIONS:-} --datadir="$home/data" --tmpdir="$home/tmp" --bind-address=127.0.0.1 --port="$port" --socket="$home/socket"
     --pid-file="$home/pid" --log-error="$home/server.log")
   setpriv --pdeathsig TERM "${start[@]}" >>"$home/server.log" 2>&1 &  # ends if this script is killed
   server=$!

@@ -2,7 +2,7 @@
 # Runs a command beside a PostgreSQL server of its own, which ends with it: with_postgres.sh COMMAND...
 # The command gets DTM_POSTGRES (what to connect with, a conninfo of libpq), DTM_POSTGRES_DATA (the data directory, with
 # postmaster.pid) and DTM_POSTGRES_START (a shell command that starts the server again, if the command ended it). The server listens on the loopback and on a socket in a temporary directory; nothing it stores is meant
-# to survive a power loss. On Debian what is missing is installed.
+# to survive a power loss, unless DTM_POSTGRES_SETTINGS (lines of postgresql.conf) say so. On Debian what is missing is installed.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tools/install_packages.sh
@@ -46,6 +46,7 @@ max_prepared_transactions = 100
 fsync = off
 shared_buffers = 16MB
 log_min_messages = fatal
+${DTM_POSTGRES_SETTINGS:-}
 END
   setpriv "${as[@]}" --pdeathsig INT postgres -D "$data" >>"$home/server.log" 2>&1 &  # ends if this script is killed
   server=$!
