@@ -43,6 +43,15 @@ bool Becomes(const Condition& condition) {
   return true;
 }
 
+/// "cancel by ann: enough"; empty: the journal has no entry of that kind.
+inline std::string AskedFor(dtm::Coordinator& tm, const std::string& gid, dtm::JournalKind kind) {
+  for (const dtm::JournalEntry& entry : tm.Journal(gid)) {
+    if (entry.kind == kind)
+      return std::string(Name(entry.kind)) + " by " + entry.who + ": " + entry.text;
+  }
+  return {};
+}
+
 /// A coordinator, and functions that do what the test says.
 struct Node {
   explicit Node(const NewStore& store, const std::string& name, const std::string& app = "main")
@@ -55,6 +64,7 @@ struct Node {
     options.app = app;
     options.function_limit = seconds(1);
     options.retry_interval = minutes(5);
+    options.journal = true;
     return options;
   }
 
@@ -91,9 +101,10 @@ inline void CommandsAtTheOther(const NewStore& store) {
   CHECK_THAT(one.tm.Explain(cancelled), ContainsSubstring("\ndriven by this node, one"));
   CHECK(two.tm.ListWaiting(seconds(1), 10) == std::vector<std::string>{cancelled});
   auto waits = std::async(std::launch::async, [&] { return two.tm.Wait(cancelled, minutes(1)); });
-  two.tm.Cancel(cancelled, "enough");
+  two.tm.Cancel(cancelled, dtm::By{"ann", "enough"});
   CHECK(waits.get().Failed());
   CHECK(two.tm.Query(cancelled)->reason == "enough");
+  CHECK(AskedFor(two.tm, cancelled, dtm::JournalKind::kCancel) == "cancel by ann: enough");
   CHECK(one.undone == 2);
   CHECK(two.undone == 0);
   CHECK_THROWS_AS(two.tm.Cancel(cancelled), dtm::EndedError);
@@ -103,7 +114,8 @@ inline void CommandsAtTheOther(const NewStore& store) {
   one.Begin(retried);
   CHECK(Becomes([&] { return one.tm.Query(retried)->branches[3].errors > 0; }));
   one.goes_on = true;
-  two.tm.RetryNow(retried);
+  two.tm.RetryNow(retried, dtm::By{"bob", "it is back"});
+  CHECK(AskedFor(two.tm, retried, dtm::JournalKind::kRetryNow) == "retry now by bob: it is back");
   CHECK(two.tm.Wait(retried, minutes(1)).Succeeded());
   CHECK(two.seconds_called == 0);
 
@@ -113,7 +125,8 @@ inline void CommandsAtTheOther(const NewStore& store) {
   one.Begin(stopped);
   auto waits_there =
       std::async(std::launch::async, [&] { return one.tm.Wait(stopped, minutes(1)); });
-  two.tm.ForceStop(stopped);
+  two.tm.ForceStop(stopped, dtm::By{"cy", "a test"});
+  CHECK(AskedFor(one.tm, stopped, dtm::JournalKind::kForceStop) == "force stop by cy: a test");
   CHECK(two.StatusOf(stopped) == Status::kFailed);
   CHECK(waits_there.get().Failed());
 

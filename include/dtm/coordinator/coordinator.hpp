@@ -207,23 +207,28 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, it has ended, or it can no longer be rolled back.
   void Cancel(const std::string& gid, const std::string& reason = "cancelled") {
+    Cancel(gid, By{{}, reason});
+  }
+  /// The same, with who asks for it in the journal; `by.why` is the reason.
+  void Cancel(const std::string& gid, const By& by) {
     Await([&](AnswerCallback answer) {
-      AbortAsync(gid, {}, reason, WaitResult::kIgnored, std::move(answer));
+      AbortAsync(gid, {}, by, WaitResult::kIgnored, std::move(answer));
     });
   }
 
-  /// Ends an unfinished transaction as failed. Nothing more is called, and nothing is undone.
+  /// Ends an unfinished transaction as failed. Nothing more is called, and nothing is undone. The journal keeps `by`.
   /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, or it has ended.
-  void ForceStop(const std::string& gid) {
-    Await([&](AnswerCallback answer) { ForceStopAsync(gid, std::move(answer)); });
+  void ForceStop(const std::string& gid, const By& by = {}) {
+    Await([&](AnswerCallback answer) { ForceStopAsync(gid, by, std::move(answer)); });
   }
 
-  /// Makes the waiting calls of an unfinished transaction at once, and drives a stuck one again.
+  /// Makes the waiting calls of an unfinished transaction at once, and drives a stuck one again. The journal keeps `by` if
+  /// anything waited.
   /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, or it has ended.
-  void RetryNow(const std::string& gid) {
-    Await([&](AnswerCallback answer) { RetryNowAsync(gid, std::move(answer)); });
+  void RetryNow(const std::string& gid, const By& by = {}) {
+    Await([&](AnswerCallback answer) { RetryNowAsync(gid, by, std::move(answer)); });
   }
 
   /// The gids of at most `limit` unfinished transactions whose next try is more than `wait` away, the earliest

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <dtm/base/error.hpp>
+#include <dtm/base/text.hpp>
 #include <dtm/coordinator/driven_endpoint.hpp>
 #include <dtm/coordinator/loop/driver.hpp>
 #include <dtm/coordinator/parts/answers.hpp>
@@ -22,6 +23,7 @@
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/gid.hpp>
+#include <dtm/core/journal.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/core/validate.hpp>
@@ -119,21 +121,30 @@ class Operations : public DrivenEndpoint {
 
   /// Refused if the transaction has another type than `type`. If its wait_result is set and counts, the answer comes as that
   /// of a submit does, and is OngoingError if it has not ended.
-  void AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
+  void AbortAsync(const std::string& gid, std::optional<TransType> type, const By& by,
                   WaitResult wait_result, AnswerCallback callback) {
-    Command command = About(gid, Command::Kind::kCancel);
+    Command command = About(gid, Command::Kind::kCancel, by);
     command.wait_result = wait_result;
     command.type = type;
-    command.reason = reason;
     Push(std::move(command), std::move(callback));
   }
-
-  void ForceStopAsync(const std::string& gid, AnswerCallback callback) {
-    Push(About(gid, Command::Kind::kForceStop), std::move(callback));
+  void AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
+                  WaitResult wait_result, AnswerCallback callback) {
+    AbortAsync(gid, type, By{{}, reason}, wait_result, std::move(callback));
   }
 
+  void ForceStopAsync(const std::string& gid, const By& by, AnswerCallback callback) {
+    Push(About(gid, Command::Kind::kForceStop, by), std::move(callback));
+  }
+  void ForceStopAsync(const std::string& gid, AnswerCallback callback) {
+    ForceStopAsync(gid, By{}, std::move(callback));
+  }
+
+  void RetryNowAsync(const std::string& gid, const By& by, AnswerCallback callback) {
+    Push(About(gid, Command::Kind::kRetryNow, by), std::move(callback));
+  }
   void RetryNowAsync(const std::string& gid, AnswerCallback callback) {
-    Push(About(gid, Command::Kind::kRetryNow), std::move(callback));
+    RetryNowAsync(gid, By{}, std::move(callback));
   }
 
   void WaitAsync(const std::string& gid, Duration timeout, AnswerCallback callback) {
@@ -192,6 +203,12 @@ class Operations : public DrivenEndpoint {
     Command command;
     command.kind = kind;
     command.gid = gid;
+    return command;
+  }
+  static Command About(const std::string& gid, Command::Kind kind, const By& by) {
+    Command command = About(gid, kind);
+    command.reason = by.why;
+    command.who = Truncated(Printable(by.who), kMaxJournalWho);
     return command;
   }
 

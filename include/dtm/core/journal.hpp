@@ -80,9 +80,16 @@ struct JournalEntry {
 };
 
 inline bool operator==(const JournalEntry& a, const JournalEntry& b) {
-  return a.time == b.time && a.row == b.row && a.op == b.op && a.kind == b.kind && a.text == b.text &&
-         a.who == b.who;
+  return a.time == b.time && a.row == b.row && a.op == b.op && a.kind == b.kind &&
+         a.text == b.text && a.who == b.who;
 }
+
+/// Who asks for something by hand, and why: for the journal. Whatever is not known is empty.
+struct By {
+  std::string
+      who{};  ///< as the program or the request says, it is not checked; kMaxJournalWho bytes are kept
+  std::string why{};  ///< kMaxJournalText bytes are kept
+};
 
 /// What is kept of one transaction.
 inline constexpr std::size_t kMaxJournalText = 200;     ///< bytes of one text

@@ -36,6 +36,8 @@ struct Event {
   std::size_t row = 0;  ///< kResult, kRegistered, kBranchAdded: the row concerned
   Result result;        ///< kResult: its answer
   std::string data{};   ///< kFinish
+  std::string
+      who{};  ///< kCancel, kForceStop, kRetryNow: who asked, with the result's text as the reason
 };
 
 /// What a machine knows besides the transaction.

@@ -36,8 +36,9 @@ struct Request {
   std::int64_t id = 0;  ///< given by the store
   Kind kind = Kind::kCancel;
   std::string gid;
-  std::string reason{};      ///< kCancel
+  std::string reason{};      ///< kCancel, kRetryNow
   std::uint64_t member = 0;  ///< who is asked; 0: whoever drives it, when it looks
+  std::string who{};         ///< kCancel, kRetryNow: the person or program that asks
 };
 
 /// How far a transaction has come.

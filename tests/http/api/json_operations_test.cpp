@@ -98,3 +98,52 @@ TEST_CASE("json_operations: what is wrong with it is thrown, and nobody is calle
     }
   }
 }
+
+TEST_CASE("json_operations: who asks and why are told to the journal, and are strings") {
+  dtm::Options options = dtm_test::Quiet();
+  options.journal = true;
+  ApiKit kit({}, options);
+  kit.kit.Branches().On("http://b/a", std::vector<dtm::testing::ScriptedAnswer>(
+                                          20, {dtm::Result::Ongoing(), {}, false}));
+  const auto asked = [&](const std::string& gid) {
+    for (const dtm::JournalEntry& entry : kit.kit->Journal(gid)) {
+      const bool by_hand = entry.kind == dtm::JournalKind::kCancel ||
+                           entry.kind == dtm::JournalKind::kForceStop ||
+                           entry.kind == dtm::JournalKind::kRetryNow;
+      if (by_hand) return entry.who + ": " + entry.text;
+    }
+    return std::string("none");
+  };
+  struct Row {
+    const char* gid;
+    const char* path;
+    const char* more;
+    const char* told;
+  };
+  for (const Row& row :
+       {Row{"g1", "abort", R"("who":"ann","why":"enough")", "ann: enough"},
+        Row{"g2", "abort", R"("who":"ann","why":"x","rollback_reason":"y")", "ann: y"},
+        Row{"g3", "abort", R"("WHO":null)", ": "},
+        Row{"g4", "forceStop", R"("who":"bob","why":"a test")", "bob: a test"},
+        Row{"g5", "resetNextCronTime", R"("who":"cy","why":"back")", "cy: back"}}) {
+    CAPTURE(row.gid);
+    REQUIRE(kit.AskPost("submit", Saga(row.gid, Step("http://b/a", "http://b/c"))).status == 200);
+    const std::string body =
+        R"({"trans_type":"saga","gid":")" + std::string(row.gid) + "\"," + row.more + "}";
+    CHECK(kit.AskPost(row.path, body).status == 200);
+    CHECK(asked(row.gid) == row.told);
+  }
+  CHECK(kit.Shown("g1")["rollback_reason"] == "enough");
+  REQUIRE(kit.AskPost("submit", Saga("g6", Step("http://b/a", "http://b/c"))).status == 200);
+  const std::string call = R"({"jsonrpc":"2.0","id":"1","method":"abort","params":{"gid":"g6",)"
+                           R"("trans_type":"saga","who":"di","why":"by JSON-RPC"}})";
+  CHECK(kit.AskPost("/api/json-rpc", call).status == 200);
+  CHECK(asked("g6") == "di: by JSON-RPC");
+  for (const char* path : {"abort", "forceStop", "resetNextCronTime"}) {
+    for (const char* wrong : {R"("who":7)", R"("why":["a"])"}) {
+      CAPTURE(path, wrong);
+      const std::string body = R"({"trans_type":"saga","gid":"g6",)" + std::string(wrong) + "}";
+      CHECK(kit.AskPost(path, body).status == 400);
+    }
+  }
+}

@@ -177,10 +177,11 @@ class Commands {
     const bool failed = command.status == Status::kFailed;
     const Result result{failed ? Result::Kind::kFailure : Result::Kind::kSuccess, command.reason};
     switch (command.kind) {
-      case Command::Kind::kCancel: return {engine::EventKind::kCancel, 0, result};
-      case Command::Kind::kForceStop: return {engine::EventKind::kForceStop, 0, {}};
+      case Command::Kind::kCancel: return {engine::EventKind::kCancel, 0, result, {}, command.who};
+      case Command::Kind::kForceStop:
+        return {engine::EventKind::kForceStop, 0, result, {}, command.who};
       case Command::Kind::kFinish: return {engine::EventKind::kFinish, 0, result, command.data};
-      default: return {engine::EventKind::kRetryNow, 0, {}};
+      default: return {engine::EventKind::kRetryNow, 0, result, {}, command.who};
     }
   }
 

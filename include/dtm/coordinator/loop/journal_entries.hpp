@@ -47,14 +47,12 @@ class JournalEntries {
       case engine::EventKind::kPrepared: Add(event.at, JournalKind::kPrepared); break;
       case engine::EventKind::kBranchAdded: AddBranch(event); break;
       case engine::EventKind::kResult: AddResult(event); break;
-      case engine::EventKind::kCancel:
-        Add(event.at, JournalKind::kCancel, kNoRow, event.result.text);
-        break;
+      case engine::EventKind::kCancel: AddAsked(event, JournalKind::kCancel); break;
       case engine::EventKind::kFinish:
         Add(event.at, JournalKind::kFinish, kNoRow, event.result.text);
         break;
-      case engine::EventKind::kForceStop: Add(event.at, JournalKind::kForceStop); break;
-      case engine::EventKind::kRetryNow: Add(event.at, JournalKind::kRetryNow); break;
+      case engine::EventKind::kForceStop: AddAsked(event, JournalKind::kForceStop); break;
+      case engine::EventKind::kRetryNow: AddAsked(event, JournalKind::kRetryNow); break;
       case engine::EventKind::kLoaded:
       case engine::EventKind::kTimer:
       case engine::EventKind::kRegistered: break;  // what follows from them is told
@@ -89,6 +87,12 @@ class JournalEntries {
       case Result::Kind::kNotSent:
         return Add(event.at, JournalKind::kNotSent, event.row, result.text);
     }
+  }
+
+  /// What somebody asked for.
+  void AddAsked(const AppliedEvent& event, JournalKind kind) {
+    Add(event.at, kind, kNoRow, event.result.text);
+    entries_.back().who = Truncated(event.who, kMaxJournalWho);
   }
 
   void Add(Time at, JournalKind kind, std::size_t row = kNoRow, const std::string& text = {}) {

@@ -57,6 +57,7 @@ class Elsewhere {
     request.kind =
         command.kind == Command::Kind::kCancel ? Request::Kind::kCancel : Request::Kind::kRetryNow;
     request.reason = command.reason;
+    request.who = command.who;
     const std::int64_t id = peers_->Ask(request);
     LookAt(now + kEvery, now);
     asked_.emplace(id, Asked{std::move(command), now + kLongestReply, false});
@@ -71,6 +72,7 @@ class Elsewhere {
                                                                 : Command::Kind::kLook;
       command.gid = std::move(request.gid);
       command.reason = std::move(request.reason);
+      command.who = std::move(request.who);
       command.asked = request.id;
       command.waiter.promise = [peers = peers_, id = request.id](const Answer& answer) {
         peers->Reply(id, ReplyOf(answer));

@@ -57,7 +57,8 @@ struct Instruction {
   };
   Kind kind = Kind::kWait;
   std::string gid;                                ///< kRegistered: the url of the function
-  std::string reason;                             ///< kCancel, kFinish
+  std::string reason;                             ///< kCancel, kFinish; kForceStop, kRetryNow: why
+  std::string who{};                              ///< kCancel, kForceStop, kRetryNow
   WaitResult wait_result = WaitResult::kIgnored;  ///< kCancel
   Step step;                                      ///< kAddBranch
   Status status{};                                ///< kFinish

@@ -11,6 +11,7 @@
 #include <dtm/coordinator/operations.hpp>
 #include <dtm/coordinator/parts/answers.hpp>
 #include <dtm/core/endpoint.hpp>
+#include <dtm/core/journal.hpp>
 #include <dtm/http/wire/json_input.hpp>
 #include <dtm/http/wire/names.hpp>
 #include <dtm/http/wire/read_transaction.hpp>
@@ -54,24 +55,31 @@ inline void RegisterBranch(Operations& tm, const nlohmann::json& body, const Ans
   tm.RegisterBranchAsync(branch.gid, branch.type, std::move(branch.step), done);
 }
 
-inline void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  const wire::json_input::Fields fields(body, "the transaction");
-  tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)),
-                fields.Text(wire::kRollbackReason), WaitResult::kCounts, done);
+/// Who asks for it, and why.
+inline By ByIn(const wire::json_input::Fields& fields) {
+  return {fields.Text(wire::kWho), fields.Text(wire::kWhy)};
 }
 
-inline std::string GidIn(const nlohmann::json& body) {
-  return wire::GidOf(wire::json_input::Fields(body, "the body"));
+/// The reason has two names: what dtm's clients send counts.
+inline void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  const wire::json_input::Fields fields(body, "the transaction");
+  By by = ByIn(fields);
+  std::string reason = fields.Text(wire::kRollbackReason);
+  if (!reason.empty()) by.why = std::move(reason);
+  tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)), by,
+                WaitResult::kCounts, done);
 }
 
 inline void ForceStop(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  tm.ForceStopAsync(GidIn(body), done);
+  const wire::json_input::Fields fields(body, "the body");
+  tm.ForceStopAsync(wire::GidOf(fields), ByIn(fields), done);
 }
 
 /// A transaction that has ended needs no try; here that is not an error.
 inline void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
                               const AnswerCallback& done) {
-  tm.RetryNowAsync(GidIn(body), [done](const Answer& answer) {
+  const wire::json_input::Fields fields(body, "the body");
+  tm.RetryNowAsync(wire::GidOf(fields), ByIn(fields), [done](const Answer& answer) {
     try {
       (void)answer.Get();
     } catch (const EndedError&) {

@@ -21,6 +21,7 @@
 #include <dtm/base/os.hpp>
 #include <dtm/base/time.hpp>
 #include <dtm/store/peers.hpp>
+#include <dtm/store/request_codec.hpp>
 #include <dtm/store/shared/database.hpp>
 #include <dtm/store/shared/members.hpp>
 #include <dtm/store/shared/server_clock.hpp>
@@ -200,7 +201,7 @@ class Membership {
       request.id = rows->Number(row, 0);
       request.gid = rows->View(row, 1);
       request.kind = static_cast<Request::Kind>(rows->Number(row, 2));
-      request.reason = rows->View(row, 3);
+      codec::DecodeAsked(rows->View(row, 3), request);
       asked.push_back(std::move(request));
     }
     return asked;

@@ -17,6 +17,7 @@
 #include <dtm/core/result.hpp>
 #include <dtm/sql/sql_errors.hpp>
 #include <dtm/store/peers.hpp>
+#include <dtm/store/request_codec.hpp>
 #include <dtm/store/shared/database.hpp>
 #include <dtm/store/shared/membership.hpp>
 #include <dtm/store/shared/reader.hpp>
@@ -54,9 +55,10 @@ class SharedPeers : public Peers {
   }
 
   std::int64_t Ask(const Request& request) override {
+    const std::string text = codec::EncodeAsked(request);
     const auto rows = reader_.Run(
         Query::kAsk, {std::string_view(request.gid), static_cast<std::int64_t>(request.kind),
-                      SqlBytes{request.reason}, static_cast<std::int64_t>(request.member)});
+                      SqlBytes{text}, static_cast<std::int64_t>(request.member)});
     return rows->Number(0, 0);
   }
 

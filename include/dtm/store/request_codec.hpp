@@ -1,0 +1,31 @@
+/// The stored form of what one coordinator asks of another: the text of a request, beside its gid and kind.
+/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together. Coordinators of an earlier version
+/// read it too, while one after the other is replaced.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include <dtm/store/peers.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace codec {
+
+/// Stands between the reason and who asks. An earlier version takes all of it for the reason.
+inline constexpr char kBeforeWho = '\x1f';
+
+inline std::string EncodeAsked(const Request& request) {
+  const bool alone = request.who.empty() && request.reason.find(kBeforeWho) == std::string::npos;
+  return alone ? request.reason : request.reason + kBeforeWho + request.who;
+}
+
+inline void DecodeAsked(std::string_view text, Request& request) {
+  const std::size_t end = text.rfind(kBeforeWho);
+  request.reason = text.substr(0, end);
+  request.who = end == std::string_view::npos ? std::string_view() : text.substr(end + 1);
+}
+
+}  // namespace codec
+}  // namespace v1
+}  // namespace dtm
