@@ -45,7 +45,8 @@ bool Becomes(const Condition& condition) {
 
 /// "cancel by ann: enough"; empty: the journal has no entry of that kind.
 inline std::string AskedFor(dtm::Coordinator& tm, const std::string& gid, dtm::JournalKind kind) {
-  for (const dtm::JournalEntry& entry : tm.Journal(gid)) {
+  const auto story = tm.Timeline(gid);
+  for (const dtm::JournalEntry& entry : story->entries) {
     if (entry.kind == kind)
       return std::string(Name(entry.kind)) + " by " + entry.who + ": " + entry.text;
   }

@@ -34,7 +34,8 @@ dtm::Options Telling() {
 /// "retry now by ann: the bank is back", of what people asked for.
 std::vector<std::string> AskedFor(dtm::Coordinator& tm, const std::string& gid) {
   std::vector<std::string> asked;
-  for (const JournalEntry& entry : tm.Journal(gid)) {
+  const auto story = tm.Timeline(gid);
+  for (const JournalEntry& entry : story->entries) {
     const bool by_hand = entry.kind == JournalKind::kCancel ||
                          entry.kind == JournalKind::kForceStop ||
                          entry.kind == JournalKind::kRetryNow || entry.kind == JournalKind::kRepair;
@@ -85,7 +86,7 @@ TEST_CASE("by hand: names and reasons are cut between characters, and a name has
   const std::string why(5000, 'x');
   kit->RetryNow("r", By{name, why});
   kit.Settle();
-  const auto journal = kit->Journal("r");
+  const auto journal = kit->Timeline("r")->entries;
   const auto entry = std::find_if(journal.begin(), journal.end(), [](const JournalEntry& one) {
     return one.kind == JournalKind::kRetryNow;
   });

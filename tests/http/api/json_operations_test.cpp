@@ -106,7 +106,8 @@ TEST_CASE("json_operations: who asks and why are told to the journal, and are st
   kit.kit.Branches().On("http://b/a", std::vector<dtm::testing::ScriptedAnswer>(
                                           20, {dtm::Result::Ongoing(), {}, false}));
   const auto asked = [&](const std::string& gid) {
-    for (const dtm::JournalEntry& entry : kit.kit->Journal(gid)) {
+    const auto story = kit.kit->Timeline(gid);
+    for (const dtm::JournalEntry& entry : story->entries) {
       const bool by_hand = entry.kind == dtm::JournalKind::kCancel ||
                            entry.kind == dtm::JournalKind::kForceStop ||
                            entry.kind == dtm::JournalKind::kRetryNow;
