@@ -93,6 +93,7 @@ class Crowd {
     options.retry_interval = milliseconds(20);
     options.alert_retry_limit = 1;
     options.on_alert = [this](const dtm::Alert&) { ++alerts_; };
+    options.on_event = [this](const dtm::Event&) { ++events_; };
     options.max_in_memory = 50;
     tm_ = std::make_unique<Coordinator>(std::move(store), options);
     tm_->Register<int>("A", [](const int&) {});
@@ -241,6 +242,7 @@ class Crowd {
   std::atomic<std::size_t> answered_{0};
   std::atomic<int> calls_{0};
   std::atomic<int> alerts_{0};
+  std::atomic<int> events_{0};
   std::atomic<bool> stopped_{false};
 };
 

@@ -42,10 +42,9 @@ class Turns {
         clock_(time),
         inbox_(1000, std::size_t{1} << 30),
         functions_(1, 1),
-        alerts_(options_),
+        hooks_(clock_, options_),
         urls_(branches.NewCaller()),
-        loop(store, clock_, inbox_, functions_, *urls_, transaction_functions_, alerts_, options_) {
-  }
+        loop(store, clock_, inbox_, functions_, *urls_, transaction_functions_, hooks_, options_) {}
   ~Turns() { urls_->Stop(); }
 
   /// Returns the place of its answer in `answers`, where "" is: not answered yet.
@@ -132,7 +131,7 @@ class Turns {
   dtm::Inbox inbox_;
   dtm::ProgramFunctions functions_;
   dtm::TransactionFunctions transaction_functions_;
-  dtm::Alerts alerts_;
+  dtm::Hooks hooks_;
   std::unique_ptr<dtm::BranchCaller> urls_;
 
  public:

@@ -41,8 +41,8 @@ struct WorkTurns : sql_kit::Disk {
         clock(time),
         inbox(100000, std::size_t{1} << 30),
         functions(1, 1),
-        alerts(options),
-        loop(store, clock, inbox, functions, urls, transaction_functions, alerts, options) {}
+        hooks(clock, options),
+        loop(store, clock, inbox, functions, urls, transaction_functions, hooks, options) {}
 
   /// Returns its place in `answers`: "" = not yet, "success", or what went wrong.
   std::size_t Push(std::function<Result(dtm::TransactContext&)> work) {
@@ -101,7 +101,7 @@ struct WorkTurns : sql_kit::Disk {
   dtm::ProgramFunctions functions;
   dtm::UrlCallers urls;
   dtm::TransactionFunctions transaction_functions;
-  dtm::Alerts alerts;
+  dtm::Hooks hooks;
   dtm::Loop loop;
 };
 

@@ -42,9 +42,9 @@ struct Life {
         clock(time),
         inbox(1000, std::size_t{1} << 30),
         functions(1, 1),
-        alerts(options),
+        hooks(clock, options),
         urls(branches.NewCaller()),
-        loop(store, clock, inbox, functions, *urls, transaction_functions, alerts, options) {
+        loop(store, clock, inbox, functions, *urls, transaction_functions, hooks, options) {
     transaction_functions.Register("tx/branch", [](const dtm::WorkContext&, const std::string&,
                                                    const auto&) { return Result::Success(); });
   }
@@ -58,7 +58,7 @@ struct Life {
   dtm::Inbox inbox;
   dtm::ProgramFunctions functions;
   dtm::TransactionFunctions transaction_functions;
-  dtm::Alerts alerts;
+  dtm::Hooks hooks;
   std::unique_ptr<dtm::BranchCaller> urls;
   dtm::Loop loop;
 };

@@ -125,6 +125,7 @@ TEST_CASE("metrics_text: everything that was counted, under dtm's names") {
   dtm::Gauges now;
   now.store = "postgres";
   now.outboxes = dtm::OutboxGauges{7, 1, Ms(2500)};
+  now.hooks["on_event"] = {2, 9};
   now.peers = dtm::PeerCounts{3, 4, 5};
   now.backlog = dtm::Backlog{7, 4, 1, {}};
   now.oldest_age = Ms(1500);
@@ -184,6 +185,8 @@ TEST_CASE("metrics_text: everything that was counted, under dtm's names") {
            std::string("dtm_outbox_rows_total{status=\"ok\"} 7"),
            std::string("dtm_outbox_rows_total{status=\"fail\"} 1"),
            std::string("dtm_outbox_oldest_seconds 2.5"),
+           std::string(R"(dtm_hook_waiting{hook="on_event"} 2)"),
+           std::string(R"(dtm_hook_dropped_total{hook="on_event"} 9)"),
            std::string("dtm_cluster_members 3"),
            std::string("dtm_cluster_driven 5"),
            std::string("dtm_cluster_taken_over_total 4"),
@@ -201,6 +204,7 @@ TEST_CASE("metrics_text: the format, with nothing counted and with much") {
     if (much) {
       now.backlog = dtm::Backlog{};
       now.outboxes = dtm::OutboxGauges{7, 1, Ms(2500)};
+      now.hooks["on_event"] = {2, 9};
       for (std::size_t i = 0; i < 1000; ++i) {
         now.urls.hosts.push_back({"http://h" + std::to_string(i), 1, i, false});
       }
@@ -231,8 +235,8 @@ TEST_CASE("metrics_text: the format, with nothing counted and with much") {
       CHECK(line.substr(line.rfind(' ') + 1).find_first_not_of("0123456789.e+-") ==
             std::string::npos);
     }
-    CHECK(families.size() == (much ? 20 : 14));
-    CHECK(series.size() == (much ? 81 + 14 + 10 + 3 + 300 : 1 + 14 + 6));
+    CHECK(families.size() == (much ? 22 : 14));
+    CHECK(series.size() == (much ? 81 + 14 + 10 + 3 + 2 + 300 : 1 + 14 + 6));
   }
 }
 

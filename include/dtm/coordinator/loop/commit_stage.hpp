@@ -12,11 +12,13 @@
 
 #include <dtm/base/error.hpp>
 #include <dtm/coordinator/functions/transaction_functions.hpp>
+#include <dtm/coordinator/hooks/event_feed.hpp>
 #include <dtm/coordinator/loop/conflicts.hpp>
 #include <dtm/coordinator/loop/in_commit_work.hpp>
 #include <dtm/coordinator/loop/journal_entries.hpp>
 #include <dtm/coordinator/loop/retention.hpp>
 #include <dtm/coordinator/parts/clock.hpp>
+#include <dtm/coordinator/parts/options.hpp>
 #include <dtm/coordinator/state/not_stored.hpp>
 #include <dtm/coordinator/state/turn_state.hpp>
 #include <dtm/core/journal.hpp>
@@ -34,7 +36,8 @@ class CommitStage {
         clock_(clock),
         conflicts_(state),
         retention_(state.options.keep_finished, state.options.keep_gids),
-        in_commit_work_(state, functions, clock) {}
+        in_commit_work_(state, functions, clock),
+        feed_(state.to_release.events) {}
 
   /// True: everything up to here is durable, and may be released.
   bool Run() {
@@ -83,6 +86,7 @@ class CommitStage {
     state_.health.Failed(state_.context.now, problem, in_doubt, writing);
     retention_.Failed(state_.context.now);
     if (in_doubt) {
+      feed_.InDoubt();
       state_.loader.Restart();
       for (ActiveTransaction* active : state_.to_commit.dirty) {
         active->doubtful_events = active->events.size();
@@ -182,14 +186,16 @@ class CommitStage {
     }
     if (state_.health.NeedsRecovery()) {
       store.Recover();
+      feed_.Recovered(store);
       state_.health.Recovered();
       state_.to_commit.in_doubt.clear();
     }
     store.Begin();
     in_commit_work_.Run(works);
     changes_.clear();
+    feed_.Begin();
     const std::vector<ActiveTransaction*>& dirty = state_.to_commit.dirty;
-    const bool tells = state_.options.journal;
+    const bool tells = TellsEntries(state_.options);
     if (tells && journals_.size() < dirty.size()) journals_.resize(dirty.size());
     for (ActiveTransaction* active : dirty) {
       if (active->Fresh()) active->transaction.id = 0;  // given by a batch that was lost
@@ -199,6 +205,9 @@ class CommitStage {
       if (!tells) continue;
       std::vector<JournalEntry>& entries = journals_[changes_.size() - 1];
       JournalEntries::Make(*active, state_.context.now, entries);
+      if (state_.options.on_event) feed_.Add(active->transaction, entries);
+      if (!state_.options.journal) continue;
+      FoldJournal(entries);
       changes_.back().journal = &entries;
     }
     store.Apply(changes_);
@@ -239,6 +248,7 @@ class CommitStage {
         active.doubtful_events = 0;
         active.journaled_events = active.events.size();
         active.journaled_calls = active.held_calls.size();
+        feed_.Stored(i);
         for (Command& command : active.commands) {
           TurnState::Protected([&] { state_.AddWaiter(active, std::move(command.waiter)); });
         }
@@ -264,6 +274,7 @@ class CommitStage {
   std::vector<std::vector<JournalEntry>> journals_;
   std::vector<ActiveTransaction*> written_;  // a member for its memory
   InCommitWork in_commit_work_;
+  EventFeed feed_;
   std::size_t retry_alone_ =
       0;  // works that get a commit of their own, since a batch with them was lost
 };

@@ -20,9 +20,9 @@
 #include <dtm/base/text.hpp>
 #include <dtm/coordinator/functions/program_functions.hpp>
 #include <dtm/coordinator/functions/transaction_functions.hpp>
+#include <dtm/coordinator/hooks/hooks.hpp>
 #include <dtm/coordinator/loop/loop.hpp>
 #include <dtm/coordinator/loop/url_callers.hpp>
-#include <dtm/coordinator/parts/alerts.hpp>
 #include <dtm/coordinator/parts/answers.hpp>
 #include <dtm/coordinator/parts/branch_caller.hpp>
 #include <dtm/coordinator/parts/clock.hpp>
@@ -43,8 +43,8 @@ class Driver {
         clock(clock_in ? std::move(clock_in) : ClockOf(*store)),
         inbox(options.max_waiting_submissions, InboxBytes(options), options.on_wake),
         functions(options.max_function_threads, options.max_threads_per_function),
-        alerts(options),
-        loop_(*store, *clock, inbox, functions, urls, transaction_functions, alerts, options) {
+        hooks(*clock, options),
+        loop_(*store, *clock, inbox, functions, urls, transaction_functions, hooks, options) {
     store->OnSilence([this](const std::string& why) { TellSilence(why); });
     store->OnTakeover([this] { inbox.Interrupt(), inbox.WakeBefore(clock->Now()); });
   }
@@ -63,7 +63,7 @@ class Driver {
     const std::lock_guard<std::mutex> lock(drive_mutex_);
     if (threaded_ || inbox.Closed()) throw LogicError("Start() comes once, and before Stop()");
     functions.StartThreads();
-    alerts.StartThread();
+    hooks.StartThreads();
     threaded_ = true;
     thread_ = std::thread([this] { ThreadMain(); });
     check_thread_ = std::thread([this] {
@@ -77,7 +77,7 @@ class Driver {
   }
 
   bool HasThread() const { return threaded_; }
-  /// One turn, and the functions and alerts it queued, on this thread. See Coordinator::Poll.
+  /// One turn, and the functions and hooks it queued, on this thread. See Coordinator::Poll.
   Duration Poll() {
     CheckNotLoop();
     if (threaded_) throw LogicError("Poll() is for a coordinator that was not started");
@@ -134,7 +134,7 @@ class Driver {
   bool Stop(Time until) {
     CheckNotLoop();
     const std::lock_guard<std::mutex> one_at_a_time(stop_mutex_);
-    if (stopped_) return true;
+    if (stopped_) return hooks.Stop(until);
     {
       const std::lock_guard<std::mutex> lock(drive_mutex_);  // Start and Use came before, or refuse
       inbox.Close();
@@ -142,7 +142,6 @@ class Driver {
     }
     functions.BeginNothingNew();
     if (!WaitUntilQuiet(until) && functions.Running() > 0) return false;
-    if (!alerts.Stop(*clock, until)) return false;
     if (threaded_) {
       quit_ = true;
       inbox.Interrupt();
@@ -158,7 +157,7 @@ class Driver {
     loop_thread_ = std::thread::id();
     stopped_ = true;
     store->Leave();
-    return true;
+    return hooks.Stop(until);  // the last events too
   }
 
   Metrics::Snapshot Counted() const { return loop_.Counted(); }
@@ -173,6 +172,7 @@ class Driver {
     gauges.store_fails = loop.store_fails;
     gauges.functions = functions.Load();
     gauges.urls = urls.Load();
+    gauges.hooks = hooks.Load();
     return gauges;
   }
 
@@ -181,7 +181,7 @@ class Driver {
     try {
       if (Stop(clock->Now() + std::chrono::seconds(1))) return;
       Log(LogLevel::kWarning,
-          "the coordinator is destroyed while branch functions run, or on_alert; waiting for them");
+          "the coordinator is destroyed while branch functions or hooks run; waiting for them");
       while (!Stop(clock->Now() + std::chrono::hours(1))) {
       }
     } catch (...) {
@@ -205,7 +205,7 @@ class Driver {
   ProgramFunctions functions;
   UrlCallers urls;
   TransactionFunctions transaction_functions;
-  Alerts alerts;
+  Hooks hooks;
 
  private:
   void TellSilence(const std::string& why) noexcept {
@@ -237,7 +237,7 @@ class Driver {
     // branches run.
     if (!functions.OnBranchThread()) {
       functions.RunQueued();
-      if (alerts.RunWaiting()) next = clock->Now();
+      if (hooks.RunWaiting()) next = clock->Now();
     }
     return inbox.Empty() ? next : clock->Now();
   }

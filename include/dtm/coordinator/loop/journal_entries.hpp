@@ -20,7 +20,7 @@ inline namespace v1 {
 
 class JournalEntries {
  public:
-  /// Replaces `entries` by what no commit has told of `active` yet.
+  /// Replaces `entries` by what no commit has told of `active` yet, not folded.
   static void Make(const ActiveTransaction& active, Time now, std::vector<JournalEntry>& entries) {
     JournalEntries(active, now, entries);
   }
@@ -37,7 +37,6 @@ class JournalEntries {
         Add(now, JournalKind::kStarted, active.held_calls[i]);
       }
     }
-    FoldJournal(entries);
   }
 
   void AddEvent(const AppliedEvent& event) {

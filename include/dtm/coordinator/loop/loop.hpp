@@ -15,11 +15,11 @@
 #include <dtm/base/os.hpp>
 #include <dtm/coordinator/functions/program_functions.hpp>
 #include <dtm/coordinator/functions/transaction_functions.hpp>
+#include <dtm/coordinator/hooks/hooks.hpp>
 #include <dtm/coordinator/loop/collect_stage.hpp>
 #include <dtm/coordinator/loop/commit_stage.hpp>
 #include <dtm/coordinator/loop/release_stage.hpp>
 #include <dtm/coordinator/loop/sweep.hpp>
-#include <dtm/coordinator/parts/alerts.hpp>
 #include <dtm/coordinator/parts/branch_caller.hpp>
 #include <dtm/coordinator/parts/clock.hpp>
 #include <dtm/coordinator/parts/gauges.hpp>
@@ -37,7 +37,7 @@ inline namespace v1 {
 class Loop {
  public:
   Loop(Store& store, Clock& clock, Inbox& inbox, ProgramFunctions& functions, BranchCaller& urls,
-       TransactionFunctions& transaction_functions, Alerts& alerts, const Options& options)
+       TransactionFunctions& transaction_functions, Hooks& hooks, const Options& options)
       : clock_(clock),
         functions_(functions),
         inbox_(inbox),
@@ -45,7 +45,7 @@ class Loop {
         recovery_(state_),
         collect_(state_, inbox),
         commit_(state_, transaction_functions, clock),
-        release_(state_, clock, functions, urls, inbox, alerts),
+        release_(state_, clock, functions, urls, inbox, hooks),
         sweep_(state_),
         peers_(store.Shared()) {
     state_.context.started = clock.Now();

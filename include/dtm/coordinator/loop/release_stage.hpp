@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include <dtm/coordinator/parts/alerts.hpp>
+#include <dtm/coordinator/hooks/hooks.hpp>
 #include <dtm/coordinator/parts/branch_caller.hpp>
 #include <dtm/coordinator/parts/clock.hpp>
 #include <dtm/coordinator/state/turn_state.hpp>
@@ -25,13 +25,13 @@ inline namespace v1 {
 class ReleaseStage {
  public:
   ReleaseStage(TurnState& state, Clock& clock, BranchCaller& functions, BranchCaller& urls,
-               BranchResults& results, Alerts& alerts)
+               BranchResults& results, Hooks& hooks)
       : state_(state),
         clock_(clock),
         functions_(functions),
         urls_(urls),
         results_(results),
-        alerts_(alerts) {}
+        hooks_(hooks) {}
 
   void Run() {
     released_.clear();
@@ -56,11 +56,16 @@ class ReleaseStage {
       ArmTimerOrLeave(active, grows);
       if (!active.held_calls.empty()) state_.Touch(active);  // until the lease holds
     });
-    if (!state_.to_release.alerts.empty())
-      alerts_.Tell(std::exchange(state_.to_release.alerts, {}));
+    TellHooks();
   }
 
  private:
+  void TellHooks() {
+    ToRelease& told = state_.to_release;
+    if (!told.alerts.empty()) hooks_.alerts.Tell(std::exchange(told.alerts, {}));
+    if (!told.events.empty()) hooks_.events.Tell(std::exchange(told.events, {}));
+  }
+
   /// A transaction that is dirty again has a conflict that is not settled yet; it waits for the next commit.
   void KeepUnsettled() {
     const auto settled =
@@ -174,7 +179,7 @@ class ReleaseStage {
   BranchCaller& functions_;
   BranchCaller& urls_;
   BranchResults& results_;
-  Alerts& alerts_;
+  Hooks& hooks_;
   std::shared_ptr<const Lease> lease_;        // in this turn
   Time now_{};                                // when its commit was done
   std::vector<ActiveTransaction*> released_;  // in this turn; a member for its memory

@@ -5,7 +5,9 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <string>
 
 #include <dtm/base/error.hpp>
 #include <dtm/coordinator/parts/branch_caller.hpp>
@@ -31,6 +33,12 @@ struct OutboxGauges {
   Duration oldest_age{};
 };
 
+/// Of a hook, see Options::on_event.
+struct HookLoad {
+  std::size_t waiting = 0;    ///< that it was not told yet
+  std::uint64_t dropped = 0;  ///< that it will never be told, since it was too slow
+};
+
 struct Gauges {
   const char* store = "";          ///< Store::Kind
   std::optional<Backlog> backlog;  ///< of the store; nothing: it cannot be read now
@@ -43,8 +51,9 @@ struct Gauges {
   CallLoad functions;        ///< calls of registered functions
   CallLoad urls;
   std::optional<PeerCounts> peers;  ///< nothing: no others share the store, or it cannot be read
-  std::optional<OutboxGauges> outboxes;  ///< nothing: it relays none
-  std::optional<SharingCounts> sharing;  ///< nothing: it has its store for itself
+  std::optional<OutboxGauges> outboxes;   ///< nothing: it relays none
+  std::optional<SharingCounts> sharing;   ///< nothing: it has its store for itself
+  std::map<std::string, HookLoad> hooks;  ///< those that are set, by the name of the option
 };
 
 /// Leaves the backlog empty if the store cannot be read.

@@ -1,5 +1,5 @@
 /// The settings of an embedded coordinator.
-/// Needs: std. Threads: values; `log` is called from any thread, `on_alert` from one that is not the loop.
+/// Needs: std. Threads: values; `log` is called from any thread, `on_alert` and `on_event` from one that is not the loop.
 /// Protocol: §3 (alert).
 #pragma once
 
@@ -16,6 +16,7 @@
 #include <dtm/core/limits.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/core/url.hpp>
+#include <dtm/observe/event.hpp>
 #include <dtm/store/durability.hpp>
 
 namespace dtm {
@@ -93,11 +94,19 @@ struct Options {
   /// HttpBranches), once a minute for each function, with the present `retry_count`.
   ///
   /// It reports only what is durable. It runs on a thread of its own (without Start: inside Poll), one alert after the
-  /// other. It may block and throw: no transaction waits for it. An alert is lost if 1000 are waiting, if the
-  /// coordinator stops, or in a crash; the next error sends the next one. Stop and the destructor wait for the one
-  /// that is running. For a web hook: dtm::AlertWebHook(url) of <dtm/http.hpp>.
+  /// other. It may block and throw: no transaction waits for it. An alert is lost if 1000 are waiting, if the time of Stop
+  /// is over, or in a crash; the next error sends the next one. Stop and the destructor wait for the one that is
+  /// running. For a web hook: dtm::AlertWebHook(url) of <dtm/http.hpp>.
   std::function<void(const Alert&)> on_alert;
   std::uint32_t alert_retry_limit = 3;
+  /// Called with what happens to transactions: submitted, a call started or ended, rolled back, stuck, ended, taken up by
+  /// another run, and what people asked for (Event::kind); of each transaction in order.
+  ///
+  /// It is told only what is durable, each thing once; docs/observe.md says what holds in a crash. It runs on a thread of its
+  /// own (without Start: inside Poll), one event after the other. It may block and throw: no transaction waits for it. Beyond
+  /// 10,000 that wait, events are dropped, counted and logged. Stop tells what waits as long as its limit lasts, the
+  /// destructor for a second; both wait for the one that is running.
+  std::function<void(const Event&)> on_event;
   /// Without Start: called when there is something to do earlier than the last Poll returned (another thread has
   /// submitted, a URL has replied, a function has returned), so call Poll. It is called once until then, from any thread,
   /// even from inside calls of the coordinator. It should only wake an event loop; it must not use the coordinator. See
@@ -106,6 +115,11 @@ struct Options {
   /// Called from any thread; must not throw.
   std::function<void(LogLevel, const std::string&)> log = LogToStderr;
 };
+
+/// What happens to transactions is put into words, for somebody.
+inline bool TellsEntries(const Options& options) {
+  return options.journal || options.on_event != nullptr;
+}
 
 /// Ignores exceptions of the log.
 inline void LogTo(const Options& options, LogLevel level, const std::string& text) {

@@ -14,6 +14,7 @@
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/machine.hpp>
+#include <dtm/observe/event.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -38,6 +39,7 @@ struct ToCommit {
 struct ToRelease {
   std::vector<ActiveTransaction*> touched;           ///< calls, timers and answers are held back
   std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
+  std::vector<std::shared_ptr<const Event>> events;  ///< the same
 };
 
 }  // namespace v1

@@ -285,7 +285,7 @@ class TurnState : public Answers {
     // Nothing below can fail. The events of a new transaction are not applied again, so they are kept only for what they tell.
     const bool rolled_back = BeganToFail(before, transaction.status);
     if (rolled_back) active.rolled_back = true;
-    if (!active.Fresh() || alert || has_result || stuck || options.journal) {
+    if (!active.Fresh() || alert || has_result || stuck || TellsEntries(options)) {
       active.events.push_back({std::move(event), std::move(alert), context.now, effects.changed,
                                effects.changed && earlier_run, rolled_back, stuck,
                                IsFinal(transaction.status) && !IsFinal(before), new_errors});

@@ -103,6 +103,18 @@ inline void HostLines(std::string& out, std::vector<HostLoad> hosts) {
        [](const HostLoad& host) { return host.limited ? 1u : 0u; });
 }
 
+inline void HookLines(std::string& out, const std::map<std::string, HookLoad>& hooks) {
+  const auto each = [&](const char* name, const char* type, const char* help, auto value) {
+    Head(out, name, type, help);
+    for (const auto& [hook, load] : hooks) Line(out, name, "hook=\"" + hook + "\"", value(load));
+  };
+  each("dtm_hook_waiting", "gauge", "What the hook of the program was not told yet.",
+       [](const HookLoad& load) { return load.waiting; });
+  each("dtm_hook_dropped_total", "counter",
+       "What the hook of the program is never told, since it was too slow.",
+       [](const HookLoad& load) { return load.dropped; });
+}
+
 inline void GaugeLines(std::string& out, const Gauges& now) {
   if (now.backlog) {
     Gauge(out, "dtm_transactions_unfinished", "Transactions that have not ended.",
@@ -126,6 +138,7 @@ inline void GaugeLines(std::string& out, const Gauges& now) {
   Line(out, "dtm_calls_waiting", "to=\"url\"", now.urls.waiting);
   HostLines(out, now.urls.hosts);
   Gauge(out, "dtm_store_failing", "1: the last commit failed.", now.store_fails ? 1 : 0);
+  if (!now.hooks.empty()) HookLines(out, now.hooks);
   if (now.sharing) {
     const auto count = [&out](const char* name, const char* help, std::uint64_t value) {
       Head(out, name, "counter", help);

@@ -20,8 +20,8 @@
 
 using Catch::Matchers::ContainsSubstring;
 using dtm::Alert;
-using dtm::Alerts;
 using dtm::Coordinator;
+using dtm::Hooks;
 using dtm::MemoryStore;
 using dtm::Options;
 using dtm::Result;
@@ -40,6 +40,7 @@ using world::World;
 namespace {
 
 using Told = std::vector<Alert>;
+using HookQueue = dtm::HookQueue<Alert>;
 
 Options Telling(Told& told) {
   Options options = dtm_test::Quiet();
@@ -364,11 +365,12 @@ TEST_CASE("alerts: on the thread in order, and never more than fit") {
     seen.push_back(alert.retry_count);
     if (alert.retry_count == 7) done.set_value();
   };
-  Alerts alerts(options);
+  dtm::SystemClock clock;
+  HookQueue alerts("on_alert", options.on_alert, Hooks::kMaxAlerts, clock, options);
   alerts.StartThread();
   alerts.Tell(Some(1));
   entered.get_future().wait();
-  alerts.Tell(Some(Alerts::kMaxWaiting - 1));
+  alerts.Tell(Some(Hooks::kMaxAlerts - 1));
   CHECK(log.empty());
   Alert last;
   last.retry_count = 7;
@@ -380,19 +382,20 @@ TEST_CASE("alerts: on the thread in order, and never more than fit") {
   CHECK_FALSE(alerts.RunWaiting());  // not here
   open.set_value();
   done.get_future().wait();
-  dtm::SystemClock clock;
-  CHECK(alerts.Stop(clock, clock.Now() + seconds(20)));
-  CHECK(seen.size() == Alerts::kMaxWaiting + 1);
+  CHECK(alerts.Stop(clock.Now() + seconds(20)));
+  CHECK(seen.size() == Hooks::kMaxAlerts + 1);
   CHECK(seen.back() == 7);
   alerts.Tell(Some(1));  // nobody is told any more
-  CHECK(alerts.Stop(clock, clock.Now()));
-  CHECK(seen.size() == Alerts::kMaxWaiting + 1);
+  CHECK(alerts.Stop(clock.Now()));
+  CHECK(seen.size() == Hooks::kMaxAlerts + 1);
 }
 
 TEST_CASE("alerts: nobody listens") {
   Options options = dtm_test::Quiet();
-  Alerts alerts(options);
-  alerts.StartThread();
+  dtm::SystemClock clock;
+  Hooks hooks(clock, options);
+  hooks.StartThreads();
+  CHECK(hooks.Load().empty());
   TestCoordinator kit({}, options);
   kit.Branches().On("http://a/01/action", Times(5, Result::Error("down")));
   kit->Submit(NewDefinition("a", 1));
