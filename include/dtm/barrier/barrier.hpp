@@ -67,9 +67,13 @@ class Barrier {
     }
   }
 
+  /// What it was made of: trans_type, gid, branch_id and op.
   const std::string& Type() const { return trans_type_; }
+  /// See Type.
   const std::string& Gid() const { return gid_; }
+  /// See Type.
   const std::string& BranchId() const { return branch_id_; }
+  /// See Type.
   const std::string& Op() const { return op_; }
 
   /// For sentences: saga gid 'g', branch 01, op action.

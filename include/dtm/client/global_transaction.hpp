@@ -18,6 +18,7 @@ inline namespace v1 {
 /// A transaction that is prepared, and whose branches the initiator calls itself: what Tcc and Xa derive from.
 class GlobalTransaction {
  public:
+  /// As it was given to the function that began it.
   const std::string& Gid() const { return gid_; }
 
  protected:
@@ -29,6 +30,7 @@ class GlobalTransaction {
         options_(std::move(options)),
         branches_(std::move(parent)) {}
 
+  /// A call of this transaction; its URL and payload are still empty.
   InitiatorCall NewCall(TransType type, std::string branch_id, Op op) const {
     InitiatorCall call;
     call.info = {gid_, type, std::move(branch_id), op, {}};

@@ -25,6 +25,7 @@ inline namespace v1 {
 /// A message under construction: a movable value.
 class Msg : public OptionSetters<Msg> {
  public:
+  /// See NewMsg.
   Msg(Endpoint& endpoint, std::string gid) : endpoint_(&endpoint) {
     definition_.gid = std::move(gid);
     definition_.type = TransType::kMsg;
@@ -97,6 +98,7 @@ class Msg : public OptionSetters<Msg> {
   /// @throws StoreError     the coordinator could not store it; nothing was stored.
   TransResult Submit() const { return endpoint_->Submit(definition_); }
 
+  /// Submit, then waits up to `timeout` for the end: the returned status is unfinished if that did not come.
   [[nodiscard]] TransResult SubmitAndWait(Duration timeout) const {
     return endpoint_->SubmitAndWait(definition_, timeout);
   }
@@ -141,6 +143,7 @@ class Msg : public OptionSetters<Msg> {
                        "); the coordinator will ask " + ShownUrl(definition_.query_prepared));
   }
 
+  /// As given to NewMsg.
   const std::string& Gid() const { return definition_.gid; }
   /// What Submit gives to the coordinator.
   const Definition& Content() const { return definition_; }

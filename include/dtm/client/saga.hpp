@@ -22,6 +22,7 @@ inline namespace v1 {
 /// A saga under construction: a movable value. Every method before Submit only changes the builder.
 class Saga : public OptionSetters<Saga> {
  public:
+  /// See NewSaga.
   Saga(Endpoint& endpoint, std::string gid) : endpoint_(&endpoint) {
     definition_.gid = std::move(gid);
     definition_.type = TransType::kSaga;
@@ -102,6 +103,7 @@ class Saga : public OptionSetters<Saga> {
     endpoint_->SubmitAsync(definition_, callable::Keep<void(const Answer&)>(std::move(callback)));
   }
 
+  /// As given to NewSaga.
   const std::string& Gid() const { return definition_.gid; }
   /// What Submit gives to the coordinator.
   const Definition& Content() const { return definition_; }

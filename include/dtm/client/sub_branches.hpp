@@ -16,6 +16,7 @@ inline namespace v1 {
 /// "01", "02", ...; below a branch "02": "0201", "0202", ...
 class SubBranches {
  public:
+  /// `parent`: the branch below which they are; empty: none.
   explicit SubBranches(std::string parent = {}) : parent_(std::move(parent)) {}
 
   /// @throws LogicError  more than 99, or nested too deep.

@@ -19,6 +19,7 @@ inline namespace v1 {
 /// A prepared TCC transaction; the body of TccGlobalTransaction gets it.
 class Tcc : public GlobalTransaction {
  public:
+  /// See TccGlobalTransaction.
   Tcc(Endpoint& endpoint, std::string gid, TransOptions options)
       : GlobalTransaction(endpoint, std::move(gid), std::move(options)) {}
 
@@ -70,6 +71,7 @@ TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, TransOptio
   return RunGlobalTransaction<Tcc>(endpoint, TransType::kTcc, std::move(gid), std::move(options),
                                    body);
 }
+/// The same with options that are all left to the coordinator.
 template <typename Body>
 TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, const Body& body) {
   return TccGlobalTransaction(endpoint, std::move(gid), TransOptions{}, body);

@@ -30,8 +30,10 @@ inline namespace v1 {
 template <typename T>
 class WorkflowHandle {
  public:
+  /// What the user's function comes to: it returns the result as text.
   using Function = std::function<std::string(Workflow&, const T&)>;
 
+  /// See RegisterWorkflow.
   WorkflowHandle(Endpoint& endpoint, std::string name, Function function)
       : shared_(std::make_shared<Shared>(endpoint, std::move(name), std::move(function))) {}
 
@@ -72,7 +74,9 @@ class WorkflowHandle {
     return Result::Success();
   }
 
+  /// The URL or function by which the coordinator resumes it; RegisterWorkflow sets it.
   void ResumeAt(const std::string& url) { shared_->resume_url = url; }
+  /// As it was registered.
   const std::string& Name() const { return shared_->name; }
 
  private:
@@ -194,6 +198,7 @@ WorkflowHandle<T> RegisterWorkflow(Endpoint& endpoint, Functions& functions,
   handle.ResumeAt(endpoint.UrlOfLocal(resume.name, resume.registered_with));
   return handle;
 }
+/// The same, where the coordinator of this program is also the endpoint.
 template <typename T, typename Coordinator, typename Function>
 WorkflowHandle<T> RegisterWorkflow(Coordinator& tm, const std::string& name, Function function) {
   return RegisterWorkflow<T>(tm, tm, name, std::move(function));

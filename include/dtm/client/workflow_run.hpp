@@ -41,6 +41,7 @@ class WorkflowBranch;
 /// was; there only missing steps and another decision are noticed.)
 class Workflow {
  public:
+  /// A run of a workflow has one; see WorkflowHandle::Execute.
   Workflow(Endpoint& endpoint, std::string gid, const WorkflowState& state)
       : endpoint_(&endpoint),
         gid_(std::move(gid)),
@@ -55,6 +56,7 @@ class Workflow {
   /// @throws LogicError   in a callback; a name of more than 128 bytes, or not UTF-8.
   WorkflowBranch NewBranch(std::string name = {});
 
+  /// As given to Execute.
   const std::string& Gid() const { return gid_; }
 
  private:
@@ -137,6 +139,7 @@ class Workflow {
 /// One branch of a workflow; a value that refers to its workflow.
 class WorkflowBranch {
  public:
+  /// See Workflow::NewBranch.
   WorkflowBranch(Workflow& workflow, std::string id, std::string name)
       : workflow_(&workflow), id_(std::move(id)), name_(std::move(name)) {}
 
@@ -158,6 +161,7 @@ class WorkflowBranch {
   WorkflowBranch& OnCommit(Function commit) {
     return Keep(Op::kCommit, kOwnCode, workflow_function::Callback(std::move(commit), Where()));
   }
+  /// The same, as a branch: a URL or a registered function with its payload.
   template <typename Branch, typename Payload>
   WorkflowBranch& OnCommit(const Branch& branch, const Payload& payload) {
     return CallLater(Op::kCommit, branch, payload);
@@ -197,6 +201,7 @@ class WorkflowBranch {
     });
   }
 
+  /// "01", "02", ...
   const std::string& Id() const { return id_; }
 
  private:

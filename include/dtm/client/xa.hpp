@@ -20,6 +20,7 @@ inline namespace v1 {
 /// A prepared XA transaction; the body of XaGlobalTransaction gets it.
 class Xa : public GlobalTransaction {
  public:
+  /// See XaGlobalTransaction.
   Xa(Endpoint& endpoint, std::string gid, TransOptions options)
       : GlobalTransaction(endpoint, std::move(gid), std::move(options)) {}
 
@@ -48,6 +49,7 @@ TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, TransOption
   return RunGlobalTransaction<Xa>(endpoint, TransType::kXa, std::move(gid), std::move(options),
                                   body);
 }
+/// The same with options that are all left to the coordinator.
 template <typename Body>
 TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, const Body& body) {
   return XaGlobalTransaction(endpoint, std::move(gid), TransOptions{}, body);

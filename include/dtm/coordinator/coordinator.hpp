@@ -282,6 +282,7 @@ class Coordinator : public EmbeddedEndpoint {
     relays_.Get().Measure(gauges);
     return gauges;
   }
+  /// The options that it was made with.
   const Options& Settings() const { return Checked().options; }
 
  private:

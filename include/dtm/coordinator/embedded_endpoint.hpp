@@ -25,6 +25,7 @@
 namespace dtm {
 inline namespace v1 {
 
+/// What a Coordinator is for builders: the Endpoint in this process.
 class EmbeddedEndpoint : public Operations {
  public:
   /// Stops, and waits for functions that are running.
@@ -117,6 +118,7 @@ class EmbeddedEndpoint : public Operations {
   }
 
  protected:
+  /// Owns `driver`.
   explicit EmbeddedEndpoint(std::unique_ptr<Driver> driver)
       : Operations(std::move(driver)), identity_(RandomIdentity()) {}
 
@@ -129,6 +131,7 @@ class EmbeddedEndpoint : public Operations {
     }
   }
 
+  /// Runs `work` inside a commit of the coordinator, and waits for that.
   Result RunWork(std::function<Result(TransactContext&)> work) {
     return AwaitValue<Result>(
         [&](ValueCallback<Result> answer) { RunWorkAsync(std::move(work), std::move(answer)); });
@@ -164,6 +167,7 @@ class EmbeddedEndpoint : public Operations {
     });
   }
 
+  /// What tells its functions from those of other coordinators.
   std::uint64_t Identity() const { return identity_; }
 
  private:

@@ -23,6 +23,7 @@ inline namespace v1 {
 /// messages that are stored by the same commit. Do not keep it.
 class Tx : public Endpoint {
  public:
+  /// See Coordinator::Transact.
   Tx(Endpoint& coordinator, Driver& driver, TransactContext& context)
       : coordinator_(coordinator), driver_(driver), context_(context) {}
 
@@ -30,6 +31,7 @@ class Tx : public Endpoint {
   /// statements before the function returns: after a failure of the store there is a new connection.
   const WorkContext& Db() const { return context_.connection; }
 
+  /// A new gid, of the coordinator.
   std::string NewGid() override { return coordinator_.NewGid(); }
 
   /// Submits a saga or a message; it is stored if and only if the rows are.

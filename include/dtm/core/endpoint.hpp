@@ -25,6 +25,7 @@ struct Answer {
     return result;
   }
 };
+/// Gets the answer to one submission; must not throw.
 using AnswerCallback = std::function<void(const Answer&)>;
 
 /// A registered function as a builder sees it. Returned by Coordinator::Register; cheap to copy. `T` is the payload type,
@@ -69,6 +70,7 @@ class Endpoint {
  public:
   virtual ~Endpoint() = default;
 
+  /// A gid that nobody has used; see MustGenGid.
   virtual std::string NewGid() = 0;
 
   /// Submits a transaction. Returns once it is durable, or with `wait_result` once it has ended or must wait

@@ -23,6 +23,7 @@ class GidGenerator {
   GidGenerator(const GidGenerator&) = delete;  // a copy would make the same gids
   GidGenerator& operator=(const GidGenerator&) = delete;
 
+  /// A gid of 22 letters and digits; those that were made later sort later.
   std::string Make(Time now) {
     const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch());
     // A forked child has the same stock as its parent: it asks for one of its own.

@@ -17,6 +17,7 @@ inline namespace v1 {
 /// The result of one branch call. A branch function returns Success, Failure or Ongoing; callers report
 /// the other two when there was no such result.
 struct Result {
+  /// What the caller has to do next.
   enum class Kind {
     kSuccess,  ///< done
     kFailure,  ///< definite business failure: roll back, never call this again
@@ -33,11 +34,17 @@ struct Result {
   bool no_handler = false;  ///< kNotSent: this program has no function or caller for it
   bool at_once = false;     ///< kNotSent: it did not begin, and is tried again without a wait
 
+  /// It is done, with nothing to say.
   static Result Success() { return {Kind::kSuccess, {}}; }
+  /// It can never be done, and had no effect: the transaction is rolled back.
   static Result Failure(std::string reason) { return {Kind::kFailure, std::move(reason)}; }
+  /// It is not finished: call again after the retry interval.
   static Result Ongoing(std::string text = {}) { return {Kind::kOngoing, std::move(text)}; }
+  /// It may have run or not: call again, with growing waits.
   static Result Error(std::string text) { return {Kind::kError, std::move(text)}; }
+  /// It certainly did not run: try again later.
   static Result NotSent(std::string why) { return {Kind::kNotSent, std::move(why)}; }
+  /// NotSent, since this program has nothing that can call it.
   static Result NoHandler(std::string why) {
     Result result = NotSent(std::move(why));
     result.no_handler = true;
@@ -92,8 +99,11 @@ struct TransResult {
   std::string
       last_error{};  ///< of the last call that did not succeed, even if a later one did; for people
 
+  /// Succeeded or failed: nothing more will be called.
   bool Finished() const { return IsFinal(status); }
+  /// Every step was done.
   bool Succeeded() const { return status == Status::kSucceed; }
+  /// It was rolled back, or stopped by a person.
   bool Failed() const { return status == Status::kFailed; }
 };
 

@@ -13,6 +13,7 @@ inline namespace v1 {
 /// The numbers of these enums are stored; never change the value of an entry.
 enum class TransType : std::uint8_t { kSaga = 1, kMsg = 2, kTcc = 3, kXa = 4, kWorkflow = 5 };
 
+/// How far a transaction has come; only kSucceed and kFailed are ends.
 enum class Status : std::uint8_t {
   kPrepared = 1,
   kSubmitted = 2,
@@ -21,8 +22,10 @@ enum class Status : std::uint8_t {
   kFailed = 5
 };
 
+/// How far one branch operation has come.
 enum class BranchStatus : std::uint8_t { kPrepared = 1, kSucceed = 2, kFailed = 3 };
 
+/// What a branch is called for.
 enum class Op : std::uint8_t {
   kAction = 1,      ///< saga, msg, workflow, xa: do it
   kCompensate = 2,  ///< saga: undo it
@@ -36,6 +39,7 @@ enum class Op : std::uint8_t {
   kResume = 10      ///< workflow: run it again from where it stopped; on the wire, its name
 };
 
+/// Succeed or failed.
 inline bool IsFinal(Status status) {
   return status == Status::kSucceed || status == Status::kFailed;
 }
@@ -52,6 +56,7 @@ inline const char* Name(TransType type) {
   return "unknown";
 }
 
+/// As on the wire: "prepared", "submitted", "aborting", "succeed", "failed".
 inline const char* Name(Status status) {
   switch (status) {
     case Status::kPrepared: return "prepared";
@@ -63,6 +68,7 @@ inline const char* Name(Status status) {
   return "unknown";
 }
 
+/// As on the wire: "prepared", "succeed", "failed".
 inline const char* Name(BranchStatus status) {
   switch (status) {
     case BranchStatus::kPrepared: return "prepared";
@@ -72,6 +78,7 @@ inline const char* Name(BranchStatus status) {
   return "unknown";
 }
 
+/// As on the wire: "action", "compensate", ...
 inline const char* Name(Op op) {
   switch (op) {
     case Op::kAction: return "action";

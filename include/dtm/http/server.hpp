@@ -25,6 +25,7 @@
 namespace dtm {
 inline namespace v1 {
 
+/// The constructor of the server throws LogicError if a value is out of range.
 struct ServerOptions {
   /// What every request has to carry (docs/http_api.md, "Security"). Without one only the loopback
   /// is served.

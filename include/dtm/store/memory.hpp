@@ -20,6 +20,7 @@
 namespace dtm {
 inline namespace v1 {
 
+/// Keeps everything until it is destroyed.
 class MemoryStore : public Store {
  public:
   const char* Kind() const override { return "memory"; }

@@ -17,6 +17,7 @@ inline namespace v1 {
 
 /// One call of a row.
 struct Attempt {
+  /// How the call ended.
   enum class Outcome {
     kRunning,  ///< it has no result yet
     kSuccess,
@@ -34,6 +35,7 @@ struct Attempt {
   std::string text{};  ///< what the branch, or the error, said
 };
 
+/// In words: "running", "success", "not sent", ...
 inline const char* Name(Attempt::Outcome outcome) {
   switch (outcome) {
     case Attempt::Outcome::kRunning: return "running";
@@ -53,6 +55,7 @@ struct DrivenBy {
   Time begin{};
 };
 
+/// The story of one transaction.
 struct Timeline {
   Transaction transaction;
   std::vector<JournalEntry> entries;  ///< oldest first; empty: no journal was kept
@@ -100,6 +103,7 @@ inline void LoseRunning(Timeline& story, Time time) {
 
 }  // namespace timeline
 
+/// The story of a transaction, from what the store has of it. Pure.
 inline Timeline MakeTimeline(Transaction transaction, std::vector<JournalEntry> entries) {
   Timeline story{std::move(transaction), std::move(entries), {}, {}};
   story.runs.push_back({});

@@ -28,6 +28,7 @@ struct Histogram {
   static constexpr Bounds kOfCommits = {.0001, .00025, .0005, .001, .0025, .005,
                                         .01,   .025,   .1,    .5,   2.5};
 
+  /// Counts one duration.
   void Add(Duration time) {
     const double seconds = static_cast<double>(time.count()) / 1e6;
     const auto bound = std::lower_bound(bounds->begin(), bounds->end(), seconds);
@@ -43,6 +44,7 @@ struct Histogram {
 /// The counters. Only what is durable is counted.
 class Metrics {
  public:
+  /// What calls are counted by.
   struct Branch {
     TransType type;
     std::string branch_id;
@@ -53,6 +55,7 @@ class Metrics {
              std::tie(other.type, other.branch_id, other.op, other.ok);
     }
   };
+  /// The counters at one moment.
   struct Snapshot {
     std::map<std::pair<TransType, Status>, std::uint64_t> ended;  ///< by final status
     std::map<TransType, Histogram> durations;                     ///< from creation to the end
@@ -60,11 +63,13 @@ class Metrics {
     Histogram commits{&Histogram::kOfCommits};  ///< how long the store took for each
   };
 
+  /// For the coordinator: a commit took so long.
   void Committed(Duration took) {
     const std::lock_guard<std::mutex> lock(mutex_);
     snapshot_.commits.Add(took);
   }
 
+  /// For the coordinator: the end of this transaction is durable.
   void Ended(const Transaction& transaction) {
     const std::lock_guard<std::mutex> lock(mutex_);
     const TransType type = transaction.definition->type;
@@ -72,6 +77,7 @@ class Metrics {
     snapshot_.durations[type].Add(transaction.finished - transaction.created);
   }
 
+  /// For the coordinator: the result of a call of this row is durable.
   void GotResult(const Definition& definition, std::size_t row, const Result& result) {
     const bool ok = result.kind == Result::Kind::kSuccess;
     const std::size_t slot = 2 * row + (ok ? 1 : 0);
@@ -82,6 +88,7 @@ class Metrics {
     ++counts[slot];
   }
 
+  /// The counters now.
   Snapshot Get() const {
     const std::lock_guard<std::mutex> lock(mutex_);
     Snapshot snapshot = snapshot_;

@@ -22,8 +22,10 @@
 namespace dtm {
 inline namespace v1 {
 
+/// What a line of the log is: what happened, what should be looked at, what is wrong.
 enum class LogLevel { kInfo, kWarning, kError };
 
+/// The log that Options have by default: a line to standard error.
 inline void LogToStderr(LogLevel level, const std::string& text) {
   const char* name = level == LogLevel::kError     ? "error"
                      : level == LogLevel::kWarning ? "warning"

@@ -17,7 +17,9 @@ class WakeFd {
   /// @throws Error  the system has no free descriptor.
   WakeFd() : event_(std::make_shared<const os::EventFd>()) {}
 
+  /// Readable from a wake to Clear; for poll, epoll and the like.
   int Fd() const { return event_->Get(); }
+  /// Call it before Poll.
   void Clear() const { event_->Clear(); }
   /// The returned function may outlive this.
   std::function<void()> OnWake() const {

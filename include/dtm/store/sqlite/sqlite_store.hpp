@@ -34,8 +34,10 @@
 namespace dtm {
 inline namespace v1 {
 
+/// One file of SQLite, for one coordinator.
 class SqliteStore : public Store {
  public:
+  /// Makes the tables of the program; called whenever the file is opened.
   using OnOpen = std::function<void(sqlite3*)>;
 
   /// Opens or creates the file (0600), locks it against a second coordinator, and migrates an older
