@@ -30,6 +30,7 @@ class MysqlSession : public SqlSession {
     }
   }
 
+  /// The connection.
   MYSQL* Handle() const { return connection_; }
   SqlDialect Dialect() const override { return SqlDialect::kMysql; }
   bool IsMariadb() const override {
@@ -240,6 +241,7 @@ class MysqlConnection {
     }
   }
 
+  /// The connection.
   MYSQL* Handle() const { return connection_.get(); }
 
  private:

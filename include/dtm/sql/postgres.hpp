@@ -97,6 +97,7 @@ class PgSession : public SqlSession {
     }
   }
 
+  /// The connection.
   PGconn* Handle() const { return connection_; }
   SqlDialect Dialect() const override { return SqlDialect::kPostgres; }
 
@@ -244,6 +245,7 @@ class PgConnection {
     CheckConnected();
   }
 
+  /// The connection.
   PGconn* Handle() const { return connection_.get(); }
 
  private:

@@ -39,6 +39,7 @@ struct HookLoad {
   std::uint64_t dropped = 0;  ///< that it will never be told, since it was too slow
 };
 
+/// The present state of a coordinator in numbers.
 struct Gauges {
   const char* store = "";          ///< Store::Kind
   std::optional<Backlog> backlog;  ///< of the store; nothing: it cannot be read now

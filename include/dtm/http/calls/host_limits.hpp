@@ -5,8 +5,10 @@
 namespace dtm {
 inline namespace v1 {
 
+/// Decides whether one more call to a host may start.
 class HostLimits {
  public:
+  /// Settings of HttpBranchOptions.
   struct Limits {
     int total = 1280;       ///< calls in flight, all hosts together
     int per_host = 1024;    ///< calls in flight to one host
@@ -20,6 +22,7 @@ class HostLimits {
     int silent = 0;  ///< calls in a row that timed out or could not reach it
   };
 
+  /// Nothing is in flight yet.
   explicit HostLimits(Limits limits) : limits_(limits) {}
 
   /// A host may have four times as many calls in flight as are still free: alone it gets 1,024 of
@@ -33,6 +36,7 @@ class HostLimits {
   /// So many calls in a row had no reply that the host gets few at a time.
   bool Silent(const Load& host) const { return host.silent >= limits_.silent_after; }
 
+  /// A call to this host starts; Finished has to follow.
   void Started(Load& host) {
     ++host.in_flight;
     ++in_flight_;
@@ -50,6 +54,7 @@ class HostLimits {
     }
   }
 
+  /// To all hosts together.
   int InFlight() const { return in_flight_; }
 
  private:
