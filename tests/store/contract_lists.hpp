@@ -13,6 +13,8 @@
 
 #include "tests/catch.hpp"
 #include "tests/support/transactions.hpp"
+#include <dtm/core/rows.hpp>
+#include <dtm/store/scan.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm_test {
@@ -185,6 +187,131 @@ inline void ScanFiltersAndPages(Store& store) {
     expect(filter, limit);
   }
   CHECK(store.Scan({}, 0, 0).transactions.empty());
+}
+
+/// Records of all kinds that searches tell apart; in the order in which they are written.
+inline std::vector<Transaction> RecordsToSearch() {
+  using dtm::TransType;
+  std::vector<Transaction> records;
+  const auto gid = [](int i) {
+    static const char* const kBegins[] = {"order-", "order%", "ord\xC3\xA9r-", "order", "z_"};
+    return kBegins[i % 5] + std::to_string(i);
+  };
+  for (int i = 0; i < 90; ++i) {
+    auto definition = std::make_shared<dtm::Definition>();
+    definition->gid = gid(i);
+    definition->type = static_cast<TransType>(1 + i % 5);
+    const std::string url = "http://user:secret" + std::to_string(i) + "@bank-" +
+                            std::to_string(i % 7) + "/In?a=%20" + (i % 11 == 0 ? "Rare" : "");
+    definition->steps.push_back({url, i % 3 == 0 ? "local:Undo" : "", "payload-target", "01"});
+    definition->steps.back().op = dtm::Op::kAction;
+    if (i % 13 == 0 && definition->type != TransType::kSaga)
+      definition->steps.back().topic = "topic://news";
+    if (i % 17 == 0) definition->query_prepared = "local:Ask";
+    if (definition->type == TransType::kWorkflow) definition->workflow = "flow" + gid(i);
+    Transaction transaction;
+    transaction.definition = definition;
+    transaction.branches.resize(dtm::RowCount(*definition));
+    transaction.status = static_cast<Status>(1 + i % 5);
+    if (i % 7 != 0 && !dtm::IsFinal(transaction.status)) transaction.status = Status::kSucceed;
+    transaction.created = At(i);
+    if (dtm::IsFinal(transaction.status)) transaction.finished = At(i + 1);
+    transaction.due = i % 14 == 0 ? dtm::kNever : At(i);
+    transaction.stuck = i % 28 == 0 && !dtm::IsFinal(transaction.status);
+    transaction.retry_count = i % 4 == 0 ? 300 : static_cast<std::uint32_t>(i % 2);
+    if (i % 6 == 0) transaction.last_error = "branch 01 was not called";
+    if (transaction.status == Status::kFailed) transaction.reason = "no";
+    records.push_back(transaction);
+  }
+  return records;
+}
+
+/// All pages of a search, none of which is longer than the limit.
+inline Texts Searched(Store& store, const dtm::ScanFilter& filter, std::size_t limit) {
+  Texts got;
+  std::int64_t position = 0;
+  for (int pages = 0; pages < 1000; ++pages) {
+    const dtm::ScanPage page = store.Scan(filter, position, limit);
+    REQUIRE(page.transactions.size() <= limit);
+    for (const std::string& gid : Gids(page.transactions)) got.push_back(gid);
+    if (page.next == 0) return got;
+    REQUIRE((position == 0 || page.next < position));
+    position = page.next;
+  }
+  FAIL("the pages do not end");
+  return got;
+}
+
+/// Every filter alone and together with the others finds what it says, newest first.
+inline void SearchFindsWhatMatches(Store& store) {
+  std::vector<Transaction> written = RecordsToSearch();
+  for (Transaction& transaction : written) {
+    const auto whole = transaction.definition;
+    const bool registers = dtm::RegistersSteps(whole->type);
+    auto first = std::make_shared<dtm::Definition>(*whole);
+    if (registers) first->steps.clear();  // its step comes in a row of its own
+    transaction.definition = first;
+    REQUIRE(Put(store, transaction));
+    if (!registers) continue;
+    transaction.definition = whole;
+    std::vector<dtm::Change> changes{{&transaction, true, false, false, 1, nullptr}};
+    store.Begin();
+    store.Apply(changes);
+    store.Commit();
+    REQUIRE(changes[0].applied);
+  }
+  using Narrow = void (*)(dtm::ScanFilter&);
+  const std::vector<Narrow> narrows = {
+      [](dtm::ScanFilter&) {},
+      [](dtm::ScanFilter& f) { f.unfinished = true; },
+      [](dtm::ScanFilter& f) { f.stuck = true; },
+      [](dtm::ScanFilter& f) { f.errors = true; },
+      [](dtm::ScanFilter& f) { f.may_be_short = true; },
+      [](dtm::ScanFilter& f) { f.type = dtm::TransType::kTcc; },
+      [](dtm::ScanFilter& f) { f.status = Status::kAborting; },
+      [](dtm::ScanFilter& f) { f.status = Status::kFailed; },
+      [](dtm::ScanFilter& f) { f.created_from = At(20), f.created_to = At(70); }};
+  Texts prefixes = {"",     "order-", "order%", "ord", "ord\xC3\xA9",     "order-12",
+                    "none", "\x7F",   "z",      "z_",  "\xF4\x8F\xBF\xBF"};
+  Texts targets = {"",    "bank-3/",        "Rare",     "Undo",      "local:", "http://***@bank-3",
+                   "new", "*@bank-4",       "Ask",      "flow",      "Undo2",  "secret",
+                   "***", "payload-target", "a=%20Rar", "***@bank-9"};
+  std::size_t found = 0;
+  for (const Narrow narrow : narrows) {
+    for (const Narrow other : narrows) {
+      for (const std::string& prefix : prefixes) {
+        for (const std::string& target : targets) {
+          dtm::ScanFilter filter;
+          narrow(filter);
+          other(filter);
+          filter.gid_prefix = prefix;
+          filter.target = target;
+          if ((narrow != narrows[0] || other != narrows[0]) && !prefix.empty() && !target.empty())
+            continue;
+          Texts wanted;
+          for (auto t = written.rbegin(); t != written.rend(); ++t) {
+            if (dtm::Matches(filter, *t)) wanted.push_back(t->definition->gid);
+          }
+          INFO("prefix " << prefix << ", target " << target);
+          CHECK(Searched(store, filter, 7) == wanted);
+          found += wanted.size();
+        }
+      }
+    }
+  }
+  CHECK(found > 1000);
+  dtm::ScanFilter filter;
+  filter.target = "secret";
+  CHECK(Searched(store, filter, 10).empty());  // nobody finds out credentials by searching
+  filter.target = "payload-target";
+  CHECK(Searched(store, filter, 10).empty());
+  filter.target.clear();
+  filter.gid_prefix = "\xC3";  // no text
+  CHECK(Searched(store, filter, 10).empty());
+  filter.gid_prefix.clear();
+  filter.stuck = true;
+  CHECK(Searched(store, filter, 10).size() == store.CountUnfinished(At(0)).stuck);
+  CHECK(store.Scan(filter, 0, 0).transactions.empty());
 }
 
 inline void NewOnesDoNotDisturbAScan(Store& store) {

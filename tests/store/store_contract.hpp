@@ -56,6 +56,7 @@ inline std::vector<Check> Checks() {
           {"due follows updates", DueFollowsUpdates},
           {"what has ended is not due", FinishedIsNotDue},
           {"Scan filters and pages, newest first", ScanFiltersAndPages},
+          {"a search finds what matches", SearchFindsWhatMatches},
           {"new transactions do not disturb a scan", NewOnesDoNotDisturbAScan},
           {"Expire stops at the young", ExpireStopsAtTheYoung},
           {"the unfinished never expire", UnfinishedNeverExpires},

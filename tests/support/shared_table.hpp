@@ -111,6 +111,13 @@ class SharedStore : public dtm::Store, public dtm::Peers {
   /// See AskedTimes.
   std::uint64_t asked_times = 0;
 
+  std::vector<dtm::Peer> All() override {
+    std::vector<dtm::Peer> all;
+    for (const auto& [id, name] : table_->names) {
+      all.push_back({name, table_->IsMember(id), std::nullopt, id == me_});
+    }
+    return all;
+  }
   void Introduce(const dtm::NodeName& me) override { table_->names[me_] = me; }
   std::vector<dtm::Progress> Look(const std::vector<std::string>& gids) override {
     ++looks;

@@ -32,6 +32,7 @@
 #include <dtm/core/limits.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/engine/schedule.hpp>
+#include <dtm/store/peers.hpp>
 #include <dtm/store/sqlite/sqlite_store.hpp>
 #include <dtm/store/store.hpp>
 #include <dtm/timeline/timeline.hpp>
@@ -166,12 +167,26 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws StoreError  the store cannot be read.
   std::optional<Transaction> Query(const std::string& gid) { return Checked().store->Load(gid); }
 
-  /// Committed records, newest first; `limit` is 1 to 1000, `position` the one that the page before returned.
+  /// Committed records, newest first; `limit` is 1 to 1000, `position` the one that the page before returned. With a filter
+  /// that is a search (see ScanFilter) at most some 10,000 records are read, so a page may be short, or empty, before the
+  /// end, which is where `next` is 0.
   /// @throws StoreError     the store cannot be read.
   /// @throws RejectedError  the limit is out of range.
   ScanPage List(const ScanFilter& filter = {}, std::int64_t position = 0, std::size_t limit = 100) {
     CheckListLimit(limit);
     return Checked().store->Scan(filter, position, limit);
+  }
+
+  /// The coordinators on the store, this one among them, also those that stopped a moment ago. Alone, if the store is not
+  /// shared. Reads the store in this thread.
+  /// @throws StoreError  the store cannot be read.
+  std::vector<Peer> Nodes() {
+    if (Peers* const peers = Checked().store->Shared()) return peers->All();
+    Peer self;
+    self.node = NodeOf(Settings());
+    self.is_member = self.is_self = true;
+    self.silent = Duration(0);
+    return {self};
   }
 
   /// The whole story of a transaction: its record, each call with its begin, end and outcome, each decision, which process

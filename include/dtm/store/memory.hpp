@@ -15,6 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include <dtm/store/memory_search.hpp>
+#include <dtm/store/search.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
@@ -151,9 +153,12 @@ class MemoryStore : public Store {
   Backlog CountUnfinished(Time now) override {
     const std::lock_guard<std::mutex> lock(mutex_);
     Backlog backlog;
-    for (const auto& [row, transaction] : records_) {
-      if (IsFinal(transaction.status)) continue;
-      if (backlog.unfinished++ == 0) backlog.oldest = transaction.created;
+    std::int64_t oldest = INT64_MAX;
+    for (const auto& entry : due_) {
+      const std::int64_t row = entry.first.second;
+      const Transaction& transaction = records_.at(row);
+      ++backlog.unfinished;
+      if (row < oldest) oldest = row, backlog.oldest = transaction.created;
       const bool stuck = transaction.stuck && transaction.due == kNever;
       if (stuck) ++backlog.stuck;
       if (!stuck && transaction.due > now) ++backlog.waiting;
@@ -163,16 +168,16 @@ class MemoryStore : public Store {
 
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
     const std::lock_guard<std::mutex> lock(mutex_);
+    if (filter.IsSearch()) {
+      memory_store::Searched searched(records_, due_);
+      return search::Search(searched, filter, position, limit);
+    }
     ScanPage page;
     auto end = position > 0 ? records_.lower_bound(position) : records_.end();
     while (end != records_.begin() && page.transactions.size() < limit) {
       const Transaction& transaction = std::prev(end)->second;
       --end;
-      const bool wanted = (!filter.type || *filter.type == transaction.definition->type) &&
-                          (!filter.status || *filter.status == transaction.status) &&
-                          transaction.created >= filter.created_from &&
-                          transaction.created <= filter.created_to;
-      if (wanted) page.transactions.push_back(transaction);
+      if (Matches(filter, transaction)) page.transactions.push_back(transaction);
     }
     if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().id;
     return page;
@@ -289,9 +294,9 @@ class MemoryStore : public Store {
   };
 
   std::mutex mutex_;  // guards what is committed; only the owner's calls change it
-  std::map<std::int64_t, Transaction> records_;
+  memory_store::Records records_;
   std::unordered_map<std::string, std::int64_t> rows_;
-  std::map<std::pair<Time, std::int64_t>, bool> due_;
+  memory_store::DueOnes due_;
   std::map<std::string, KeptGid> kept_;
   std::map<std::int64_t, std::vector<JournalEntry>> journals_;
   std::shared_ptr<const Values> values_ = std::make_shared<Values>();

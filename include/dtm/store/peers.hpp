@@ -52,6 +52,7 @@ struct Peer {
   NodeName node;
   bool is_member = false;  ///< false: it has stopped, or the others go on with what it drove
   std::optional<Duration> silent{};  ///< since it was last seen; nothing: not known here
+  bool is_self = false;
 };
 
 struct PeerCounts {
@@ -105,6 +106,10 @@ class Peers {
   /// Nothing: there is no such coordinator (any more). Of an owner that stands for an app (WaitsForApp) it names the app.
   /// @throws StoreError
   virtual std::optional<Peer> Find(std::uint64_t owner) = 0;
+  /// This coordinator and the others, in the order in which they came, also those that are members no more but are not
+  /// forgotten yet; at most 1000.
+  /// @throws StoreError
+  virtual std::vector<Peer> All() = 0;
   /// @throws StoreError
   virtual PeerCounts Count() = 0;
   /// Gids of unfinished transactions of all coordinators that are due after that and before kNever, the earliest first.

@@ -19,6 +19,7 @@
 #include <dtm/core/result.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/work_context.hpp>
+#include <dtm/store/scan.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -79,19 +80,6 @@ inline Transaction RecordOf(const KeptGid& kept) {
   transaction.version = 1;
   return transaction;
 }
-
-/// What Scan returns; unset = any.
-struct ScanFilter {
-  std::optional<TransType> type;
-  std::optional<Status> status;
-  Time created_from{};
-  Time created_to = kNever;
-};
-
-struct ScanPage {
-  std::vector<Transaction> transactions;  ///< newest first
-  std::int64_t next = 0;  ///< position of the next page, which may be empty; 0 = there is none
-};
 
 /// The number of unfinished transactions.
 struct Backlog {
@@ -260,7 +248,8 @@ class Store {
   /// journal. It is removed with the record. Any thread.
   virtual std::vector<JournalEntry> ReadJournal(const std::string& gid) = 0;
 
-  /// Committed records, newest first, from `position` (0 = the newest) on.
+  /// Committed records, newest first, from `position` (0 = the newest) on. A page that is not the last is full, unless the
+  /// filter is a search. Any thread.
   virtual ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) = 0;
 
   /// Committed values, in the order of their creation, after `position` (0 = from the first); an

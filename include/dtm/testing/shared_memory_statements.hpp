@@ -85,6 +85,33 @@ class SharedMemoryStatements : SharedMemoryRequests {
           if (wanted) rows.push_back(Record(one));
         }
         break;
+      case Query::kUnfinished:
+        for (auto key = tables_.Due().lower_bound({Number(0), Number(1), INT64_MIN});
+             key != tables_.Due().end() && std::get<0>(*key) == Number(0) && !Full(rows, 2);
+             ++key) {
+          rows.push_back({std::get<2>(*key)});
+        }
+        break;
+      case Query::kGids:
+        for (const auto& [id, row] : tables_.Rows()) {
+          if (Full(rows, 2)) break;
+          if (row.gid >= Text(0) && (Text(1).empty() || row.gid < Text(1))) rows.push_back({id});
+        }
+        break;
+      case Query::kBelow:
+        for (auto row = tables_.Rows().lower_bound(Number(0)); row != tables_.Rows().begin();) {
+          --row;
+          if (row->first <= 0 || Full(rows, 1)) break;
+          rows.push_back({row->first});
+        }
+        break;
+      case Query::kSearch:
+        for (const std::int64_t id : List(0)) {
+          if (Full(rows, 8)) break;
+          const Row* row = tables_.At(id);
+          if (row != nullptr && MayMatch(*row)) rows.push_back(Record(*row));
+        }
+        break;
       case Query::kDue:
         for (auto key = tables_.Due().upper_bound({Number(0), Number(1), Number(2)});
              key != tables_.Due().end(); ++key) {
@@ -107,8 +134,7 @@ class SharedMemoryStatements : SharedMemoryRequests {
         for (const auto& [id, row] : tables_.Rows()) {
           if (!row.due) continue;
           ++unfinished;
-          const bool is_stuck = row.owner < 0 || (*row.due == INT64_MAX && row.state.size() > 1 &&
-                                                  (row.state[1] & 1) != 0);
+          const bool is_stuck = IsStuck(row);
           stuck += is_stuck;
           waiting += !is_stuck && *row.due > Number(0);
           oldest = (std::min)(oldest, row.created);

@@ -213,6 +213,13 @@ TEST_CASE("all lists the newest first, in pages") {
       {"all?createTimeStart=1000&createTimeEnd=9999999999999", "l5 l4 l3 l2 l1 end"},
       {"all?createTimeStart=-1", "l5 l4 l3 l2 l1 end"},
       {"all?gid=l3", "l3 end"},
+      {"all?short=1&limit=3", "l5 l4 l3 more"},
+      {"all?unfinished=1", "l2 l1 end"},
+      {"all?unfinished=1&status=prepared", "l1 end"},
+      {"all?gidPrefix=l3", "l3 end"},
+      {"all?gidPrefix=l&limit=2", "l5 l4 more"},
+      {"all?gidPrefix=none", "end"},
+      {"all?stuck=1", "end"},
       {"all?gid=l3&limit=1", "l3 end"},
   };
   for (const Case& c : cases) {

@@ -99,12 +99,16 @@ TEST_CASE("every endpoint and method") {
       {"timeline", Get("timeline?gid=e1"), 200, timeline},
       {"timeline of none", Get("timeline?gid=none"), 200, no_timeline},
       {"timeline without gid", Get("timeline"), 400, no_gid},
+      {"nodes", Get("nodes"), 200,
+       R"({"nodes":[{"name":"*","url":"","app":"main","member":true,"silent_ms":0,"self":true}]})"},
+      {"nodes with a query", Get("nodes?x"), 200, R"({"nodes":[{*"self":true}]})"},
+      {"overview", Get("overview"), 200, R"({*"unfinished":1,*})"},
       {"all of none", Get("all?gid=none"), 200, R"({"next_position":"","transactions":null})"},
       {"branch without gid", Post("branch/x?trans_type=saga&branch_id=01&op=action", "{}"), 400,
        "gid"},
   };
-  for (const char* path :
-       {"version", "newGid", "query?gid=e1", "timeline?gid=e1", "all", "/api/metrics"}) {
+  for (const char* path : {"version", "newGid", "query?gid=e1", "timeline?gid=e1", "all", "nodes",
+                           "overview", "/api/metrics"}) {
     for (const char* method : {"POST", "PUT", "DELETE", "PATCH", "OPTIONS"}) {
       rows.push_back({"wrong method", Request(method, path), 404, kNotFound});
     }

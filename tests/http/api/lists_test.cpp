@@ -7,8 +7,12 @@
 
 #include "tests/catch.hpp"
 #include "tests/http/api_kit.hpp"
+#include "tests/support/quiet.hpp"
+#include "tests/support/transactions.hpp"
+#include <dtm/base/version.hpp>
 #include <dtm/coordinator/parts/topics.hpp>
 #include <dtm/store/memory.hpp>
+#include <dtm/testing/shared_memory_store.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm_test::ApiKit;
@@ -221,12 +225,30 @@ TEST_CASE("api_lists: by time of creation in milliseconds, both ends included") 
 TEST_CASE("api_lists: what cannot be read in the query is 400") {
   ApiKit kit;
   Prepare(kit, 1);
-  const std::pair<const char*, const char*> bad[] = {
-      {"limit", "0"},           {"limit", "-1"},       {"limit", "1001"},
-      {"limit", "abc"},         {"limit", "1.0"},      {"limit", "99999999999999999999"},
-      {"position", "abc"},      {"position", "-1"},    {"createTimeStart", "abc"},
-      {"createTimeEnd", "1s"},  {"status", "done"},    {"status", "Prepared"},
-      {"status", "submitted "}, {"transType", "Saga"}, {"transType", "x"},
+  const std::pair<const char*, std::string> bad[] = {
+      {"limit", "0"},
+      {"limit", "-1"},
+      {"limit", "1001"},
+      {"limit", "abc"},
+      {"limit", "1.0"},
+      {"limit", "99999999999999999999"},
+      {"position", "abc"},
+      {"position", "-1"},
+      {"createTimeStart", "abc"},
+      {"createTimeEnd", "1s"},
+      {"status", "done"},
+      {"status", "Prepared"},
+      {"status", "submitted "},
+      {"transType", "Saga"},
+      {"transType", "x"},
+      {"stuck", "2"},
+      {"unfinished", "true"},
+      {"errors", "yes"},
+      {"short", "-1"},
+      {"gidPrefix", "\xC3"},
+      {"gidPrefix", std::string(129, 'g')},
+      {"target", "\xFF"},
+      {"target", std::string(2049, 't')},
   };
   for (const auto& [key, value] : bad) {
     CAPTURE(key, value);
@@ -239,6 +261,134 @@ TEST_CASE("api_lists: what cannot be read in the query is 400") {
        {std::pair("timeout", "x"), std::pair("timeout", "-1"), std::pair("limit", "x")}) {
     CHECK(kit.AskGet("resetCronTime", {{key, value}}).status == 400);
   }
+}
+
+TEST_CASE("api_lists: what a search finds") {
+  ApiKit kit;
+  kit.kit.Branches().On("http://u:secret@b/bad", dtm::Result::Error("boom"));
+  kit.kit.Branches().On("http://b/no", dtm::Result::Failure("no"));
+  REQUIRE(kit.AskPost("submit", Saga("a-bad", Step("http://u:secret@b/bad"))).status == 200);
+  REQUIRE(kit.AskPost("submit", Saga("a-no", Step("http://b/no"))).status == 200);
+  REQUIRE(kit.AskPost("submit", Saga("b-good", Step("http://b/good"))).status == 200);
+  REQUIRE(kit.AskPost("prepare", Saga("b-prepared")).status == 200);
+  kit.kit.Settle();
+  using Gids = std::vector<std::string>;
+  const std::vector<std::pair<Query, Gids>> rows = {
+      {{{"short", "1"}}, {"b-prepared", "b-good", "a-no", "a-bad"}},
+      {{{"gidPrefix", "a-"}}, {"a-no", "a-bad"}},
+      {{{"gidPrefix", "a-"}, {"status", "failed"}}, {"a-no"}},
+      {{{"unfinished", "1"}}, {"b-prepared", "a-bad"}},
+      {{{"unfinished", "1"}, {"errors", "1"}}, {"a-bad"}},
+      {{{"unfinished", "0"}}, {"b-prepared", "b-good", "a-no", "a-bad"}},
+      {{{"target", "b/good"}}, {"b-good"}},
+      {{{"target", "http://***@b/bad"}}, {"a-bad"}},
+      {{{"target", "secret"}}, {}},
+      {{{"errors", "1"}}, {"a-no", "a-bad"}},
+      {{{"errors", "1"}, {"transType", "msg"}}, {}},
+      {{{"stuck", "1"}}, {}}};
+  for (const auto& [query, gids] : rows) {
+    CAPTURE(query.begin()->first, query.begin()->second);
+    CHECK(List(kit, query).gids == gids);
+    CHECK(List(kit, query).next.empty());
+  }
+}
+
+TEST_CASE("api_lists: a search is bounded, and other lists are as long as they were") {
+  const auto store = std::make_shared<dtm::MemoryStore>();
+  std::vector<dtm::Transaction> old;
+  for (int i = 0; i < 10100; ++i) {
+    old.push_back(dtm_test::Finished("old" + std::to_string(i), dtm_test::At(0), dtm_test::At(1)));
+  }
+  old[3].status = dtm::Status::kFailed;
+  std::vector<dtm::Change> changes;
+  for (dtm::Transaction& each : old) changes.push_back({&each});
+  store->Begin();
+  store->Apply(changes);
+  store->Commit();
+  ApiKit kit({}, dtm_test::Quiet(), store);
+  const Query failed{{"status", "failed"}, {"limit", "1"}};
+  CHECK(List(kit, failed).gids == std::vector<std::string>{"old3"});
+  Query short_page = failed;
+  short_page.emplace("short", "1");
+  Page page = List(kit, short_page);
+  CHECK(page.gids.empty());
+  REQUIRE_FALSE(page.next.empty());
+  short_page.emplace("position", page.next);
+  CHECK(List(kit, short_page).gids == std::vector<std::string>{"old3"});
+}
+
+TEST_CASE("api_lists: the coordinator alone is the only node") {
+  dtm::Options options = dtm_test::Quiet();
+  options.node_name = "desk \"one\"";
+  options.server_url = "http://u:secret@h:1/api/dtmsvr";
+  options.app = "bank";
+  ApiKit kit({}, options);
+  CHECK(kit.AskGet("nodes").body ==
+        R"({"nodes":[{"name":"desk \"one\"","url":"http://***@h:1/api/dtmsvr","app":"bank",)"
+        R"("member":true,"silent_ms":0,"self":true}]})");
+}
+
+TEST_CASE("api_lists: the nodes of a shared store") {
+  const auto tables = std::make_shared<dtm::testing::SharedMemoryTables>();
+  const auto time = std::make_shared<dtm::testing::VirtualTime>();
+  const auto open = [&] { return dtm::testing::SharedMemoryStore(tables, time); };
+  const auto options = [](const char* name) {
+    dtm::Options named = dtm_test::Quiet();
+    named.node_name = name;
+    return named;
+  };
+  using dtm::testing::TestCoordinator;
+  TestCoordinator one({}, options("one"), open, time), two({}, options("two"), open, time);
+  TestCoordinator::AdvanceAll({&one, &two}, Seconds(2));
+  const auto seen = [](TestCoordinator& node) {
+    std::string text;
+    for (const dtm::Peer& peer : node->Nodes()) {
+      text += peer.node.name + (peer.is_member ? "" : " gone") + (peer.is_self ? " self" : "") +
+              (peer.silent && *peer.silent < Seconds(1) ? " heard " : " ");
+    }
+    return text;
+  };
+  CHECK(seen(one) == "one self heard two heard ");
+  CHECK(seen(two) == "one heard two self heard ");
+  dtm::Api api(*one);
+  const Json nodes = Json::parse(api.Handle({"GET", "/api/dtmsvr/nodes", {}, {}}).body)["nodes"];
+  REQUIRE(nodes.size() == 2);
+  CHECK(nodes[1]["name"] == "two");
+  CHECK(nodes[1]["silent_ms"].is_number());
+  two->Stop(Seconds(1));
+  CHECK(seen(one).find("two gone") != std::string::npos);
+}
+
+TEST_CASE("api_lists: the overview") {
+  ApiKit kit;
+  const Json empty = Json::parse(kit.AskGet("overview").body);
+  CHECK(empty["unfinished"] == 0);
+  CHECK(empty["oldest_time"] == "");
+  kit.kit.Branches().On("http://b/no", dtm::Result::Failure("no"));
+  REQUIRE(kit.AskPost("prepare", Saga("waits")).status == 200);
+  const std::string created = kit.Shown("waits")["create_time"];
+  kit.kit.Advance(Seconds(7));
+  REQUIRE(kit.AskPost("submit", Saga("no", Step("http://b/no"))).status == 200);
+  REQUIRE(kit.AskPost("submit", Saga("good", Step("http://b/good"))).status == 200);
+  kit.kit.Settle();
+  const Json now = Json::parse(kit.AskGet("overview").body);
+  CHECK(now["version"] == std::string("v") + dtm::kVersion);
+  CHECK(now["store"] == "memory");
+  CHECK(now["unfinished"] == 1);
+  CHECK(now["waiting"] == 1);
+  CHECK(now["stuck"] == 0);
+  CHECK(now["damaged"] == 0);
+  CHECK(now["oldest_time"] == created);
+  CHECK(now["time"] > now["oldest_time"]);
+  CHECK(
+      now["counters"]["ended"].dump() ==
+      R"([{"type":"saga","status":"succeed","count":1},{"type":"saga","status":"failed","count":1}])");
+  CHECK(now["counters"]["durations"][0]["counts"].size() ==
+        now["counters"]["durations"][0]["bounds"].size() + 1);
+  CHECK(now["counters"]["branches"].size() == 2);
+  CHECK(now["counters"]["commits"]["count"] > 0);
+  CHECK(now["calls"]["urls"]["in_flight"] == 0);
+  CHECK(now["calls"]["hosts"].is_array());
 }
 
 TEST_CASE("api_lists: resetCronTime tries at once what would wait for longer") {

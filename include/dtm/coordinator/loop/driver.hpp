@@ -165,7 +165,8 @@ class Driver {
   /// Reads the store, and waits for no turn of the loop.
   Gauges Measure() {
     Gauges gauges;
-    MeasureStore(gauges, *store, clock->Now());
+    gauges.time = clock->Now();
+    MeasureStore(gauges, *store, gauges.time);
     const LoopGauges& loop = loop_.Measured();
     gauges.in_memory = loop.in_memory;
     gauges.damaged = loop.damaged;

@@ -12,7 +12,6 @@
 #include <utility>
 
 #include <dtm/base/error.hpp>
-#include <dtm/base/os.hpp>
 #include <dtm/coordinator/functions/program_functions.hpp>
 #include <dtm/coordinator/functions/transaction_functions.hpp>
 #include <dtm/coordinator/hooks/hooks.hpp>
@@ -49,9 +48,7 @@ class Loop {
         sweep_(state_),
         peers_(store.Shared()) {
     state_.context.started = clock.Now();
-    if (peers_ == nullptr) return;
-    const std::string name = options.node_name.empty() ? os::HostAndProcess() : options.node_name;
-    peers_->Introduce({name, options.server_url, options.app});
+    if (peers_ != nullptr) peers_->Introduce(NodeOf(options));
   }
 
   /// From the next turn on nothing is called any more, and nobody waits for an end; what is answered is still recorded.

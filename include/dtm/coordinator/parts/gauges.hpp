@@ -41,6 +41,7 @@ struct HookLoad {
 
 /// The present state of a coordinator in numbers.
 struct Gauges {
+  Time time{};                     ///< of the coordinator, when it was measured
   const char* store = "";          ///< Store::Kind
   std::optional<Backlog> backlog;  ///< of the store; nothing: it cannot be read now
   Duration oldest_age{};           ///< of the oldest unfinished transaction; 0: there is none

@@ -12,12 +12,14 @@
 
 #include <dtm/base/error.hpp>
 #include <dtm/base/option_range.hpp>
+#include <dtm/base/os.hpp>
 #include <dtm/base/text.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/observe/event.hpp>
 #include <dtm/store/durability.hpp>
+#include <dtm/store/peers.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -167,6 +169,12 @@ inline const Options& CheckedOptions(const Options& options) {
                       option_range::kAnyNumber);
   CheckUrlOption("server_url", options.server_url);
   return options;
+}
+
+/// As people and other coordinators call the one with these options.
+inline NodeName NodeOf(const Options& options) {
+  const std::string name = options.node_name.empty() ? os::HostAndProcess() : options.node_name;
+  return {name, options.server_url, options.app};
 }
 
 /// The parts of `max_memory_bytes`: for active transactions, for what waits to be stored, for pages of the file.

@@ -121,6 +121,8 @@ class Api {
         {"prepare", "/api/dtmsvr/prepare", "POST", &Api::Asked<&json_operations::Prepare>},
         {"abort", "/api/dtmsvr/abort", "POST", &Api::Asked<&json_operations::Abort>},
         {"all", "/api/dtmsvr/all", "GET", &Api::Listed<&ApiLists::All>, true},
+        {"nodes", "/api/dtmsvr/nodes", "GET", &Api::Listed<&ApiLists::Nodes>, true},
+        {"overview", "/api/dtmsvr/overview", "GET", &Api::Listed<&ApiLists::Overview>, true},
         {"forcestop", "/api/dtmsvr/forceStop", "POST", &Api::Asked<&json_operations::ForceStop>},
         {"resetnextcrontime", "/api/dtmsvr/resetNextCronTime", "POST",
          &Api::Asked<&json_operations::ResetNextCronTime>},

@@ -1,4 +1,4 @@
-/// The part of the HTTP API that only reads: query, timeline, all, scanKV and queryKV.
+/// The part of the HTTP API that only reads: query, timeline, all, nodes, overview, scanKV and queryKV.
 /// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2.2, §2.5, §2.6, §6; document: docs/http_api.md.
 #pragma once
 
@@ -13,7 +13,11 @@
 #include <nlohmann/json.hpp>
 
 #include <dtm/base/text.hpp>
+#include <dtm/base/version.hpp>
 #include <dtm/coordinator/coordinator.hpp>
+#include <dtm/coordinator/parts/branch_caller.hpp>
+#include <dtm/coordinator/parts/gauges.hpp>
+#include <dtm/coordinator/parts/metrics.hpp>
 #include <dtm/coordinator/parts/topics.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/url.hpp>
@@ -76,10 +80,16 @@ class ApiLists {
     const auto milli = [&request](const char* key, std::int64_t otherwise) {
       return QueryInteger(request, key, otherwise, -kLastMilli, kLastMilli);
     };
+    ReadSearch(request, filter);
     filter.created_from = Time(std::chrono::milliseconds(milli("createTimeStart", 0)));
     filter.created_to = Time(std::chrono::milliseconds(milli("createTimeEnd", kLastMilli)) +
                              std::chrono::microseconds(999));
     Json transactions = Json::array();
+    if (filter.IsSearch()) {  // bounded in all respects
+      const ScanPage page = tm_.List(filter, position, left);
+      for (const Transaction& stored : page.transactions) transactions.push_back(Shown(stored));
+      return Page(std::move(transactions), page.next);
+    }
     std::size_t bytes = 0;
     // In small pages: a thousand transactions may be a gigabyte.
     do {
@@ -92,6 +102,42 @@ class ApiLists {
       }
     } while (position != 0 && left > 0 && bytes < kPageBytes);
     return Page(std::move(transactions), position);
+  }
+
+  ApiReply Nodes(const ApiRequest&) {
+    Json nodes = Json::array();
+    for (const Peer& peer : tm_.Nodes()) {
+      using Millis = std::chrono::milliseconds;
+      Json silent = nullptr;
+      if (peer.silent) silent = std::chrono::duration_cast<Millis>(*peer.silent).count();
+      nodes.push_back({{"name", peer.node.name},
+                       {wire::kUrl, ShownUrl(peer.node.url)},
+                       {"app", peer.node.app},
+                       {"member", peer.is_member},
+                       {"silent_ms", std::move(silent)},
+                       {"self", peer.is_self}});
+    }
+    return {200, wire::JsonText({{"nodes", std::move(nodes)}})};
+  }
+
+  /// @throws StoreError  the store cannot be read.
+  ApiReply Overview(const ApiRequest&) {
+    const Gauges now = tm_.Measure();
+    if (!now.backlog) throw StoreError("the store cannot be read now; ask again");
+    const Backlog& backlog = *now.backlog;
+    return {200, wire::JsonText({{"version", std::string("v") + kVersion},
+                                 {"store", now.store},
+                                 {"time", wire::TimeText(now.time)},
+                                 {"unfinished", backlog.unfinished},
+                                 {"waiting", backlog.waiting},
+                                 {"stuck", backlog.stuck},
+                                 {"damaged", now.damaged},
+                                 {"oldest_time",
+                                  backlog.oldest == kNever ? "" : wire::TimeText(backlog.oldest)},
+                                 {"in_memory", now.in_memory},
+                                 {"store_fails", now.store_fails},
+                                 {"calls", CallsJson(now)},
+                                 {"counters", CountersJson(tm_.Counted())}})};
   }
 
   ApiReply ScanValues(const ApiRequest& request) {
@@ -114,6 +160,67 @@ class ApiLists {
 
  private:
   static constexpr std::size_t kPageBytes = std::size_t{4} << 20;
+  static constexpr std::size_t kMostHosts = 100;
+
+  static bool Flag(const ApiRequest& request, const char* key) {
+    return QueryInteger(request, key, 0, 0, 1) == 1;
+  }
+  static std::string TextIn(const ApiRequest& request, const char* key, std::size_t most) {
+    std::string text = request.Query(key);
+    if (text.size() <= most && IsUtf8(text)) return text;
+    throw BadInput(std::string(key) + " must be UTF-8 of at most " + std::to_string(most) +
+                   " bytes");
+  }
+  static void ReadSearch(const ApiRequest& request, ScanFilter& filter) {
+    filter.unfinished = Flag(request, "unfinished");
+    filter.stuck = Flag(request, "stuck");
+    filter.errors = Flag(request, "errors");
+    filter.gid_prefix = TextIn(request, "gidPrefix", kMaxGidBytes);
+    filter.target = TextIn(request, "target", kMaxUrlBytes);
+    filter.may_be_short = Flag(request, "short");
+  }
+
+  static Json CallsJson(const Gauges& now) {
+    Json hosts = Json::array();
+    for (const HostLoad& host : now.urls.hosts) {
+      if (hosts.size() == kMostHosts) break;
+      hosts.push_back({{"host", host.host},
+                       {"in_flight", host.in_flight},
+                       {"waiting", host.waiting},
+                       {"limited", host.limited}});
+    }
+    const auto load = [](const CallLoad& calls) {
+      return Json{{"in_flight", calls.in_flight}, {"waiting", calls.waiting}};
+    };
+    return {
+        {"functions", load(now.functions)}, {"urls", load(now.urls)}, {"hosts", std::move(hosts)}};
+  }
+
+  static Json CountersJson(const Metrics::Snapshot& done) {
+    Json ended = Json::array(), durations = Json::array(), branches = Json::array();
+    for (const auto& [key, count] : done.ended) {
+      ended.push_back({{"type", Name(key.first)}, {"status", Name(key.second)}, {"count", count}});
+    }
+    for (const auto& [type, histogram] : done.durations) {
+      durations.push_back({{"type", Name(type)},
+                           {"seconds", histogram.sum},
+                           {"bounds", *histogram.bounds},
+                           {"counts", histogram.counts}});
+    }
+    for (const auto& [branch, count] : done.branches) {
+      branches.push_back({{"type", Name(branch.type)},
+                          {"branch_id", branch.branch_id},
+                          {"op", Name(branch.op)},
+                          {"ok", branch.ok},
+                          {"count", count}});
+    }
+    std::uint64_t commits = 0;
+    for (const std::uint64_t count : done.commits.counts) commits += count;
+    return {{"ended", std::move(ended)},
+            {"durations", std::move(durations)},
+            {"branches", std::move(branches)},
+            {"commits", {{"count", commits}, {"seconds", done.commits.sum}}}};
+  }
 
   static std::string GidOf(const ApiRequest& request) {
     std::string gid = request.Query(wire::kGid);

@@ -59,6 +59,21 @@ inline std::string Pattern(shared_store::Query query) {
       return Records(
           "WHERE id > 0 AND id < $1 AND ($2 = 0 OR type = $2) AND ($3 = 0 OR status = $3) AND "
           "created >= $4 AND created <= $5 ORDER BY id DESC LIMIT $6");
+    case Query::kUnfinished:
+      return "SELECT id FROM dtm_trans WHERE owner = $1 AND due IS NOT NULL AND due >= $2 LIMIT $3";
+    case Query::kGids:
+      return "SELECT id FROM dtm_trans WHERE gid >= $1 AND ($2 = '' OR gid < $2) LIMIT $3";
+    case Query::kBelow:
+      return "SELECT id FROM dtm_trans WHERE id > 0 AND id < $1 ORDER BY id DESC LIMIT $2";
+    case Query::kSearch:
+      // Steps in rows of their own may have the target. Without a reason and an error the first two texts of the state,
+      // behind the number of errors, are empty.
+      return Records(
+          "WHERE id IN ($1) AND ($2 = 0 OR type = $2) AND ($3 = 0 OR status = $3) AND created >= "
+          "$4 AND created <= $5 AND ($6 = 0 OR due IS NOT NULL) AND ($6 < 2 OR owner < 0 OR (due = "
+          "9223372036854775807 AND (ORD(SUBSTRING(state, 2, 1)) & 1) = 1)) AND ($7 = 0 OR "
+          "SUBSTRING(state, 4, 2) <> X'0000') AND ($8 = '' OR type IN (3, 4, 5) OR LOCATE($8, "
+          "definition) > 0) ORDER BY id DESC LIMIT $9");
     case Query::kDue:
       return Records(
           "WHERE owner = $1 AND due IS NOT NULL AND due >= $2 AND (due > $2 OR id > $3) AND due "
@@ -137,6 +152,7 @@ inline std::string Pattern(shared_store::Query query) {
     case Query::kIntroduce:
       return "UPDATE dtm_node SET name = $2, url = $3, app = $4 WHERE id = $1";
     case Query::kPeer: return "SELECT name, url, app, heir FROM dtm_node WHERE id = $1";
+    case Query::kPeers: return "SELECT id, name, url, app, heir FROM dtm_node ORDER BY id LIMIT $1";
     case Query::kProgress: return "SELECT gid, due FROM dtm_trans WHERE gid IN ($1)";
     case Query::kWaiting:
       return "SELECT gid FROM dtm_trans WHERE due > $1 AND due < 9223372036854775807 ORDER BY due, "

@@ -21,7 +21,12 @@ namespace shared_store {
 enum class Query {
   kFind,  ///< gid (text): one record, see Column
   kScan,  ///< below this id, type or 0, status or 0, created from, to, limit: records, newest first
-  kDue,   ///< owner, after due, id, until due, limit: records in the order of (due, id)
+  kUnfinished,  ///< owner, from this due on, limit: ids
+  kGids,        ///< from this gid, to (texts; to may be empty), limit: ids, of kept gids too
+  kBelow,       ///< below this id, limit: ids, largest first
+  kSearch,  ///< ids (list), type or 0, status or 0, created from, to, 1: unfinished or 2: stuck, 1: errors, part of the
+            ///< definition (bytes, may be empty), limit: records that may match, largest id first
+  kDue,     ///< owner, after due, id, until due, limit: records in the order of (due, id)
   kNextDue,   ///< owner, after: the smallest due
   kCount,     ///< now: unfinished, waiting, stuck, smallest created
   kJournal,   ///< gid (text): what left the row, what is in it
@@ -37,6 +42,7 @@ enum class Query {
   // What others know of it, and ask.
   kIntroduce,    ///< id, name, url, app (texts)
   kPeer,         ///< id: name, url, app, heir
+  kPeers,        ///< limit: id, name, url, app, heir; in the order of the ids
   kProgress,     ///< gids (texts): gid, due
   kWaiting,      ///< after, limit: gid; the earliest due first
   kDriven,       ///< owner: number of its unfinished transactions

@@ -15,6 +15,7 @@
 #include <dtm/core/journal.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/sql/sql_errors.hpp>
+#include <dtm/store/search.hpp>
 #include <dtm/store/shared/database.hpp>
 #include <dtm/store/shared/records.hpp>
 #include <dtm/store/store.hpp>
@@ -39,6 +40,69 @@ inline std::unique_ptr<SqlRows> ReadOn(Database& database, std::unique_ptr<Conne
 }
 
 class Reader {
+ private:
+  class Searched : public SearchSource {
+   public:
+    explicit Searched(Reader& reader) : reader_(reader) {}
+
+    /// Of one owner after the other: the index of what is due begins with it.
+    Ids Unfinished(bool stuck, std::size_t most) override {
+      constexpr std::int64_t kOwnersAtATime = 900;  // MySQL recurs no deeper than 1000
+      Ids ids;
+      for (std::int64_t after = INT64_MIN;;) {
+        const auto owners = reader_.Run(Query::kOrphans, {after, kOwnersAtATime});
+        for (std::size_t row = 0; row < owners->Count() && ids.size() < most; ++row) {
+          after = owners->Number(row, 0);
+          const bool only_stuck =
+              stuck && after >= 0;  // what waits for its app is due at some time
+          Add(Query::kUnfinished,
+              {after, only_stuck ? Stored(kNever) : INT64_MIN, Count(most - ids.size())}, ids);
+        }
+        if (owners->Count() < static_cast<std::size_t>(kOwnersAtATime)) return ids;
+      }
+    }
+    std::optional<Ids> WithGids(const std::string& from, const std::string& to,
+                                std::size_t most) override {
+      Ids ids;
+      if (IsStorable(from)) {
+        Add(Query::kGids, {std::string_view(from), std::string_view(to), Count(most)}, ids);
+      }
+      return ids;
+    }
+    Ids Below(std::int64_t id, std::size_t most) override {
+      Ids ids;
+      Add(Query::kBelow, {id, Count(most)}, ids);
+      return ids;
+    }
+    std::vector<Transaction> Read(const Ids& ids, const ScanFilter& filter,
+                                  std::size_t most) override {
+      const std::string part = StoredPartOf(filter.target);
+      const auto rows = reader_.Run(
+          Query::kSearch,
+          {&ids, filter.type ? static_cast<std::int64_t>(*filter.type) : std::int64_t{0},
+           filter.status ? static_cast<std::int64_t>(*filter.status) : std::int64_t{0},
+           Stored(filter.created_from), Stored(filter.created_to),
+           std::int64_t{filter.stuck        ? 2
+                        : filter.unfinished ? 1
+                                            : 0},
+           std::int64_t{filter.errors}, SqlBytes{part}, Count(most)});
+      std::vector<Transaction> read;
+      for (std::size_t row = 0; row < rows->Count(); ++row) {
+        read.push_back(ReadTransaction(*rows, row, reader_.app_));
+      }
+      return read;
+    }
+
+   private:
+    static std::int64_t Count(std::size_t count) { return static_cast<std::int64_t>(count); }
+    void Add(Query query, const std::vector<SqlValue>& values, Ids& ids) {
+      const auto rows = reader_.Run(query, values);
+      for (std::size_t row = 0; row < rows->Count(); ++row) ids.push_back(rows->Number(row, 0));
+    }
+
+    Reader& reader_;
+  };
+
  public:
   explicit Reader(Database& database) : database_(database) {}
 
@@ -75,6 +139,10 @@ class Reader {
   }
 
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) {
+    if (filter.IsSearch()) {
+      Searched searched(*this);
+      return search::Search(searched, filter, position, limit);
+    }
     const auto rows = Run(
         Query::kScan,
         {position > 0 ? position : INT64_MAX,

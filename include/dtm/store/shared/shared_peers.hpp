@@ -111,12 +111,16 @@ class SharedPeers : public Peers {
     }
     const auto rows = reader_.Run(Query::kPeer, {static_cast<std::int64_t>(owner)});
     if (rows->Count() == 0) return std::nullopt;
-    Peer peer;
-    peer.node = {std::string(rows->View(0, 0)), std::string(rows->View(0, 1)),
-                 std::string(rows->View(0, 2))};
-    peer.is_member = rows->Number(0, 3) == 0;
-    peer.silent = membership_.Silent(owner);
-    return peer;
+    return PeerIn(*rows, 0, 0, owner);
+  }
+
+  std::vector<Peer> All() override {
+    const auto rows = reader_.Run(Query::kPeers, {kMostPeers});
+    std::vector<Peer> all;
+    for (std::size_t row = 0; row < rows->Count(); ++row) {
+      all.push_back(PeerIn(*rows, row, 1, static_cast<std::uint64_t>(rows->Number(row, 0))));
+    }
+    return all;
   }
 
   PeerCounts Count() override {
@@ -149,6 +153,21 @@ class SharedPeers : public Peers {
   }
 
  private:
+  static constexpr std::int64_t kMostPeers = 1000;
+
+  /// Its name, url, app and heir are in the columns from `column` on.
+  Peer PeerIn(const SqlRows& rows, std::size_t row, std::size_t column, std::uint64_t id) {
+    const auto text = [&](std::size_t place) {
+      return std::string(rows.View(row, column + place));
+    };
+    Peer peer;
+    peer.node = {text(0), text(1), text(2)};
+    peer.is_member = rows.Number(row, column + 3) == 0;
+    peer.is_self = id == membership_.Owner();
+    peer.silent = peer.is_self ? Duration(0) : membership_.Silent(id);
+    return peer;
+  }
+
   std::int64_t Id() const { return static_cast<std::int64_t>(membership_.Owner()); }
 
   /// False: another one was first.

@@ -77,6 +77,7 @@ class Connections {
       throw StoreError("the store file '" + all.path_ + "' is not open now; try again");
     }
     Reader* operator->() const { return reader_; }
+    Reader& operator*() const { return *reader_; }
 
    private:
     const std::lock_guard<std::mutex> lock_;

@@ -24,10 +24,12 @@
 #include <dtm/sql/sqlite_connection.hpp>
 #include <dtm/store/codec.hpp>
 #include <dtm/store/durability.hpp>
+#include <dtm/store/search.hpp>
 #include <dtm/store/sqlite/connections.hpp>
 #include <dtm/store/sqlite/expiry.hpp>
 #include <dtm/store/sqlite/reader.hpp>
 #include <dtm/store/sqlite/schema.hpp>
+#include <dtm/store/sqlite/searched.hpp>
 #include <dtm/store/sqlite/writer.hpp>
 #include <dtm/store/store.hpp>
 
@@ -172,6 +174,10 @@ class SqliteStore : public Store {
   }
 
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
+    if (filter.IsSearch()) {
+      sqlite_store::Searched searched(connections_);
+      return search::Search(searched, filter, position, limit);
+    }
     const Connections::Reading reader(connections_);
     sql::Statement& scan = reader->scan;
     const Finally reset{scan};
