@@ -181,12 +181,9 @@ class Coordinator : public EmbeddedEndpoint {
   /// shared. Reads the store in this thread.
   /// @throws StoreError  the store cannot be read.
   std::vector<Peer> Nodes() {
-    if (Peers* const peers = Checked().store->Shared()) return peers->All();
-    Peer self;
-    self.node = NodeOf(Settings());
-    self.is_member = self.is_self = true;
-    self.silent = Duration(0);
-    return {self};
+    Peers* const peers = Checked().store->Shared();
+    return peers != nullptr ? peers->All()
+                            : std::vector<Peer>{{NodeOf(Settings()), true, Duration(0), true}};
   }
 
   /// The whole story of a transaction: its record, each call with its begin, end and outcome, each decision, which process
