@@ -14,3 +14,4 @@
 #include <dtm/coordinator/coordinator.hpp>
 #include <dtm/store/memory.hpp>
 #include <dtm/store/sqlite/sqlite_store.hpp>
+#include <dtm/timeline/draw.hpp>

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,8 @@
 
 namespace dtm {
 inline namespace v1 {
+
+inline constexpr std::size_t kNoEntry = SIZE_MAX;
 
 /// One call of a row.
 struct Attempt {
@@ -32,7 +35,9 @@ struct Attempt {
   Time begin{};         ///< 0: not kept (see JournalKind::kGap)
   Time end{};           ///< kLost: when that was noticed; kRunning: 0
   Outcome outcome = Outcome::kRunning;
-  std::string text{};  ///< what the branch, or the error, said
+  std::string text{};                  ///< what the branch, or the error, said
+  std::size_t begin_entry = kNoEntry;  ///< where Timeline::entries tell of it
+  std::size_t end_entry = kNoEntry;
 };
 
 /// In words: "running", "success", "not sent", ...
@@ -77,19 +82,21 @@ inline Attempt::Outcome OutcomeOf(JournalKind kind) {
 }
 
 /// Ends the running attempt of the row, or adds one whose begin is not kept.
-inline void EndAttempt(Timeline& story, const JournalEntry& entry) {
+inline void EndAttempt(Timeline& story, std::size_t index) {
+  const JournalEntry& entry = story.entries[index];
   const auto found = std::find_if(
       story.attempts.rbegin(), story.attempts.rend(), [&entry](const Attempt& attempt) {
         return attempt.row == entry.row && attempt.outcome == Attempt::Outcome::kRunning;
       });
   if (found == story.attempts.rend()) {
-    story.attempts.push_back(
-        {entry.row, story.runs.size() - 1, Time{}, entry.time, OutcomeOf(entry.kind), entry.text});
+    story.attempts.push_back({entry.row, story.runs.size() - 1, Time{}, entry.time,
+                              OutcomeOf(entry.kind), entry.text, kNoEntry, index});
     return;
   }
   found->end = entry.time;
   found->outcome = OutcomeOf(entry.kind);
   found->text = entry.text;
+  found->end_entry = index;
 }
 
 /// What was running when the process ended, or the transaction, has no result any more.
@@ -108,7 +115,8 @@ inline Timeline MakeTimeline(Transaction transaction, std::vector<JournalEntry> 
   Timeline story{std::move(transaction), std::move(entries), {}, {}};
   story.runs.push_back({});
   story.runs.front().begin = story.transaction.created;
-  for (const JournalEntry& entry : story.entries) {
+  for (std::size_t i = 0; i < story.entries.size(); ++i) {
+    const JournalEntry& entry = story.entries[i];
     switch (entry.kind) {
       case JournalKind::kPrepared:
       case JournalKind::kSubmitted:
@@ -120,12 +128,13 @@ inline Timeline MakeTimeline(Transaction transaction, std::vector<JournalEntry> 
         break;
       case JournalKind::kStarted:
         story.attempts.push_back({entry.row, story.runs.size() - 1, entry.time});
+        story.attempts.back().begin_entry = i;
         break;
       case JournalKind::kSuccess:
       case JournalKind::kFailure:
       case JournalKind::kOngoing:
       case JournalKind::kError:
-      case JournalKind::kNotSent: timeline::EndAttempt(story, entry); break;
+      case JournalKind::kNotSent: timeline::EndAttempt(story, i); break;
       case JournalKind::kSucceeded:
       case JournalKind::kFailed: timeline::LoseRunning(story, entry.time); break;
       case JournalKind::kRegistered:

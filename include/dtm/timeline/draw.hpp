@@ -1,0 +1,43 @@
+/// The drawing of a transaction from its story.
+/// Needs: std. Threads: a pure function.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include <dtm/timeline/drawing/diagram.hpp>
+#include <dtm/timeline/drawing/text_diagram.hpp>
+#include <dtm/timeline/make_diagram.hpp>
+#include <dtm/timeline/timeline.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+enum class DrawFormat {
+  kText,  ///< lines of UTF-8 for a terminal
+};
+
+struct DrawOptions {
+  bool colour = false;  ///< kText: with escape codes of terminals
+  std::size_t width =
+      96;  ///< kText: the columns of a line, 40 to 1000; what is beyond counts as these
+};
+
+/// A diagram that a program has made, or changed (the names of its lifelines, for example).
+inline std::string Draw(const Diagram& diagram, DrawFormat format,
+                        const DrawOptions& options = {}) {
+  switch (format) {
+    case DrawFormat::kText:
+      return drawing::TextDiagram::Draw(diagram, options.width, options.colour);
+  }
+  return {};
+}
+
+/// The diagram of a transaction: who called whom, when, and what came of it; from the top to the bottom. Texts of others
+/// (gids, URLs, errors) are shown in one line, without control characters and without the passwords of URLs.
+inline std::string Draw(const Timeline& story, DrawFormat format, const DrawOptions& options = {}) {
+  return Draw(MakeDiagram(story), format, options);
+}
+
+}  // namespace v1
+}  // namespace dtm
