@@ -174,6 +174,13 @@ TEST_CASE("diagram: a call whose process is gone gets no answer; one at the end 
   CHECK(TextsOf(dtm::MakeDiagram(story_kit::ResumedWorkflow()), DiagramEvent::Kind::kLost).empty());
 }
 
+TEST_CASE("diagram: a journal that knows more than the record, which was read before it") {
+  Story story = story_kit::Transfer().Call(1, 2, 1).Call(2, 3, 3).End(3, dtm::Status::kSucceed);
+  story.record.status = dtm::Status::kSubmitted;
+  story.record.due = story_kit::At(9);
+  CHECK(TextsOf(dtm::MakeDiagram(story.Make()), DiagramEvent::Kind::kNote).empty());
+}
+
 TEST_CASE("diagram: tones") {
   const auto tones = [](const dtm::Timeline& story) {
     std::string text;

@@ -97,10 +97,11 @@ class DiagramMaker {
     const RecordStory record(story_, definition_, lifelines_, begin_, times_.shift);
     if (story_.entries.empty()) record.TellAll(events_);
     for (std::size_t i = 0; i < story_.entries.size(); ++i) Tell(i);
-    if (!IsFinal(story_.transaction.status)) {
-      record.TellPresent(events_);
-    } else if (!ended_) {
+    if (ended_) return;  // the journal may know it before the record, which was read first
+    if (IsFinal(story_.transaction.status)) {
       record.TellEnd(events_);
+    } else {
+      record.TellPresent(events_);
     }
   }
 
