@@ -16,8 +16,9 @@ MAY_INCLUDE = {
     'client': ['base', 'core'],
     'observe': ['base', 'core'],
     'engine': ['base', 'core'],
+    'text': ['base'],
     'timeline/drawing': ['base'],
-    'timeline': ['base', 'core', 'timeline/drawing'],
+    'timeline': ['base', 'core', 'text', 'timeline/drawing'],
     'sql': ['base'],
     'store': ['base', 'core'],
     'store/sqlite': ['base', 'core', 'sql', 'store'],
@@ -35,7 +36,7 @@ MAY_INCLUDE = {
                          'coordinator/state'],
     'coordinator': ['base', 'core', 'timeline', 'engine', 'store', 'coordinator/parts', 'coordinator/functions', 'coordinator/state',
                     'coordinator/loop'],
-    'http/wire': ['base', 'core'],
+    'http/wire': ['base', 'core', 'text'],
     'http/http1': ['base'],
     'http/transport': ['base'],
     'http/hosts': ['base', 'core', 'http/http1', 'http/transport'],
@@ -47,7 +48,7 @@ MAY_INCLUDE = {
     'http/remote': ['base', 'core', 'http/wire', 'http/http1', 'http/hosts'],
     'http': ['base', 'core', 'coordinator', 'coordinator/parts', 'http/wire', 'http/http1', 'http/transport', 'http/hosts', 'http/api',
              'http/desk', 'http/serving', 'http/calls', 'http/remote'],
-    'testing': ['base', 'core', 'sql', 'store', 'store/shared', 'coordinator', 'coordinator/parts'],
+    'testing': ['base', 'core', 'text', 'timeline', 'sql', 'store', 'store/shared', 'coordinator', 'coordinator/parts'],
 }
 # header: what it may include besides, and why.
 EXCEPT = {'dtm/coordinator/coordinator.hpp': ('dtm/store/sqlite/sqlite_store.hpp', 'its constructor that takes the name of a file')}

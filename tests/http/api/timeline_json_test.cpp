@@ -114,3 +114,27 @@ TEST_CASE("timeline: of an unknown gid there is nothing, and without one it is r
   CHECK(kit.AskGet("timeline").status == 400);
   CHECK(kit.AskGet("timeline").body == R"({"message":"no gid specified"})");
 }
+
+TEST_CASE("timeline: as one document to keep, with all or without what is private") {
+  ApiKit kit({}, Telling());
+  CHECK(kit.AskPost("submit", Saga("g", Step("http://u:secret@b/a", "http://b/c"))).body == kDone);
+  kit.kit.Advance(Seconds(1));
+  const dtm::ApiReply reply = kit.AskGet("timeline", {{"gid", "g"}, {"format", "export"}});
+  REQUIRE(reply.status == 200);
+  const Json full = Json::parse(reply.body);
+  CHECK(full["format"] == "dtm-export");
+  CHECK(full["redacted"] == false);
+  CHECK(full["settings"]["retry_interval_us"] ==
+        std::chrono::microseconds(dtm_test::Quiet().retry_interval).count());
+  CHECK(full["transaction"]["steps"][0]["action"] == "http://***@b/a");
+  CHECK(full["transaction"]["steps"][0]["payload"].is_string());
+  CHECK(full["journal"].size() == 4);
+  const Json redacted = Json::parse(
+      kit.AskGet("timeline", {{"gid", "g"}, {"format", "export"}, {"redacted", "1"}}).body);
+  CHECK(redacted["redacted"] == true);
+  CHECK(redacted["transaction"]["steps"][0]["payload"].is_object());
+
+  CHECK(kit.AskGet("timeline", {{"gid", "none"}, {"format", "export"}}).status == 400);
+  CHECK(kit.AskGet("timeline", {{"gid", "g"}, {"format", "export"}, {"redacted", "2"}}).status ==
+        400);
+}

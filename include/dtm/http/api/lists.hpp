@@ -27,6 +27,7 @@
 #include <dtm/http/wire/json_text.hpp>
 #include <dtm/http/wire/names.hpp>
 #include <dtm/http/wire/stored_transaction.hpp>
+#include <dtm/timeline/export.hpp>
 #include <dtm/timeline/timeline.hpp>
 
 namespace dtm {
@@ -51,6 +52,7 @@ class ApiLists {
   /// The same with its journal. @throws as Query.
   ApiReply Timeline(const ApiRequest& request) {
     const std::optional<dtm::Timeline> story = tm_.Timeline(GidOf(request));
+    if (request.Query("format") == "export") return Exported(request, story);
     const Json none = Json::array();
     return {200, wire::JsonText(
                      {{wire::kTransaction, story ? Shown(story->transaction) : Json(nullptr)},
@@ -226,6 +228,15 @@ class ApiLists {
     std::string gid = request.Query(wire::kGid);
     if (gid.empty()) throw BadInput("no gid specified");
     return gid;
+  }
+
+  /// @throws BadInput  there is no such transaction, so there is no document.
+  ApiReply Exported(const ApiRequest& request, const std::optional<dtm::Timeline>& story) const {
+    if (!story)
+      throw BadInput("there is no transaction with gid '" + GidOf(request) + "' to export");
+    const bool redacted = QueryInteger(request, "redacted", 0, 0, 1) == 1;
+    return {200, Export(*story, redacted ? ExportContent::kRedacted : ExportContent::kFull,
+                        ExportSettings::Of(tm_.Settings()))};
   }
 
   /// At most `limit` values, and fewer if they are large: the text of a topic may be megabytes.

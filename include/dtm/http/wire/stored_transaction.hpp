@@ -3,9 +3,8 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
-#include <cstdio>
-#include <ctime>
 #include <string>
 
 #include <nlohmann/json.hpp>
@@ -17,32 +16,13 @@
 #include <dtm/http/wire/base64.hpp>
 #include <dtm/http/wire/names.hpp>
 #include <dtm/http/wire/write_transaction.hpp>
+#include <dtm/text/time_text.hpp>
 
 namespace dtm {
 inline namespace v1 {
 namespace wire {
 
-/// RFC 3339 in UTC, "2026-11-22T07:08:07.0045Z": zeros at the end of the fraction are left out.
-inline std::string TimeText(Time time) {
-  const auto micros = time.time_since_epoch().count();
-  auto seconds = static_cast<std::time_t>(micros / 1000000);
-  auto fraction = static_cast<int>(micros % 1000000);
-  if (fraction < 0) {
-    fraction += 1000000;
-    --seconds;
-  }
-  std::tm parts{};
-  gmtime_r(&seconds, &parts);
-  char text[48];
-  const std::size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-  std::string result(text, length);
-  if (fraction != 0) {
-    std::snprintf(text, sizeof text, ".%06d", fraction);
-    result += text;
-    while (result.back() == '0') result.pop_back();
-  }
-  return result + "Z";
-}
+using v1::TimeText;
 
 /// Values of headers may be credentials, and URLs may contain some; credentials are not shown.
 inline Definition Redacted(const Definition& definition) {
