@@ -5,7 +5,7 @@ end it is checked from outside that nothing was lost and that every saga had its
   cluster.py DTM_SERVER [--seconds N] [--rate N] [--seed N]      DTM_POSTGRES says where the database is; see cluster.sh
 
 Each saga takes money from an account of bank A and brings it to bank B; both are URLs, served here. B refuses some, and some
-replies get lost. The banks know which calls they had already, as a barrier does (README, "Your database").
+replies get lost. The banks know which calls they had already, as a barrier does (docs/barriers.md).
 Needs: psql. Nothing else.
 """
 import argparse

@@ -1,4 +1,4 @@
-/// Every block of C++ in the README, run: each is included from the text of the README (tools/check_readme.py) where the
+/// Every block of C++ in the README and in docs, run: each is included from the text of its page (tools/check_readme.py) where the
 /// names that it leaves to the reader exist. Then what it should have done is checked.
 /// Needs: SQLite, cpp-httplib. Threads: those of the servers and of the coordinator.
 #include <atomic>
@@ -27,7 +27,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Order, id)
 
 void Require(bool so, const std::string& what) {
   if (so) return;
-  std::fprintf(stderr, "README: this is not so: %s\n", what.c_str());
+  std::fprintf(stderr, "this is not so: %s\n", what.c_str());
   std::_Exit(1);
 }
 
@@ -73,7 +73,7 @@ std::string BranchHost() { return "http://127.0.0.1:" + std::to_string(g_branch_
 int CoordinatorPort() { return g_coordinator_port; }
 std::string CoordinatorHost() { return "http://127.0.0.1:" + std::to_string(g_coordinator_port); }
 
-/// The branch service, with the two handlers of the README.
+/// The branch service, with the two handlers of the pages.
 class Services {
  public:
   explicit Services(sqlite3* db) : table_(db) {
@@ -103,7 +103,7 @@ class Services {
 
  private:
   static void Barrier(httplib::Server& server) {
-#include "twenty_lines_2.inc"
+#include "barriers_1.inc"
   }
   static void WasItCommitted(httplib::Server& server, dtm::SqliteBarrierTable& table){
 #include "message_2.inc"
@@ -122,7 +122,7 @@ void Ended(dtm::Coordinator& tm, const std::string& gid) {
 
 void Urls(dtm::Coordinator& tm) {
   const std::string gid = "urls";
-#include "twenty_lines_1.inc"
+#include "readme_1.inc"
   tm.Start();
   Ended(tm, gid);
 }
@@ -182,9 +182,12 @@ void Elsewhere(dtm::Coordinator& tm) {
     dtm::Server any(tm);
     g_coordinator_port = any.Start("127.0.0.1", 0);
   }
-#include "a_coordinator_for_other_programs_1.inc"
+#include "operate_1.inc"
   {
-#include "a_coordinator_for_other_programs_2.inc"
+#include "operate_2.inc"
+  } {
+    g_coordinator_port = 0;
+#include "desk_1.inc"
   }
   const auto newest = tm.List().transactions.at(0);
   Require(newest.definition->steps.at(0).action == BranchHost() + "/TransOut", "it came by HTTP");
@@ -202,9 +205,19 @@ void Options(dtm::Coordinator& tm) {
   const auto reserve = tm.Register<Order>("Reserve", count);
   const auto give_back = tm.Register<Order>("GiveBackOrder", count);
   const auto ship = tm.Register<Order>("Ship", count);
-#include "choosing_options_1.inc"
+#include "saga_1.inc"
   Ended(tm, gid);
   Require(calls == 3, "three steps");
+}
+
+void Events() {
+  {
+#include "observe_1.inc"
+    const auto nothing = tm.Register<Order>("Nothing", [](const Order&) {});
+    tm.Start();
+    dtm::NewSaga(tm, "events").Add(nothing, dtm::kNoBranch, Order{3}).Submit();
+    Ended(tm, "events");
+  }
 }
 
 }  // namespace
@@ -225,5 +238,6 @@ int main() {
   InOneCommit(tm);
   Elsewhere(tm);
   Options(tm);
+  Events();
   Require(tm.Stop(std::chrono::seconds(60)), "it stops");
 }

@@ -1,4 +1,4 @@
-/// The blocks of the README about PostgreSQL, run: see blocks.cpp.
+/// The blocks of the pages about PostgreSQL, run: see blocks.cpp.
 /// Needs: a PostgreSQL server (DTM_POSTGRES is its conninfo), libpq, SQLite, cpp-httplib. Threads: those of the servers and of
 /// the coordinator.
 #include <atomic>
@@ -30,7 +30,7 @@ struct Order {
 
 void Require(bool so, const std::string& what) {
   if (so) return;
-  std::fprintf(stderr, "README: this is not so: %s\n", what.c_str());
+  std::fprintf(stderr, "this is not so: %s\n", what.c_str());
   std::_Exit(1);
 }
 
@@ -80,8 +80,8 @@ class Services {
 
  private:
   static void Serve(httplib::Server& server, PGconn* const& connection, dtm::Endpoint& coordinator){
+#include "barriers_2.inc"
 #include "xa_2.inc"
-#include "your_database_1.inc"
   }
 
   dtm::PgConnection connection_{Conninfo()};
@@ -117,8 +117,8 @@ void Xa(dtm::Coordinator& tm, PGconn* db) {
 void Outbox(dtm::Coordinator& tm, Services& services, PGconn* connection) {
   const std::string gid = "outbox";
   const Order order{1};
-#include "outbox_in_your_database_s_transaction_1.inc"
-#include "outbox_in_your_database_s_transaction_2.inc"
+#include "outbox_1.inc"
+#include "outbox_2.inc"
   for (int i = 0; i < 6000 && services.calls_out == 0; ++i) {
     std::this_thread::sleep_for(
         std::chrono::milliseconds(10));  // no event tells of a row that is taken up
@@ -129,7 +129,7 @@ void Outbox(dtm::Coordinator& tm, Services& services, PGconn* connection) {
 
 /// One of the programs that share the database.
 void Share(const std::string& gid, int& calls) {
-#include "several_coordinators_on_one_database_1.inc"
+#include "cluster_1.inc"
   const auto credit = tm.Register<int>("Credit", [&calls](const int& n) { calls += n; });
   tm.Start();
   const dtm::TransResult result =

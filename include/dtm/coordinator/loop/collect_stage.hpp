@@ -1,6 +1,6 @@
 /// The first two stages of a turn: take what arrived, and advance the transactions it concerns.
 /// Needs: std, engine, store. Threads: the thread that drives the loop.
-/// Protocol: §2.3 (what a repeat means), with the differences of the README.
+/// Protocol: §2.3 (what a repeat means), with the differences of docs/differences.md.
 #pragma once
 
 #include <algorithm>
