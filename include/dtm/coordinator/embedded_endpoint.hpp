@@ -21,6 +21,7 @@
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/validate.hpp>
+#include <dtm/observe/trace_context.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -88,7 +89,9 @@ class EmbeddedEndpoint : public Operations {
     if (call.url.empty()) return Result::Success();  // there is nothing to call
     if (RunsInTransaction(call.url)) return CallInTransaction(call);
     if (IsLocal(call.url)) {
-      return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
+      BranchInfo info = call.info;
+      if (const auto trace = TraceContextOf(call.options)) Put(*trace, info);
+      return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, info);
     }
     const std::string problem = Checked().urls.Problem(call.url);
     if (!problem.empty()) throw RejectedError("gid '" + call.info.gid + "': " + problem);

@@ -33,6 +33,23 @@ struct TransOptions {
   std::map<std::string, std::string> branch_headers;  ///< sent with every branch call by URL
 };
 
+/// The branch headers that say to which trace a transaction belongs (W3C Trace Context).
+inline constexpr const char kTraceParent[] = "traceparent";
+inline constexpr const char kTraceState[] = "tracestate";
+
+/// `lower`: its name in lower case; in the headers it may be written otherwise. Null: there is none.
+inline const std::string* FindBranchHeader(const TransOptions& options, std::string_view lower) {
+  for (const auto& [name, value] : options.branch_headers) {
+    if (name.size() == lower.size() && Lowered(name) == lower) return &value;
+  }
+  return nullptr;
+}
+
+inline bool IsTraceHeader(const std::string& name) {
+  const std::string lower = Lowered(name);
+  return lower == kTraceParent || lower == kTraceState;
+}
+
 /// What one branch does. It is named by a URL, or by `local:` and the name of a registered function;
 /// empty = nothing to call. The payload is the request body, as text.
 struct Step {

@@ -103,6 +103,9 @@ struct BranchInfo {
                           ///< query-back and workflow resume
   Op op = Op::kAction;
   std::string workflow{};  ///< kResume: the name of the workflow
+  /// The trace that the call belongs to, as the headers of the same names say it (W3C Trace Context); empty: none.
+  std::string traceparent{};
+  std::string tracestate{};
 };
 
 }  // namespace v1

@@ -2,10 +2,12 @@
 /// Needs: std. Threads: pure functions. Protocol: §2.3, with the differences of docs/http_api.md.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
 
+#include <dtm/core/limits.hpp>
 #include <dtm/core/transaction.hpp>
 
 namespace dtm {
@@ -71,6 +73,27 @@ inline std::string OtherWorkflow(const Definition& stored, const Definition& aga
   return {};
 }
 
+/// The headers of the submit replace those of the prepare, but a transaction stays in the trace in which it began.
+inline std::map<std::string, std::string> MergedHeaders(const TransOptions& prepared,
+                                                        const TransOptions& submitted) {
+  using Headers = std::map<std::string, std::string>;
+  const auto part = [](const Headers& headers, bool of_trace) {
+    Headers found;
+    for (const auto& header : headers) {
+      if (IsTraceHeader(header.first) == of_trace) found.insert(header);
+    }
+    return found;
+  };
+  Headers merged = part(submitted.branch_headers, false);
+  if (merged.empty()) merged = part(prepared.branch_headers, false);
+  Headers trace = part(prepared.branch_headers, true);
+  if (trace.empty()) trace = part(submitted.branch_headers, true);
+  for (const auto& header : trace) {
+    if (merged.size() < kMaxHeaders) merged.insert(header);
+  }
+  return merged;
+}
+
 /// The steps stay those of the prepare; options and orders of the submit replace those of the prepare.
 inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
   Definition merged = prepared;
@@ -85,7 +108,7 @@ inline Definition Promoted(const Definition& prepared, const Definition& submitt
   take(options.request_timeout, later.request_timeout);
   take(options.retry_interval, later.retry_interval);
   take(options.retry_limit, later.retry_limit);
-  take(options.branch_headers, later.branch_headers);
+  options.branch_headers = MergedHeaders(options, later);
   take(merged.delay, submitted.delay);
   const bool order = submitted.concurrent || !submitted.orders.empty();
   if (order) {

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <string>
+#include <utility>
 
 #include <dtm/core/journal.hpp>
 #include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/core/url.hpp>
+#include <dtm/observe/trace_context.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -25,18 +27,26 @@ struct Event {
   std::string target;     ///< its URL without a password, or `local:Name`; empty: of no branch
   std::string text;       ///< why, or what the branch said; at most kMaxJournalText bytes
   std::string who;        ///< who asked for it, or which process goes on with it; empty: not known
+  std::string trace_id;   ///< of the trace to which the transaction belongs; empty: none
 };
 
 /// `transaction` is what the entry led to.
 inline Event EventOf(const Transaction& transaction, const JournalEntry& entry) {
   const Definition& definition = *transaction.definition;
-  Event event{
-      definition.gid, definition.type, transaction.status, entry.time, entry.kind, {}, entry.op, {},
-      entry.text,     entry.who};
+  Event event;
+  event.gid = definition.gid;
+  event.type = definition.type;
+  event.status = transaction.status;
+  event.time = entry.time;
+  event.kind = entry.kind;
+  event.op = entry.op;
+  event.text = entry.text;
+  event.who = entry.who;
   if (entry.row < RowCount(definition)) {
     event.branch_id = BranchIdOf(definition, entry.row);
     event.target = ShownUrl(UrlOf(definition, entry.row));
   }
+  if (auto trace = TraceContextOf(definition.options)) event.trace_id = std::move(trace->trace_id);
   return event;
 }
 

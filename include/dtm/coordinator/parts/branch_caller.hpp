@@ -19,6 +19,7 @@
 #include <dtm/core/result.hpp>
 #include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/observe/trace_context.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
@@ -42,7 +43,11 @@ struct BranchCall {
 
   const std::string& Url() const { return UrlOf(*definition, row); }
   const std::string& Payload() const { return PayloadOf(*definition, row); }
-  BranchInfo Info() const { return InfoOf(*definition, row); }
+  BranchInfo Info() const {
+    BranchInfo info = InfoOf(*definition, row);
+    if (const auto trace = TraceContextOf(definition->options)) Put(*trace, info);
+    return info;
+  }
 };
 
 /// It certainly did not begin; it is tried again as soon as the coordinator may make calls again.

@@ -197,7 +197,18 @@ class Api {
   }
   template <json_operations::Operation kOperation>
   void Asked(const ApiRequest& request, const ApiDone& done) {
-    kOperation(tm_, wire::json_input::ParseObject(request.body, "the body"), AnswerTo(done));
+    kOperation(tm_, BodyOf(request), AnswerTo(done));
+  }
+
+  static void TakeTrace(const ApiRequest& request, nlohmann::json& body) {
+    if (api_head::CountHeaders(request, kTraceParent) != 1) return;
+    json_operations::TakeTrace(body, http1::FindHeader(request.headers, kTraceParent),
+                               api_head::JoinedHeader(request, kTraceState));
+  }
+  static nlohmann::json BodyOf(const ApiRequest& request) {
+    nlohmann::json body = wire::json_input::ParseObject(request.body, "the body");
+    TakeTrace(request, body);
+    return body;
   }
 
   void JsonRpc(const ApiRequest& request, const ApiDone& done) {
@@ -229,6 +240,7 @@ class Api {
       };
       try {
         wire::json_input::CheckObject(call.params, "params");
+        TakeTrace(request, call.params);
         return method.operation(tm_, call.params, told);
       } catch (...) {
         return told({{}, std::current_exception()});
@@ -253,8 +265,7 @@ class Api {
   }
 
   ApiReply PrepareWorkflow(const ApiRequest& request) {
-    Definition definition =
-        json_operations::TransactionOf(wire::json_input::ParseObject(request.body, "the body"));
+    Definition definition = json_operations::TransactionOf(BodyOf(request));
     if (definition.type != TransType::kWorkflow) {
       throw BadInput("prepareWorkflow is for workflows; a " + std::string(Name(definition.type)) +
                      " is prepared with prepare");

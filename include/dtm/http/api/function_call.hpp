@@ -8,10 +8,14 @@
 #include <dtm/base/error.hpp>
 #include <dtm/coordinator/coordinator.hpp>
 #include <dtm/core/result.hpp>
+#include <dtm/core/transaction.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/http/api/branch_reply.hpp>
+#include <dtm/http/api/head.hpp>
 #include <dtm/http/api/replies.hpp>
+#include <dtm/http/http1/request_reply.hpp>
 #include <dtm/http/wire/names.hpp>
+#include <dtm/observe/trace_context.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -35,6 +39,11 @@ inline Result Call(Coordinator& tm, const ApiRequest& request) {
     info.workflow = op;
   } else {
     info.op = wire::OpNamed(op);
+  }
+  if (api_head::CountHeaders(request, kTraceParent) == 1) {
+    const auto trace = ReadTraceContext(http1::FindHeader(request.headers, kTraceParent),
+                                        api_head::JoinedHeader(request, kTraceState));
+    if (trace) Put(*trace, info);
   }
   return tm.CallFunction(name, request.body, info);
 }

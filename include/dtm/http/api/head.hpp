@@ -43,6 +43,17 @@ inline std::size_t CountHeaders(const ApiRequest& request, std::string_view lowe
   return count;
 }
 
+/// The values of all headers of this name, as one list.
+inline std::string JoinedHeader(const ApiRequest& request, std::string_view lower) {
+  std::string joined;
+  for (const auto& header : request.headers) {
+    if (!http1::EqualsLower(header.name, lower)) continue;
+    if (!joined.empty()) joined += ",";
+    joined += header.value;
+  }
+  return joined;
+}
+
 /// Call it once path and headers are set. A target in the absolute form ("GET http://host/api/ping") names the host
 /// itself; the Host header does not count then.
 inline void TakeHost(ApiRequest& request) {

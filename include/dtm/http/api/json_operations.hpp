@@ -3,19 +3,24 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <nlohmann/json.hpp>
 
 #include <dtm/base/error.hpp>
+#include <dtm/base/text.hpp>
 #include <dtm/coordinator/operations.hpp>
 #include <dtm/coordinator/parts/answers.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/journal.hpp>
+#include <dtm/core/limits.hpp>
+#include <dtm/core/transaction.hpp>
 #include <dtm/http/wire/json_input.hpp>
 #include <dtm/http/wire/names.hpp>
 #include <dtm/http/wire/read_transaction.hpp>
 #include <dtm/http/wire/registration.hpp>
+#include <dtm/observe/trace_context.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -26,6 +31,29 @@ using Operation = void (*)(Operations& tm, const nlohmann::json& body, const Ans
 
 inline Definition TransactionOf(const nlohmann::json& body) {
   return wire::DecodeTransaction(wire::json_input::Fields(body, "the transaction"));
+}
+
+/// The headers traceparent and tracestate of a request count as if they were among the branch headers of its transaction,
+/// if they are valid and there is no traceparent among these.
+inline void TakeTrace(nlohmann::json& body, std::string_view traceparent,
+                      std::string_view tracestate) {
+  const auto trace = ReadTraceContext(traceparent, tracestate);
+  if (!trace || !body.is_object()) return;
+  std::string key = wire::kBranchHeaders;
+  for (const auto& item : body.items()) {
+    if (Lowered(item.key()) == wire::kBranchHeaders) key = item.key();  // see Fields
+  }
+  nlohmann::json& headers = body[key];
+  if (headers.is_null()) headers = nlohmann::json::object();
+  if (!headers.is_object()) return;  // what is wrong with it is said later
+  for (const auto& header : headers.items()) {
+    if (IsTraceHeader(header.key())) return;
+  }
+  const auto add = [&headers](const char* name, std::string value) {
+    if (headers.size() < kMaxHeaders) headers[name] = std::move(value);
+  };
+  add(kTraceParent, std::string(Trimmed(traceparent)));
+  if (!trace->state.empty()) add(kTraceState, trace->state);
 }
 
 /// `req_extra` says how the workflow ended.

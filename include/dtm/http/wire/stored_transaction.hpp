@@ -24,10 +24,13 @@ namespace wire {
 
 using v1::TimeText;
 
-/// Values of headers may be credentials, and URLs may contain some; credentials are not shown.
+/// Values of headers may be credentials, and URLs may contain some; credentials are not shown. A trace is none, and a
+/// workflow that is resumed elsewhere stays in it.
 inline Definition Redacted(const Definition& definition) {
   Definition shown = definition;
-  for (auto& header : shown.options.branch_headers) header.second = kNotShown;
+  for (auto& [name, value] : shown.options.branch_headers) {
+    if (!IsTraceHeader(name)) value = kNotShown;
+  }
   shown.query_prepared = ShownUrl(shown.query_prepared);
   for (Step& step : shown.steps) {
     step.action = ShownUrl(step.action);
