@@ -56,7 +56,7 @@ const char kTransactionKeys[] =
     "id create_time update_time gid trans_type steps payloads status query_prepared protocol "
     "finish_time rollback_time result rollback_reason options custom_data next_cron_interval "
     "next_cron_time wait_result timeout_to_fail request_timeout retry_interval branch_headers "
-    "concurrent retry_limit retry_count rollback_from last_error";
+    "concurrent retry_limit retry_count rollback_from last_error stuck";
 const char kBranchKeys[] =
     "id create_time update_time gid url bin_data branch_id op status finish_time rollback_time";
 

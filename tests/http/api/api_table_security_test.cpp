@@ -106,9 +106,9 @@ TEST_CASE("the token is asked for everywhere but at ping") {
                                      Authorization("Bearer " + std::string(8000, 'x'))}) {
     rows.push_back({headers, Post("submit", Saga(kNever), headers), 401, ""});
   }
-  for (const char* path :
-       {"version", "newGid", "query?gid=t1", "timeline?gid=t1", "all", "resetCronTime", "nowhere",
-        "/api/metrics", "/", "branch/x?gid=g", "query?gid=t1&token=s3"}) {
+  for (const char* path : {"version", "newGid", "query?gid=t1", "explain?gid=t1", "timeline?gid=t1",
+                           "all", "resetCronTime", "nowhere", "/api/metrics", "/", "branch/x?gid=g",
+                           "query?gid=t1&token=s3"}) {
     rows.push_back({path, Get(path), 401, ""});
   }
   for (const char* path : {"submit", "prepare", "abort", "forceStop", "resetNextCronTime",

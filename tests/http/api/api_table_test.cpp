@@ -96,6 +96,8 @@ TEST_CASE("every endpoint and method") {
       {"query with an empty gid", Get("query?gid="), 400, no_gid},
       {"query with another key", Get("query?GID=e1"), 400, no_gid},
       {"query with a semicolon", Get("query?;"), 400, no_gid},
+      {"explain", Get("explain?gid=e1"), 200, R"({"text":"*e1*"})"},
+      {"explain without gid", Get("explain"), 400, no_gid},
       {"timeline", Get("timeline?gid=e1"), 200, timeline},
       {"timeline of none", Get("timeline?gid=none"), 200, no_timeline},
       {"timeline without gid", Get("timeline"), 400, no_gid},
@@ -107,8 +109,8 @@ TEST_CASE("every endpoint and method") {
       {"branch without gid", Post("branch/x?trans_type=saga&branch_id=01&op=action", "{}"), 400,
        "gid"},
   };
-  for (const char* path : {"version", "newGid", "query?gid=e1", "timeline?gid=e1", "all", "nodes",
-                           "overview", "/api/metrics"}) {
+  for (const char* path : {"version", "newGid", "query?gid=e1", "explain?gid=e1", "timeline?gid=e1",
+                           "all", "nodes", "overview", "/api/metrics"}) {
     for (const char* method : {"POST", "PUT", "DELETE", "PATCH", "OPTIONS"}) {
       rows.push_back({"wrong method", Request(method, path), 404, kNotFound});
     }

@@ -170,6 +170,10 @@ TEST_CASE("stored transaction: every field, in the order of the reference") {
                                                "retry_count",
                                                "rollback_from",
                                                "last_error"});
+  transaction.stuck = true;
+  CHECK_FALSE(TransactionJson(transaction, Seconds(10)).contains("stuck"));  // it has a next try
+  transaction.due = dtm::kNever;
+  CHECK(TransactionJson(transaction, Seconds(10))["stuck"] == true);
   CHECK(json["rollback_from"] == "branch 01 action http://h/a1");
   CHECK(json["last_error"] == "reset");
   CHECK(json["query_prepared"] == "http://h/asked");

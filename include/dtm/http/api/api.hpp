@@ -120,6 +120,7 @@ class Api {
         {"timeline", "/api/dtmsvr/timeline", "GET", &Api::Listed<&ApiLists::Timeline>, true},
         {"prepare", "/api/dtmsvr/prepare", "POST", &Api::Asked<&json_operations::Prepare>},
         {"abort", "/api/dtmsvr/abort", "POST", &Api::Asked<&json_operations::Abort>},
+        {"explain", "/api/dtmsvr/explain", "GET", &Api::Listed<&ApiLists::Explain>, true},
         {"all", "/api/dtmsvr/all", "GET", &Api::Listed<&ApiLists::All>, true},
         {"nodes", "/api/dtmsvr/nodes", "GET", &Api::Listed<&ApiLists::Nodes>, true},
         {"overview", "/api/dtmsvr/overview", "GET", &Api::Listed<&ApiLists::Overview>, true},

@@ -62,6 +62,12 @@ class ApiLists {
                       {"entries", story ? timeline_json::Entries(*story) : none}})};
   }
 
+  /// @throws BadInput    it names no gid.
+  /// @throws StoreError  the store cannot be read.
+  ApiReply Explain(const ApiRequest& request) {
+    return {200, wire::JsonText({{"text", tm_.Explain(GidOf(request))}})};
+  }
+
   ApiReply All(const ApiRequest& request) {
     const std::string gid = request.Query(wire::kGid);
     if (!gid.empty()) {

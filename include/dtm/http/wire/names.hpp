@@ -58,6 +58,7 @@ inline constexpr const char kNextCronInterval[] = "next_cron_interval";
 inline constexpr const char kNextCronTime[] = "next_cron_time";
 inline constexpr const char kRollbackFrom[] = "rollback_from";
 inline constexpr const char kLastError[] = "last_error";
+inline constexpr const char kStuck[] = "stuck";
 inline constexpr const char kUrl[] = "url";
 inline constexpr const char kBinData[] = "bin_data";
 

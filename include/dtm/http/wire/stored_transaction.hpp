@@ -82,6 +82,7 @@ inline nlohmann::ordered_json TransactionJson(const Transaction& transaction, Du
   // Fields of this library only come last.
   if (const std::string from = ReasonFrom(transaction); !from.empty()) json[kRollbackFrom] = from;
   if (!transaction.last_error.empty()) json[kLastError] = transaction.last_error;
+  if (transaction.stuck && transaction.due == kNever && !IsFinal(status)) json[kStuck] = true;
   return json;
 }
 
