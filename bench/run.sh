@@ -3,7 +3,7 @@
 # all of them as tables. On Debian it installs what is missing. Nothing else should use the machine and its disk.
 #   bench/run.sh                        all
 #   bench/run.sh barrier                only this, on SQLite, and on PostgreSQL, MariaDB and Redis beside the Go client, which it builds if it can
-#   bench/run.sh in_process             only these: barrier, barrier_servers, in_process, in_transaction, large_file, start_up, stores, url_calls, http
+#   bench/run.sh in_process             only these: barrier, barrier_servers, in_process, in_transaction, large_file, lists, start_up, stores, url_calls, http
 #   bench/run.sh stores                 stores that coordinators share, on PostgreSQL and MariaDB; over HTTP beside the Go server on the same databases
 #   bench/run.sh http                   beside the Go server on boltdb and Redis, which it builds and installs if it can
 #   bench/run.sh --save FILE            also append the JSON lines to FILE, behind one that says when and what was measured
@@ -92,6 +92,7 @@ for name in "${names[@]}"; do
   [ "$left" -gt 0 ] || left=1
   start=() arguments=(3 "$folder") program=build/release/bench/bench_$name
   case $name in
+    lists) arguments=(1000000 10000 "$folder") ;;
     start_up) arguments=(40 "$folder") ;;  # there it is a limit
     barrier_servers) start=(tools/with_postgres.sh tools/with_mariadb.sh tools/with_redis.sh) arguments=(20 "$folder" "${go_bank[@]}") ;;
     stores) start=("${durable[@]}" tools/with_postgres.sh tools/with_mariadb.sh) program=bench/stores.sh arguments=("$folder" "$go") ;;

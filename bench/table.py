@@ -79,6 +79,12 @@ def stores(results):
                 ['store', 'in flight', 'sagas/s', 'CPU us', 'server CPU us', 'p50 ms', 'p99 ms', 'idle: statements/s'], rows)
 
 
+def lists(results):
+    rows = [[result['filter'], number(result['first_page_ms']), number(result.get('slowest_page_ms')), number(result.get('pages')),
+             number(result['found'])] for result in results if result['bench'] == 'lists']
+    print_table('lists: a page of 100, in ms (goal <= 100)', ['filter', 'first', 'slowest', 'pages', 'found'], rows)
+
+
 def start_up(results):
     held = {result['max_in_memory']: result for result in results if result['bench'] == 'start_up_held'}
     rows = [[number(result['unfinished']), number(result['max_in_memory']), number(result['open_s']),
@@ -174,7 +180,7 @@ def main():
         sys.exit(__doc__)
     with open(sys.argv[1], encoding='utf-8') as file:
         results = [json.loads(line) for line in file if line.strip()]
-    for table in (barrier, barrier_servers, in_process, journal, in_transaction, large_file, start_up, stores, url_calls, http):
+    for table in (barrier, barrier_servers, in_process, journal, in_transaction, large_file, lists, start_up, stores, url_calls, http):
         table(results)
 
 

@@ -23,6 +23,7 @@ using dtm::Transaction;
 using dtm::search::BehindPrefix;
 using dtm::search::kMostFromIndex;
 using dtm::search::kMostLooked;
+using dtm::search::kMostSought;
 
 namespace {
 
@@ -159,8 +160,8 @@ TEST_CASE("few unfinished ones are found by their index, many are not rare") {
   numbers.looked = 0;
   numbers.every = 1000000;
   CHECK(dtm::search::Search(numbers, filter, 0, 100).next ==
-        static_cast<std::int64_t>(kMostFromIndex - kMostLooked) + 1);
-  CHECK(numbers.looked == kMostLooked);
+        static_cast<std::int64_t>(kMostFromIndex - kMostSought) + 1);
+  CHECK(numbers.looked == kMostSought);
   numbers.unfinished = static_cast<std::int64_t>(kMostFromIndex) + 1;
   CHECK(dtm::search::Search(numbers, filter, 0, 100).next ==
         1000001 - static_cast<std::int64_t>(kMostLooked));

@@ -45,9 +45,11 @@ class SearchSource {
 
 namespace search {
 
-/// So many records are looked at for a page, and so many ids are taken from an index.
+/// So many records are looked at for a page if they follow each other, and so many if an index names them: each of those may
+/// be in another place of the disk. An index of more ids than this does not help.
 inline constexpr std::size_t kMostLooked = 10000;
-inline constexpr std::size_t kMostFromIndex = 50000;
+inline constexpr std::size_t kMostSought = 4000;
+inline constexpr std::size_t kMostFromIndex = 20000;
 /// A page ends beyond so many bytes of definitions that were read.
 inline constexpr std::size_t kMostBytes = std::size_t{4} << 20;
 
@@ -85,8 +87,8 @@ inline Candidates FromIndex(SearchSource::Ids ids, std::int64_t below) {
                            [below](std::int64_t id) { return id <= 0 || id >= below; }),
             ids.end());
   std::sort(ids.begin(), ids.end(), std::greater<>());
-  const bool all = ids.size() <= kMostLooked;
-  if (!all) ids.resize(kMostLooked);
+  const bool all = ids.size() <= kMostSought;
+  if (!all) ids.resize(kMostSought);
   return {std::move(ids), all};
 }
 

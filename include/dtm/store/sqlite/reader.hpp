@@ -18,6 +18,14 @@ namespace sqlite_store {
 inline constexpr char kStuck[] =
     "due = 9223372036854775807 AND instr('13579BDF', substr(hex(substr(state, 2, 1)), 2)) > 0";
 
+/// What of a search is cheap to see before a record is decoded: type, status, created from, to, 1: unfinished or 2: stuck, 1:
+/// errors. Without a reason and an error the first two texts of the state, behind the number of errors, are empty.
+inline std::string Wanted() {
+  return " AND (?3 = 0 OR type = ?3) AND (?4 = 0 OR status = ?4) AND created >= ?5 AND created <= "
+         "?6 AND (?7 = 0 OR due IS NOT NULL) AND (?7 < 2 OR (" +
+         std::string(kStuck) + ")) AND (?8 = 0 OR substr(state, 4, 2) <> x'0000')";
+}
+
 struct Reader {
   explicit Reader(std::unique_ptr<sql::Database> configured)
       : owned(std::move(configured)),
@@ -34,22 +42,15 @@ struct Reader {
         // The same if both are given: by the index, however many values there are.
         find_value(*owned,
                    std::string(kSelectValues) + "WHERE id > ?1 AND cat = ?2 AND k = ?3 LIMIT ?4"),
-        // For searches. `created` and so on are compared before a record is decoded; a definition that has another place, and
-        // steps in rows of their own, may have the target. Without a reason and an error the first two texts of the state,
-        // behind the number of errors, are empty.
         unfinished_ids(*owned,
                        "SELECT id FROM dtm_trans INDEXED BY dtm_trans_due WHERE due IS NOT NULL "
                        "AND due >= ?1 LIMIT ?2"),
         gid_ids(*owned,
                 "SELECT id FROM dtm_trans WHERE gid >= ?1 AND (?2 = '' OR gid < ?2) LIMIT ?3"),
         below(*owned, "SELECT id FROM dtm_trans WHERE id < ?1 ORDER BY id DESC LIMIT ?2"),
-        search(*owned,
-               Select("WHERE id = ?1 AND (?2 = 0 OR type = ?2) AND (?3 = 0 OR status = ?3) AND "
-                      "created >= ?4 AND created <= ?5 AND (?6 = 0 OR due IS NOT NULL) AND (?6 < 2 "
-                      "OR (" +
-                      std::string(kStuck) +
-                      ")) AND (?7 = 0 OR substr(state, 4, 2) <> x'0000') AND (length(?8) = 0 OR "
-                      "type IN (3, 4, 5) OR definition IS NULL OR instr(definition, ?8) > 0)")),
+        search(*owned, Select("WHERE id = ?1 AND ?2 = ?2" + Wanted())),
+        search_range(*owned,
+                     Select("WHERE id <= ?1 AND id >= ?2" + Wanted() + " ORDER BY id DESC")),
         // By the index of what is due alone. Ids are in order of creation.
         unfinished(*owned,
                    "SELECT count(*), count(CASE WHEN due > ?1 THEN 1 END), min(id) FROM dtm_trans "
@@ -59,7 +60,7 @@ struct Reader {
 
   std::unique_ptr<sql::Database> owned;
   sql::Statement find, steps, journal, find_kept, scan, scan_values, find_value, unfinished_ids,
-      gid_ids, below, search, unfinished, created, stuck;
+      gid_ids, below, search, search_range, unfinished, created, stuck;
 };
 
 }  // namespace sqlite_store

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <dtm/core/transaction.hpp>
@@ -44,20 +45,33 @@ inline SearchSource::Ids IdsBelow(Reader& reader, std::int64_t id, std::size_t m
   return IdsOf(reader.below);
 }
 
+/// Steps in rows of their own may have the target.
+inline bool MayCall(const sql::Statement& row, const std::string& part) {
+  return RegistersSteps(static_cast<TransType>(row.Int(2))) ||
+         row.View(9).find(part) != std::string_view::npos;
+}
+
 inline std::vector<Transaction> ReadWanted(Reader& reader, const SearchSource::Ids& ids,
                                            const ScanFilter& filter, std::size_t most) {
+  if (ids.empty()) return {};
+  const auto gaps = ids.front() - ids.back() - static_cast<std::int64_t>(ids.size());
+  // Rows that follow each other are read in one go. What else is among them may match as well.
+  const bool dense = gaps <= static_cast<std::int64_t>(ids.size());
+  sql::Statement& search = dense ? reader.search_range : reader.search;
+  search.Bind(3, filter.type ? static_cast<std::int64_t>(*filter.type) : 0);
+  search.Bind(4, filter.status ? static_cast<std::int64_t>(*filter.status) : 0);
+  search.Bind(5, Stored(filter.created_from)).Bind(6, Stored(filter.created_to));
+  search.Bind(7, filter.stuck ? 2 : filter.unfinished ? 1 : 0).Bind(8, filter.errors ? 1 : 0);
   const std::string part = StoredPartOf(filter.target);
-  sql::Statement& search = reader.search;
-  search.Bind(2, filter.type ? static_cast<std::int64_t>(*filter.type) : 0);
-  search.Bind(3, filter.status ? static_cast<std::int64_t>(*filter.status) : 0);
-  search.Bind(4, Stored(filter.created_from)).Bind(5, Stored(filter.created_to));
-  search.Bind(6, filter.stuck ? 2 : filter.unfinished ? 1 : 0);
-  search.Bind(7, filter.errors ? 1 : 0).BindBlob(8, part);
   std::vector<Transaction> read;
   for (const std::int64_t id : ids) {
     const Finally reset{search};
-    if (search.Bind(1, id).Step()) read.push_back(ReadTransaction(search, reader.steps));
-    if (read.size() == most) break;
+    search.Bind(1, id).Bind(2, ids.back());
+    while (read.size() < most && search.Step()) {
+      if (MayCall(search, part)) read.push_back(ReadTransaction(search, reader.steps));
+      if (!dense) break;
+    }
+    if (dense || read.size() == most) break;
   }
   return read;
 }
