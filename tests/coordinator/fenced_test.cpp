@@ -449,3 +449,33 @@ TEST_CASE("what another one has submitted and left goes on where it was prepared
   CHECK(node.turns.Status("t") == "succeed");
   CHECK(node.turns.branches.Urls() == std::vector<std::string>{"http://01/confirm"});
 }
+
+TEST_CASE("a submit that came too late is not answered with the rollback as if it were its own") {
+  const auto table = std::make_shared<SharedTable>();
+  Node node(table);
+  Node other(table);
+  dtm::Definition tcc;
+  tcc.gid = "t";
+  tcc.type = dtm::TransType::kTcc;
+  tcc.options.timeout_to_fail = hours(1);
+  (void)node.turns.Prepare(tcc);
+  (void)node.turns.Register("t", "01");
+  node.turns.Settle();
+  other.turns.branches.On("http://01/cancel", Result::Error("later"));
+  int commits = 0;  // the first finds that the gid is stored
+  node.store->before_commit = [&] {
+    if (++commits != 2) return;
+    (void)other.turns.Ask(Kind::kCancel, "t");
+    other.turns.Settle();
+    table->Inherit(node.store->Owner(), other.store->Owner());
+  };
+  tcc.options.wait_result = true;
+  const std::size_t late = node.turns.Submit(tcc);
+  node.Pass(minutes(1));
+  CHECK(commits >= 2);
+  CHECK(node.turns.Status("t") == "aborting");
+  CHECK_THAT(node.turns.answers[late], StartsWith("InDoubtError"));
+  const std::size_t again = node.turns.Submit(tcc);
+  node.turns.Settle();
+  CHECK_THAT(node.turns.answers[again], StartsWith("RejectedError"));
+}

@@ -359,6 +359,7 @@ class Cluster {
     const Duration by = random.UpTo(longest_jump_);
     tables->ahead += random.OneIn(2) ? by : -by;
     ++tables->jumps;
+    audit_.clock_jumped = true;
     audit_.Note("the clock of the database is " + std::to_string(tables->ahead / milliseconds(1)) +
                 " ms ahead");
   }

@@ -24,6 +24,12 @@ struct Resubmission {
   std::string refused;  ///< kRefuse: why
 };
 
+/// Whether its status can only have come after its submit. A tcc, xa or workflow is rolled back only if none came in time.
+inline bool ShowsSubmit(const Transaction& stored) {
+  if (stored.status == Status::kPrepared) return false;
+  return !RegistersSteps(stored.definition->type) || stored.status != Status::kAborting;
+}
+
 /// `again`: the new submit or (`prepare`) prepare. A submit is compared only with a submit, and a prepare only
 /// with a prepare, since a submit after a prepare need not repeat the steps.
 inline Resubmission OnResubmission(const Transaction& stored, const Definition& again,
@@ -44,7 +50,7 @@ inline Resubmission OnResubmission(const Transaction& stored, const Definition& 
   if (prepare && !prepared) return cannot("prepare");
   if (!prepare && prepared) return {Resubmission::Kind::kPromote, {}};
   // The initiator has to learn that its submit came too late.
-  if (RegistersSteps(first.type) && stored.status == Status::kAborting) return cannot("submit");
+  if (!prepare && !ShowsSubmit(stored)) return cannot("submit");
   const bool same = stored.expired ? stored.content == 0 || stored.content == ContentHash(again)
                                    : first.prepared_first != prepare || SameContent(first, again);
   if (!same) {

@@ -105,7 +105,7 @@ struct Waiter {
   AnswerWhen when = AnswerWhen::kStored;
   bool failure_is_error = false;  ///< a rollback is told as FailureError
   bool ongoing_is_error = false;  ///< an unfinished status is told as OngoingError
-  bool submits = false;           ///< the answer must not be a status before the submit
+  bool submits = false;           ///< the answer must not be a status without its submit
   Time deadline = kNever;         ///< then the answer is the present status
   /// Asks again, if another coordinator on the store has written the transaction first. Empty: there is nothing to ask again.
   std::function<void(Waiter&&)> again{};

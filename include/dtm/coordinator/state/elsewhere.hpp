@@ -22,6 +22,7 @@
 #include <dtm/core/in_words.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/explain.hpp>
+#include <dtm/engine/resubmission.hpp>
 #include <dtm/store/peers.hpp>
 #include <dtm/store/store.hpp>
 
@@ -273,7 +274,12 @@ class Elsewhere {
     } catch (const StoreError&) {  // NOLINT(bugprone-empty-catch): then it is not known
     }
     for (auto waiter = first; waiter != waiters.end(); ++waiter) {
-      stored ? waiter->Give(ResultOf(*stored)) : waiter->Refuse(InDoubt(gid, why));
+      const bool told = stored && (!waiter->submits || engine::ShowsSubmit(*stored));
+      if (told) {
+        waiter->Give(ResultOf(*stored));
+      } else {
+        waiter->Refuse(InDoubt(gid, stored ? std::string("it is ") + Name(stored->status) : why));
+      }
     }
     waiters.erase(first, waiters.end());
   }

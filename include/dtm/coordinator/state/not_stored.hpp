@@ -16,6 +16,7 @@
 #include <dtm/coordinator/state/turn_state.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/engine/resubmission.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -59,7 +60,7 @@ inline void AnswerAsStored(TurnState& state, Waiter& waiter, const std::string& 
   if (waiter.when != AnswerWhen::kStored) {
     try {
       const std::optional<Transaction> stored = state.store.Load(gid);
-      const bool told = stored && !(waiter.submits && stored->status == Status::kPrepared);
+      const bool told = stored && (!waiter.submits || engine::ShowsSubmit(*stored));
       if (told) return waiter.Give(ResultOf(*stored));
     } catch (...) {  // NOLINT(bugprone-empty-catch): then it is not known
     }
