@@ -479,3 +479,31 @@ TEST_CASE("a submit that came too late is not answered with the rollback as if i
   node.turns.Settle();
   CHECK_THAT(node.turns.answers[again], StartsWith("RejectedError"));
 }
+
+TEST_CASE("asked after it was fenced and before it has recovered, it brings nothing back") {
+  for (const Kind kind : {Kind::kWait, Kind::kRetryNow, Kind::kCancel}) {
+    const auto table = std::make_shared<SharedTable>();
+    Node node(table);
+    Node heir(table);
+    node.turns.branches.On(Url("g", 0, Op::kAction), {dtm::testing::ScriptedAnswer::Silence()});
+    (void)node.turns.Submit(Saga("g"));
+    node.turns.Settle();
+    REQUIRE(node.Calls() == 1);
+    const std::uint64_t owner = node.store->Owner();
+    table->Fence(owner);
+    const std::size_t refused = node.turns.Submit(Saga("another"));
+    node.turns.Settle();
+    REQUIRE_THAT(node.turns.answers[refused], StartsWith("StoreError"));
+    REQUIRE(node.store->Owner() == owner);
+    (void)node.turns.Ask(kind, "g");
+    node.Pass(minutes(1));
+    REQUIRE(node.store->Owner() != owner);
+    CHECK(node.Calls() == 1);
+    CHECK(node.store->Load("g")->owner == owner);
+    CHECK(node.turns.loop.Measured().in_memory == 0);
+    table->Inherit(owner, heir.store->Owner());
+    ++heir.store->takeovers;
+    heir.Pass(minutes(1));
+    CHECK(node.turns.Status("g") == "succeed");
+  }
+}

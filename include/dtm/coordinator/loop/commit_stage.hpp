@@ -108,6 +108,7 @@ class CommitStage {
   /// wait are told the stored status. Nothing that was decided since may leave, so memory is emptied and the store is
   /// recovered.
   void LoseAll(const std::string& problem) {
+    state_.fenced = true;
     state_.store.Rollback();
     in_commit_work_.Failed(problem, false);
     TurnState::Protected([&] {
@@ -187,6 +188,7 @@ class CommitStage {
     if (state_.health.NeedsRecovery()) {
       store.Recover();
       feed_.Recovered(store);
+      state_.fenced = false;
       state_.health.Recovered();
       state_.to_commit.in_doubt.clear();
     }

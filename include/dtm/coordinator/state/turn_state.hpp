@@ -205,8 +205,9 @@ class TurnState : public Answers {
   }
 
   /// This coordinator owns it, or will with its next write: of a prepared one no call is out, but perhaps to its initiator.
+  /// While it is fenced it owns nothing, although its heir may not have written that yet.
   bool MayDrive(const Transaction& stored) const {
-    return stored.owner == store.Owner() ||
+    return (stored.owner == store.Owner() && !fenced) ||
            (stored.status == Status::kPrepared && !stored.other_app);
   }
 
@@ -241,6 +242,7 @@ class TurnState : public Answers {
   Timers timers;
   Loader loader;
   StoreHealth health;
+  bool fenced = false;  ///< until the store has recovered
   Elsewhere elsewhere;
   Metrics metrics;
   News news;
