@@ -507,3 +507,26 @@ TEST_CASE("asked after it was fenced and before it has recovered, it brings noth
     CHECK(node.turns.Status("g") == "succeed");
   }
 }
+
+TEST_CASE("a takeover is not taken for a commit in doubt: what that commit had is done again") {
+  const auto table = std::make_shared<SharedTable>();
+  Node node(table);
+  Node other(table);
+  dtm::Definition tcc;
+  tcc.gid = "t";
+  tcc.type = dtm::TransType::kTcc;
+  (void)node.turns.Prepare(tcc);
+  node.turns.Settle();
+  bool once = true;
+  other.store->before_commit = [&] {
+    if (!std::exchange(once, false)) return;
+    table->Inherit(node.store->Owner(), other.store->Owner());
+    throw dtm::CommitInDoubt("no answer");
+  };
+  const std::size_t registered = other.turns.Register("t", "01");
+  other.Pass(minutes(1));
+  CHECK_FALSE(once);
+  CHECK(other.store->Load("t")->owner == other.store->Owner());
+  CHECK(other.store->Load("t")->definition->steps.size() == 1);
+  CHECK(other.turns.answers[registered] == "prepared");
+}

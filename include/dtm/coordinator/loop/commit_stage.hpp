@@ -244,6 +244,7 @@ class CommitStage {
       active.dirty = false;
       if (changes_[i].applied) {
         ++active.transaction.version;
+        active.transaction.owner = state_.store.Owner();
         active.stored_due = active.transaction.due;
         active.redefined = false;
         active.new_steps = 0;

@@ -146,9 +146,11 @@ class Conflicts {
     return active.transaction.version & ~kNoVersion;
   }
 
-  /// The commit in doubt, with the first of our events, did become durable.
-  static bool IsOfCommitInDoubt(const ActiveTransaction& active, const Transaction& stored) {
-    return active.doubtful_events > 0 && stored.version == Known(active) + 1;
+  /// The commit in doubt, with the first of our events, did become durable. Of a record that another coordinator owned before,
+  /// the next version may be that of our takeover just as well.
+  bool IsOfCommitInDoubt(const ActiveTransaction& active, const Transaction& stored) const {
+    return active.doubtful_events > 0 && stored.version == Known(active) + 1 &&
+           active.transaction.owner == state_.store.Owner();
   }
 
   /// Another coordinator has taken it over. Its change may have been made before that, in a commit that was in doubt.
