@@ -244,7 +244,8 @@ class CommitStage {
       active.dirty = false;
       if (changes_[i].applied) {
         ++active.transaction.version;
-        active.transaction.owner = state_.store.Owner();
+        // Who drove what is stopped has to be told, see Elsewhere::TellOwner.
+        if (!IsFinal(active.transaction.status)) active.transaction.owner = state_.store.Owner();
         active.stored_due = active.transaction.due;
         active.redefined = false;
         active.new_steps = 0;
