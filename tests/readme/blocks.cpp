@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <dtm/dtm.hpp>
@@ -185,13 +186,19 @@ void Elsewhere(dtm::Coordinator& tm) {
 #include "operate_1.inc"
   {
 #include "operate_2.inc"
-  } {
-    g_coordinator_port = 0;
-#include "desk_1.inc"
   }
+  const int port = std::exchange(g_coordinator_port, 0);  // any port
+  {
+#include "desk_1.inc"
+  } g_coordinator_port = port;
   const auto newest = tm.List().transactions.at(0);
   Require(newest.definition->steps.at(0).action == BranchHost() + "/TransOut", "it came by HTTP");
   Ended(tm, newest.definition->gid);
+  dtm::Coordinator& here = tm;
+  {
+#include "tutorial_1.inc"
+    Ended(here, "order-2");
+  }
 }
 
 void Options(dtm::Coordinator& tm) {
@@ -210,7 +217,10 @@ void Options(dtm::Coordinator& tm) {
   Require(calls == 3, "three steps");
 }
 
-void Events() {
+void Observe(dtm::Coordinator& tm) {
+  dtm::Saga saga = dtm::NewSaga(tm, "trace");
+#include "observe_2.inc"
+  Require(saga.Content().options.branch_headers.count("traceparent") == 1, "it is in a trace");
   {
 #include "observe_1.inc"
     const auto nothing = tm.Register<Order>("Nothing", [](const Order&) {});
@@ -238,6 +248,6 @@ int main() {
   InOneCommit(tm);
   Elsewhere(tm);
   Options(tm);
-  Events();
+  Observe(tm);
   Require(tm.Stop(std::chrono::seconds(60)), "it stops");
 }
