@@ -6,6 +6,8 @@
 #include <string>
 
 #include <dtm/timeline/drawing/diagram.hpp>
+#include <dtm/timeline/drawing/mermaid_diagram.hpp>
+#include <dtm/timeline/drawing/svg_diagram.hpp>
 #include <dtm/timeline/drawing/text_diagram.hpp>
 #include <dtm/timeline/make_diagram.hpp>
 #include <dtm/timeline/timeline.hpp>
@@ -15,6 +17,8 @@ inline namespace v1 {
 
 enum class DrawFormat {
   kText,  ///< lines of UTF-8 for a terminal
+  kSvg,  ///< one file that needs nothing else: no script, no font; for light and dark pages. At most 200 kB
+  kMermaid  ///< a sequenceDiagram of Mermaid
 };
 
 struct DrawOptions {
@@ -29,6 +33,8 @@ inline std::string Draw(const Diagram& diagram, DrawFormat format,
   switch (format) {
     case DrawFormat::kText:
       return drawing::TextDiagram::Draw(diagram, options.width, options.colour);
+    case DrawFormat::kSvg: return drawing::SvgDiagram::Draw(diagram);
+    case DrawFormat::kMermaid: return drawing::MermaidDiagram::Draw(diagram);
   }
   return {};
 }

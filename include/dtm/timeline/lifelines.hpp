@@ -30,6 +30,11 @@ inline constexpr std::size_t kCoordinator = 1;
 inline constexpr std::size_t kMaxServices = 6;  ///< more are drawn as one
 inline constexpr std::size_t kMaxName = 40;     ///< columns
 
+/// A name of at most kMaxName columns, as it is shown.
+inline std::string ShownName(const std::string& name) {
+  return drawing::Fitted(drawing::Shown(Truncated(name, 4 * kMaxName)), kMaxName);
+}
+
 /// Whom a URL calls: all calls with the same key go to one lifeline.
 struct Service {
   std::string key{};  ///< empty: nobody is called by a message
@@ -95,7 +100,7 @@ inline std::string CallInWords(const Definition& definition, std::size_t row) {
   const bool implied = op == Op::kAction || op == Op::kMsg || Lowered(name) == Name(op);
   if (!implied || name.empty()) text += std::string(" ") + Name(op);
   if (op != Op::kResume && !name.empty()) text += " " + name;
-  return drawing::Fitted(drawing::Shown(text), kMaxName);
+  return ShownName(text);
 }
 
 /// The lifelines of one drawing. First Add each call, then Name.
@@ -118,7 +123,7 @@ class Lifelines {
     NameServices();
     for (std::size_t i = 0; i < drawn_; ++i) {
       const std::string& longest = services_[i].names.back();
-      lifelines.push_back({names_[i], drawing::Fitted(drawing::Shown(longest), 2 * kMaxName)});
+      lifelines.push_back({names_[i], ShownName(longest)});
     }
     if (!all) {
       const std::string others = std::to_string(services_.size() - drawn_) + " others";
@@ -143,7 +148,7 @@ class Lifelines {
 
   std::string Id(std::size_t row) const {
     if (row >= RowCount(definition_)) return Call(row);
-    return drawing::Fitted(drawing::Shown(BranchIdOf(definition_, row)), kMaxName);
+    return ShownName(BranchIdOf(definition_, row));
   }
 
   /// Who registers the row: the service of the branch that it is nested in ("0102" in "01"), else the application.
@@ -190,7 +195,7 @@ class Lifelines {
       const auto own = std::find_if(service.names.begin(), service.names.end(),
                                     [&uses](const std::string& name) { return uses[name] == 1; });
       const std::string& name = own == service.names.end() ? service.names.back() : *own;
-      names_.push_back(drawing::Fitted(drawing::Shown(name), kMaxName));
+      names_.push_back(ShownName(name));
     }
   }
 

@@ -64,16 +64,12 @@ class DiagramMaker {
         if (entry < attempts_.size()) attempts_[entry] = &attempt;
       }
     }
-    if (!story.runs.empty()) process_ = ProcessName(story.runs.front().process);
+    if (!story.runs.empty()) process_ = ShownName(story.runs.front().process);
   }
 
   static Time BeginOf(const Timeline& story) {
     const Time created = story.transaction.created;
     return created == Time{} && !story.entries.empty() ? story.entries.front().time : created;
-  }
-
-  static std::string ProcessName(const std::string& name) {
-    return drawing::Fitted(drawing::Shown(name), kMaxName);
   }
 
   std::vector<Lifeline> MakeLifelines() {
@@ -228,13 +224,13 @@ class DiagramMaker {
   }
 
   void TellAsked(const std::string& what, const JournalEntry& entry) {
-    const std::string who = drawing::Shown(entry.who);
+    const std::string who = ShownName(entry.who);
     events_.Note(who.empty() ? what : what + " by " + who, entry.text, Tone::kWarning);
   }
 
   void TellTakenUp(const JournalEntry& entry) {
     const std::string before = process_;
-    process_ = ProcessName(entry.who);
+    process_ = ShownName(entry.who);
     const bool same = process_ == before && !before.empty();
     events_.Break(before.empty() ? "its process is gone" : before + " is gone",
                   same               ? "started again"
@@ -256,8 +252,8 @@ class DiagramMaker {
 
   std::string Title() const {
     const Transaction& record = story_.transaction;
-    std::string text = std::string(Name(definition_.type)) + " " + drawing::Shown(definition_.gid) +
-                       ": " + Name(record.status);
+    std::string text = std::string(Name(definition_.type)) + " " + Said(definition_.gid) + ": " +
+                       Name(record.status);
     if (!IsFinal(record.status) || record.finished == Time{}) return text;
     return text + " after " + drawing::SpanInWords(drawing::Between(begin_, record.finished));
   }

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include <dtm/base/text.hpp>
 #include <dtm/base/time.hpp>
 #include <dtm/timeline/drawing/diagram.hpp>
 #include <dtm/timeline/drawing/shown_text.hpp>
@@ -22,13 +23,13 @@ inline namespace v1 {
 namespace timeline {
 
 inline constexpr std::size_t kMaxEvents = 160;  ///< of a diagram; of more the middle is left out
-inline constexpr std::size_t kMaxSaid = 300;    ///< columns of one text
+inline constexpr std::size_t kMaxSaid = 200;    ///< columns of one text
 
 using EventKind = DiagramEvent::Kind;
 
 /// A text of the journal as it is shown.
 inline std::string Said(const std::string& text) {
-  return drawing::Fitted(drawing::Shown(text), kMaxSaid);
+  return drawing::Fitted(drawing::Shown(Truncated(text, 4 * kMaxSaid)), kMaxSaid);
 }
 
 class StoryEvents {
