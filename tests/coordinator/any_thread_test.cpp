@@ -94,6 +94,7 @@ class Crowd {
     options.alert_retry_limit = 1;
     options.on_alert = [this](const dtm::Alert&) { ++alerts_; };
     options.on_event = [this](const dtm::Event&) { ++events_; };
+    options.on_span = [this](const dtm::Span&) { ++spans_; };
     options.max_in_memory = 50;
     tm_ = std::make_unique<Coordinator>(std::move(store), options);
     tm_->Register<int>("A", [](const int&) {});
@@ -243,6 +244,7 @@ class Crowd {
   std::atomic<int> calls_{0};
   std::atomic<int> alerts_{0};
   std::atomic<int> events_{0};
+  std::atomic<int> spans_{0};
   std::atomic<bool> stopped_{false};
 };
 

@@ -36,8 +36,8 @@ const std::string kOther = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7
 
 /// A coordinator that is served, and branches that keep what was asked of them: "/pay?... [traceparent|tracestate]".
 struct House {
-  House()
-      : tm(std::make_unique<dtm::MemoryStore>(), dtm_test::Quiet()),
+  explicit House(const dtm::Options& options = dtm_test::Quiet())
+      : tm(std::make_unique<dtm::MemoryStore>(), options),
         branches([this](int fd, int) {
           for (;;) {
             const std::string request = RawServer::ReadRequest(fd);
@@ -252,6 +252,30 @@ TEST_CASE("trace: the initiator is asked in it, and a workflow is resumed in it"
   CHECK(house.tm.Wait("m", seconds(20)).Succeeded());
   house.CheckAllAre(3, kParent + "|a=1");
   CHECK(house.Asked().at(1).find("/ask") == 0);
+}
+
+TEST_CASE("trace: each attempt is the parent of what its branch does, by URL") {
+  std::vector<dtm::Span> spans;
+  dtm::Options options = dtm_test::Quiet();
+  options.on_span = [&spans](const dtm::Span& span) { spans.push_back(span); };
+  House house(options);
+  CHECK(house.Post("/api/dtmsvr/submit", "traceparent: " + kParent + "\r\ntracestate: a=1\r\n",
+                   house.SagaOf()) == 200);
+  CHECK(house.Post("/api/dtmsvr/submit", "", [&house] {
+    std::string body = house.SagaOf(R"(,"branch_headers":{"traceparent":"x","tracestate":"a=1"})");
+    return body.replace(body.find(R"("g")"), 3, R"("h")");
+  }()) == 200);
+  house.server.Stop();
+  CHECK(house.tm.Stop(seconds(20)));
+  REQUIRE(spans.size() == 4);
+  CHECK(spans[0].name == "saga action 01");
+  CHECK(spans[1].parent_id == kParent.substr(36, 16));
+  const auto header = [&spans](std::size_t i) {
+    return "/pay [00-" + spans[i].trace_id + "-" + spans[i].span_id + "-01|";
+  };
+  CHECK(house.Asked() == std::vector<std::string>{header(0) + "a=1]", header(2) + "]"});
+  CHECK(spans[0].trace_id == kParent.substr(3, 32));
+  CHECK(spans[2].trace_id != kParent.substr(3, 32));
 }
 
 TEST_CASE("trace: kept across retries and a crash") {

@@ -227,7 +227,16 @@ void Observe(dtm::Coordinator& tm) {
     tm.Start();
     dtm::NewSaga(tm, "events").Add(nothing, dtm::kNoBranch, Order{3}).Submit();
     Ended(tm, "events");
+    dtm::Saga saga(tm, "traced");
+    saga.Add(nothing, dtm::kNoBranch, Order{3});
+#include "observe_2.inc"
+    Require(saga.SubmitAndWait(std::chrono::seconds(10)).Succeeded(), "a saga in a trace");
   }
+#include "observe_3.inc"
+  dtm::Coordinator tm(std::make_unique<dtm::MemoryStore>(), traced);
+  const auto nothing = tm.Register<Order>("Nothing", [](const Order&) {});
+  dtm::NewSaga(tm, "spans").Add(nothing, dtm::kNoBranch, Order{3}).Submit();
+  Ended(tm, "spans");
 }
 
 }  // namespace

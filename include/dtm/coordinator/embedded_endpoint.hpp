@@ -13,6 +13,7 @@
 #include <dtm/base/callable.hpp>
 #include <dtm/base/error.hpp>
 #include <dtm/base/os.hpp>
+#include <dtm/coordinator/hooks/hooks.hpp>
 #include <dtm/coordinator/loop/driver.hpp>
 #include <dtm/coordinator/operations.hpp>
 #include <dtm/coordinator/parts/branch_caller.hpp>
@@ -21,6 +22,7 @@
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/validate.hpp>
+#include <dtm/observe/span.hpp>
 #include <dtm/observe/trace_context.hpp>
 
 namespace dtm {
@@ -87,15 +89,16 @@ class EmbeddedEndpoint : public Operations {
 
   Result CallBranch(const InitiatorCall& call) override {
     if (call.url.empty()) return Result::Success();  // there is nothing to call
-    if (RunsInTransaction(call.url)) return CallInTransaction(call);
-    if (IsLocal(call.url)) {
-      BranchInfo info = call.info;
-      if (const auto trace = TraceContextOf(call.options)) Put(*trace, info);
-      return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, info);
-    }
-    const std::string problem = Checked().urls.Problem(call.url);
-    if (!problem.empty()) throw RejectedError("gid '" + call.info.gid + "': " + problem);
-    return Checked().CallOnce(call);
+    Driver& driver = Checked();
+    Hooks& hooks = driver.hooks;
+    if (!hooks.spans.Wanted()) return CallBranchIn(call, nullptr);
+    const auto span =
+        std::make_shared<const CallSpan>(CallSpan{hooks.span_ids.Next(), driver.clock->Now(), 0});
+    Result result = CallBranchIn(call, span);
+    const BranchCall made = BareCall(call);
+    hooks.spans.Tell({std::make_shared<const Span>(
+        SpanOf(*made.definition, made.row, *span, result, driver.clock->Now()))});
+    return result;
   }
 
   std::string UrlOfLocal(const std::string& name, std::uint64_t registered_with) const override {
@@ -160,10 +163,30 @@ class EmbeddedEndpoint : public Operations {
     if (result.kind != Result::Kind::kSuccess) throw Error(result.text);
   }
 
-  /// A function inside a commit that the initiator calls itself: it gets a commit of its own.
-  Result CallInTransaction(InitiatorCall direct) {
+  /// `span`: null if it is none.
+  Result CallBranchIn(const InitiatorCall& call, const std::shared_ptr<const CallSpan>& span) {
+    if (RunsInTransaction(call.url)) return CallInTransaction(call, span);
+    if (IsLocal(call.url)) {
+      BranchInfo info = call.info;
+      const auto trace = ContextOfCall(info.gid, call.options, span.get());
+      if (trace) Put(*trace, info);
+      return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, info);
+    }
+    const std::string problem = Checked().urls.Problem(call.url);
+    if (!problem.empty()) throw RejectedError("gid '" + call.info.gid + "': " + problem);
+    return Checked().CallOnce(call, span);
+  }
+
+  /// Without what a branch by URL is told besides.
+  static BranchCall BareCall(InitiatorCall direct) {
     direct.phase2_url.clear();
-    const BranchCall call = ToBranchCall(direct, {}, {});
+    return ToBranchCall(direct, {}, {});
+  }
+
+  /// A function inside a commit that the initiator calls itself: it gets a commit of its own.
+  Result CallInTransaction(const InitiatorCall& direct, std::shared_ptr<const CallSpan> span) {
+    BranchCall call = BareCall(direct);
+    call.span = std::move(span);
     const auto functions = &Checked().transaction_functions;
     return RunWork([call, functions](TransactContext& context) {
       return functions->Run(call, context.connection);

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <string>
-#include <utility>
 
 #include <dtm/core/journal.hpp>
 #include <dtm/core/rows.hpp>
@@ -30,8 +29,9 @@ struct Event {
   std::string trace_id;   ///< of the trace to which the transaction belongs; empty: none
 };
 
-/// `transaction` is what the entry led to.
-inline Event EventOf(const Transaction& transaction, const JournalEntry& entry) {
+/// `transaction` is what the entry led to. `spans`: see TraceIdOf.
+inline Event EventOf(const Transaction& transaction, const JournalEntry& entry,
+                     bool spans = false) {
   const Definition& definition = *transaction.definition;
   Event event;
   event.gid = definition.gid;
@@ -46,7 +46,7 @@ inline Event EventOf(const Transaction& transaction, const JournalEntry& entry) 
     event.branch_id = BranchIdOf(definition, entry.row);
     event.target = ShownUrl(UrlOf(definition, entry.row));
   }
-  if (auto trace = TraceContextOf(definition.options)) event.trace_id = std::move(trace->trace_id);
+  event.trace_id = TraceIdOf(definition, spans);
   return event;
 }
 

@@ -62,16 +62,19 @@ inline std::string Hex(std::uint64_t number) {
   return text;
 }
 
+/// Each bit of the number changes about half of the bits.
+inline std::uint64_t Mixed(std::uint64_t number) {
+  number = (number ^ (number >> 33)) * 0xFF51AFD7ED558CCDU;
+  number = (number ^ (number >> 33)) * 0xC4CEB9FE1A85EC53U;
+  return number ^ (number >> 33);
+}
+
 /// The same in every process and after every restart, so it must never change; never 0.
 inline std::uint64_t HashOf(std::string_view salt, const std::string& gid) {
   StableHash hash;
   hash.Add(salt);
   hash.Add(gid);
-  // The last bytes of a text change only some bits of the hash.
-  std::uint64_t mixed = hash.Value();
-  mixed = (mixed ^ (mixed >> 33)) * 0xFF51AFD7ED558CCDU;
-  mixed = (mixed ^ (mixed >> 33)) * 0xC4CEB9FE1A85EC53U;
-  mixed ^= mixed >> 33;
+  const std::uint64_t mixed = Mixed(hash.Value());
   return mixed == 0 ? 1 : mixed;
 }
 
@@ -131,6 +134,25 @@ inline std::optional<TraceContext> TraceContextOf(const TransOptions& options) {
   if (parent == nullptr) return std::nullopt;
   const std::string* state = FindBranchHeader(options, kTraceState);
   return ReadTraceContext(*parent, state == nullptr ? std::string_view() : *state);
+}
+
+/// The trace of a transaction whose spans are told, and as the parent its own span. Without a trace from outside one begins
+/// with it. Both follow from the gid, so they are the same after a restart.
+inline TraceContext OwnTrace(const std::string& gid, const TransOptions& options) {
+  TraceContext context = TraceContextOf(options).value_or(TraceContext{{}, {}, "01", {}});
+  if (context.trace_id.empty()) {
+    context.trace_id = trace::Hex(trace::HashOf("trace ", gid)) +
+                       trace::Hex(trace::HashOf("trace, second half ", gid));
+  }
+  context.parent_id = trace::Hex(trace::HashOf("span ", gid));
+  return context;
+}
+
+/// The id of the trace of a transaction; `spans`: they are told. Empty: it has none.
+inline std::string TraceIdOf(const Definition& definition, bool spans) {
+  if (spans) return OwnTrace(definition.gid, definition.options).trace_id;
+  const std::optional<TraceContext> context = TraceContextOf(definition.options);
+  return context ? context->trace_id : std::string();
 }
 
 /// Tells a branch in which trace it is.

@@ -27,8 +27,8 @@ class EventFeed {
  public:
   using Events = std::vector<std::shared_ptr<const Event>>;
 
-  /// `durable`: gets the events of what is stored, and outlives it.
-  explicit EventFeed(Events& durable) : durable_(durable) {}
+  /// `durable`: gets the events of what is stored, and outlives it. `spans`: see TraceIdOf.
+  EventFeed(Events& durable, bool spans) : durable_(durable), spans_(spans) {}
 
   /// A batch begins; what the one before has not stored is forgotten.
   void Begin() {
@@ -39,7 +39,7 @@ class EventFeed {
   /// The next change of the batch, as it will be stored.
   void Add(const Transaction& transaction, const std::vector<JournalEntry>& entries) {
     for (const JournalEntry& entry : entries) {
-      events_.push_back(std::make_shared<const Event>(EventOf(transaction, entry)));
+      events_.push_back(std::make_shared<const Event>(EventOf(transaction, entry, spans_)));
     }
     changes_.push_back({transaction.definition->gid, transaction.version + 1, events_.size()});
     durable_.reserve(durable_.size() + events_.size());
@@ -96,6 +96,7 @@ class EventFeed {
   std::vector<Change> changes_;
   Events events_;  // of all of them
   Events& durable_;
+  const bool spans_;
   std::deque<Doubtful> doubtful_;
 };
 

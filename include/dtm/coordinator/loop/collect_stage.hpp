@@ -131,6 +131,7 @@ class CollectStage {
   }
 
   void OnResult(ArrivedResult& arrived) {
+    state_.spans.End(arrived.call, arrived.result, state_.context.now);
     ActiveTransaction* active = state_.table.At(arrived.call.slot, arrived.call.generation);
     if (active == nullptr) return;  // it has ended meanwhile, and its gid may have been given again
     if (MayWaitForLease(*active, arrived)) {

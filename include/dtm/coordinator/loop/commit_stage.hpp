@@ -37,7 +37,7 @@ class CommitStage {
         conflicts_(state),
         retention_(state.options.keep_finished, state.options.keep_gids),
         in_commit_work_(state, functions, clock),
-        feed_(state.to_release.events) {}
+        feed_(state.to_release.events, state.options.on_span != nullptr) {}
 
   /// True: everything up to here is durable, and may be released.
   bool Run() {

@@ -119,9 +119,10 @@ class Driver {
 
   /// One call by URL for somebody who waits for it.
   /// @throws LogicError  nobody calls such URLs.
-  Result CallOnce(const InitiatorCall& direct) {
+  Result CallOnce(const InitiatorCall& direct, std::shared_ptr<const CallSpan> span) {
     Time next = kNever;
     BranchCall call = ToBranchCall(direct, options.server_url, options.request_timeout);
+    call.span = std::move(span);
     Result result = urls.CallOnce(std::move(call), *clock, [&] {
       const bool driven = threaded_ || loop_thread_ == std::this_thread::get_id();
       return next = driven ? kNever : Drive();

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <dtm/coordinator/functions/transaction_functions.hpp>
+#include <dtm/coordinator/parts/branch_caller.hpp>
 #include <dtm/coordinator/parts/clock.hpp>
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/coordinator/state/turn_state.hpp>
@@ -117,6 +118,9 @@ class InCommitWork {
   void Committed() {
     if (Ran() == 0) return;
     state_.to_commit.branch_works.erase(state_.to_commit.branch_works.begin(), FirstLeft());
+    for (const Branch& ran : branches_) {
+      state_.spans.End(ran.ended.call, ran.ended.result, ran.ended.at);
+    }
     branches_.clear();
     added_.clear();
     for (; transacts_ > 0; --transacts_) AnswerWork({});
@@ -133,6 +137,12 @@ class InCommitWork {
     std::size_t events = 0;
     Time timer = kNever;
     bool rolled_back = false;
+    /// Of a call that is a span: to be told once it is durable.
+    struct Ended {
+      BranchCall call;
+      Result result;
+      Time at{};
+    } ended{};
   };
 
   void TakeCallsOf(ActiveTransaction& active) {
@@ -194,9 +204,11 @@ class InCommitWork {
     call.definition = active->transaction.definition;
     call.row = work.row;
     const Time begin = clock_.Now();
+    call.span = state_.spans.Begin(active->transaction, work.row, begin);
     Result result = state_.store.Run(
         [&](const WorkContext& connection) { return functions_.Run(call, connection); });
     WarnIfSlow(begin, call.Url());
+    if (call.span != nullptr) branches_.back().ended = {call, result, clock_.Now()};
     AdvanceBranch(work, std::move(result));
   }
 

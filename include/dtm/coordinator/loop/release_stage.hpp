@@ -63,6 +63,7 @@ class ReleaseStage {
   void TellHooks() {
     ToRelease& told = state_.to_release;
     if (!told.alerts.empty()) hooks_.alerts.Tell(std::exchange(told.alerts, {}));
+    if (!told.spans.empty()) hooks_.spans.Tell(std::exchange(told.spans, {}));
     if (!told.events.empty()) hooks_.events.Tell(std::exchange(told.events, {}));
   }
 
@@ -83,7 +84,9 @@ class ReleaseStage {
       state_.Count(active, event);
       if (event.kind == engine::EventKind::kForceStop) state_.elsewhere.TellOwner(transaction);
     }
-    if (IsFinal(transaction.status)) state_.metrics.Ended(transaction);
+    if (!IsFinal(transaction.status)) return;
+    state_.metrics.Ended(transaction);
+    state_.spans.Ended(transaction);
   }
 
   void TakeCalls(ActiveTransaction& active) {
@@ -102,6 +105,7 @@ class ReleaseStage {
         call.generation = active.generation;
         call.timeout = engine::RequestTimeout(transaction.definition->options, state_.context);
         call.lease = lease_;
+        call.span = state_.spans.Begin(transaction, row, now_);
         TakeCall(std::move(call), transaction.branches[row].deadline);
       }
     }

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +20,7 @@
 #include <dtm/core/result.hpp>
 #include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/observe/span.hpp>
 #include <dtm/observe/trace_context.hpp>
 #include <dtm/store/store.hpp>
 
@@ -34,8 +36,9 @@ struct BranchCall {
   Duration late{};       ///< of a URL call: how long it has waited already
   std::size_t slot = 0;  ///< whose call it is, see ActiveTable
   std::uint64_t generation = 0;
-  bool keep_body = false;                ///< a success needs the body of the reply as its text
-  std::shared_ptr<const Lease> lease{};  ///< null: it may begin at any time
+  bool keep_body = false;                  ///< a success needs the body of the reply as its text
+  std::shared_ptr<const Lease> lease{};    ///< null: it may begin at any time
+  std::shared_ptr<const CallSpan> span{};  ///< null: it is none, see Options::on_span
 
   /// Asked directly before it begins, as late as whoever makes the call can: others may have taken over meanwhile. False: its
   /// result is LeaseOver.
@@ -45,8 +48,12 @@ struct BranchCall {
   const std::string& Payload() const { return PayloadOf(*definition, row); }
   BranchInfo Info() const {
     BranchInfo info = InfoOf(*definition, row);
-    if (const auto trace = TraceContextOf(definition->options)) Put(*trace, info);
+    if (const auto trace = Trace()) Put(*trace, info);
     return info;
+  }
+  /// What the branch is told of the trace; nothing: it belongs to none.
+  std::optional<TraceContext> Trace() const {
+    return ContextOfCall(definition->gid, definition->options, span.get());
   }
 };
 

@@ -18,6 +18,7 @@
 #include <dtm/core/types.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/observe/event.hpp>
+#include <dtm/observe/span.hpp>
 #include <dtm/store/durability.hpp>
 #include <dtm/store/peers.hpp>
 
@@ -111,6 +112,11 @@ struct Options {
   /// 10,000 that wait, events are dropped, counted and logged. Stop tells what waits as long as its limit lasts, the
   /// destructor for a second; both wait for the one that is running.
   std::function<void(const Event&)> on_event;
+  /// Called with each transaction that has ended, and each attempt of each branch, as a span of a trace: the one with which the
+  /// transaction came (traceparent), or one that begins with it. The branch gets the attempt's span as its parent. An attempt
+  /// is told once its result is stored, or was found to be too late; one whose result a crash lost is not told. For the rest
+  /// as on_event.
+  std::function<void(const Span&)> on_span;
   /// Without Start: called when there is something to do earlier than the last Poll returned (another thread has
   /// submitted, a URL has replied, a function has returned), so call Poll. It is called once until then, from any thread,
   /// even from inside calls of the coordinator. It should only wake an event loop; it must not use the coordinator. See

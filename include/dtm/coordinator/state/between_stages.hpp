@@ -15,6 +15,7 @@
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/machine.hpp>
 #include <dtm/observe/event.hpp>
+#include <dtm/observe/span.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -40,6 +41,7 @@ struct ToRelease {
   std::vector<ActiveTransaction*> touched;           ///< calls, timers and answers are held back
   std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
   std::vector<std::shared_ptr<const Event>> events;  ///< the same
+  std::vector<std::shared_ptr<const Span>> spans;
 };
 
 }  // namespace v1

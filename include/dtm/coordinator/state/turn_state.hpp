@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include <dtm/coordinator/hooks/span_feed.hpp>
 #include <dtm/coordinator/parts/answers.hpp>
 #include <dtm/coordinator/parts/metrics.hpp>
 #include <dtm/coordinator/parts/missing_functions.hpp>
@@ -250,6 +251,7 @@ class TurnState : public Answers {
   ToCollect to_collect;
   ToCommit to_commit;
   ToRelease to_release;
+  SpanFeed spans{options, to_release.spans};
 
  private:
   static void Forget(std::vector<ActiveTransaction*>& list, const ActiveTransaction& active) {

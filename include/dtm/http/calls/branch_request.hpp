@@ -10,12 +10,14 @@
 #include <dtm/base/error.hpp>
 #include <dtm/base/text.hpp>
 #include <dtm/coordinator/parts/branch_caller.hpp>
+#include <dtm/core/transaction.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/http/http1/request_reply.hpp>
 #include <dtm/http/wire/base64.hpp>
 #include <dtm/http/wire/json_rpc.hpp>
 #include <dtm/http/wire/names.hpp>
 #include <dtm/http/wire/reply_rule.hpp>
+#include <dtm/observe/trace_context.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -51,6 +53,26 @@ inline bool IsFraming(const std::string& lower) {
 
 }  // namespace headers
 
+/// Those of the transaction; of a call that is a span, with that as the parent of what the branch does.
+class BranchHeaders {
+ public:
+  using Map = std::map<std::string, std::string>;
+  explicit BranchHeaders(const BranchCall& call) : given_(call.definition->options.branch_headers) {
+    if (call.span == nullptr) return;
+    for (const auto& header : given_) {
+      if (!IsTraceHeader(header.first)) own_.insert(header);
+    }
+    const auto trace = call.Trace();
+    own_[kTraceParent] = TraceParent(*trace);
+    if (!trace->state.empty()) own_[kTraceState] = trace->state;
+  }
+  const Map& Get() const { return own_.empty() ? given_ : own_; }
+
+ private:
+  const Map& given_;
+  Map own_;
+};
+
 /// @throws Error  a branch header could smuggle something into the request.
 inline http1::HttpRequest BranchRequest(const BranchCall& call, const Url& url) {
   http1::HttpRequest request;
@@ -65,7 +87,8 @@ inline http1::HttpRequest BranchRequest(const BranchCall& call, const Url& url) 
   }
   // By the name in lower case; the last of equal ones counts.
   std::map<std::string, std::pair<const std::string*, const std::string*>> given;
-  for (const auto& [name, value] : call.definition->options.branch_headers) {
+  const BranchHeaders branch_headers(call);
+  for (const auto& [name, value] : branch_headers.Get()) {
     if (!headers::ValidName(name) || !headers::ValidValue(value)) {
       throw Error("the branch header \"" + wire::StorableText(name) +
                   "\" has a name or value that HTTP does not allow; the call was not sent");
