@@ -58,6 +58,30 @@ TEST_CASE("conflicts: what a commit in doubt stored is not applied again") {
   CHECK(active.doubtful_events == 0);
 }
 
+TEST_CASE("conflicts: of two commits in doubt the first was stored: what came in between is kept") {
+  auto inner = std::make_shared<dtm::MemoryStore>();
+  {
+    Turns before(inner);
+    before.Submit(NewDefinition("a", 1));
+    before.loop.Turn();
+  }
+  dtm::Options options = dtm_test::Quiet();
+  dtm::TurnState state(*inner, options);
+  dtm::Conflicts conflicts(state);
+  dtm::Transaction known = *inner->Load("a");
+  const dtm::Time stored = known.updated;
+  known.version -= 1;
+  dtm::ActiveTransaction& active = state.table.Add(std::move(known));
+  for (const int later : {0, 0, 1, 2}) {
+    active.events.push_back({{dtm::engine::EventKind::kResult, 0, dtm::Result::Error("busy")},
+                             nullptr,
+                             stored + dtm::Duration(later)});
+  }
+  active.doubtful_events = 3;
+  CHECK(conflicts.OnConflictOrLater(active).empty());
+  CHECK(active.events.size() == 2);
+}
+
 // The stored record does not say which part of a deadline is that of a previous run's call.
 TEST_CASE("conflicts: the call of a previous run is awaited also after a commit in doubt") {
   using dtm::testing::ScriptedAnswer;

@@ -153,6 +153,16 @@ class Conflicts {
            active.transaction.owner == state_.store.Owner();
   }
 
+  /// Several commits may have been in doubt, one after the other, each with more events; at most one of them was stored. Which
+  /// one, the time of the record says, since each was made at a later time.
+  std::size_t StoredEvents(const ActiveTransaction& active, const Transaction& stored) const {
+    if (!IsOfCommitInDoubt(active, stored)) return 0;
+    const auto later = [&stored](const AppliedEvent& event) { return event.at > stored.updated; };
+    const auto end = active.events.begin() + static_cast<std::ptrdiff_t>(active.doubtful_events);
+    return static_cast<std::size_t>(std::find_if(active.events.begin(), end, later) -
+                                    active.events.begin());
+  }
+
   /// Another coordinator has taken it over. Its change may have been made before that, in a commit that was in doubt.
   void Leave(ActiveTransaction& active, const Transaction& stored) {
     const std::string gid = active.transaction.definition->gid;
@@ -175,8 +185,7 @@ class Conflicts {
   /// The events since the stored record are applied again, on top of it: results (their calls count as in flight until
   /// then) and commands. If a commit in doubt did become durable, the record has the first of them already.
   void KeepEvents(ActiveTransaction& active, Transaction& stored) {
-    const std::size_t stored_events =
-        IsOfCommitInDoubt(active, stored) ? active.doubtful_events : 0;
+    const std::size_t stored_events = StoredEvents(active, stored);
     const auto first = active.events.begin();
     const auto end = first + static_cast<std::ptrdiff_t>(stored_events);
     for (auto event = first; event != end; ++event) state_.Count(active, *event);
