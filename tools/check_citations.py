@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks that citations lead somewhere: a section of docs/protocol.md ("Protocol: §4.1", "protocol §3, §12"), an entry
 of its appendices ("S1", "G11", "Appendix A"), a weakness ("W26") of docs/differences.md, and every path that
-docs/architecture.md, docs/glossary.md and docs/store_format.md name. Where the glossary says that a word lives, there it is: the
+README.md and the pages of docs name. Where the glossary says that a word lives, there it is: the
 types it names, or the word itself if it names none.
 
 A citation of another document names it ("RFC 9112 §6"); nothing else may be cited by section.
@@ -12,7 +12,7 @@ import subprocess
 from headers import ROOT, finish
 
 PROTOCOL = ROOT / 'docs/protocol.md'
-PATHS = ['docs/architecture.md', 'docs/glossary.md', 'docs/store_format.md']
+PATHS = ['README.md', *sorted(str(path.relative_to(ROOT)) for path in (ROOT / 'docs').glob('*.md'))]
 GLOSSARY = ROOT / 'docs/glossary.md'
 SECTION = re.compile(r'§(\d+(?:\.\d+)*)')
 # What stands before a section: the last of these words on its line counts, else the protocol.
