@@ -26,6 +26,7 @@ namespace dtm {
 inline namespace v1 {
 namespace testing {
 
+/// What an export says.
 struct ExportedTransaction {
   Timeline story;
   std::string library;  ///< the version that wrote it

@@ -15,12 +15,14 @@
 namespace dtm {
 inline namespace v1 {
 
+/// What Draw makes.
 enum class DrawFormat {
   kText,  ///< lines of UTF-8 for a terminal
   kSvg,  ///< one file that needs nothing else: no script, no font; for light and dark pages. At most 200 kB
   kMermaid  ///< a sequenceDiagram of Mermaid
 };
 
+/// How a terminal shows it.
 struct DrawOptions {
   bool colour = false;  ///< kText: with escape codes of terminals
   std::size_t width =

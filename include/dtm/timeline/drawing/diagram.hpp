@@ -22,7 +22,9 @@ enum class Tone {
   kQuiet     ///< about the drawing, or the time that passes
 };
 
+/// One line of a diagram.
 struct DiagramEvent {
+  /// What is drawn.
   enum class Kind {
     kCall,   ///< an arrow from `from` to `to`
     kReply,  ///< the same, of an answer
@@ -51,6 +53,7 @@ inline std::string InWords(const DiagramEvent& event) {
   return event.more.empty() ? event.text : event.text + ": " + event.more;
 }
 
+/// Who takes part: a column of the diagram.
 struct Lifeline {
   std::string name;    ///< short
   std::string more{};  ///< who that is, if the name does not say all
