@@ -182,3 +182,24 @@ TEST_CASE(
   CHECK(workflow.branches[1].status == dtm::BranchStatus::kSucceed);
   CHECK(workflow.branches[2].status == dtm::BranchStatus::kFailed);
 }
+
+TEST_CASE("rows: every row is found by its branch id and operation, and by nothing else") {
+  for (const TransType type :
+       {TransType::kSaga, TransType::kMsg, TransType::kTcc, TransType::kXa, TransType::kWorkflow}) {
+    Definition definition = Of(type);
+    if (type == TransType::kTcc) definition.steps[1].branch_id = "0201";
+    if (type == TransType::kWorkflow) {
+      definition.steps[1].branch_id = "01";
+      definition.steps[1].op = Op::kRollback;
+    }
+    CAPTURE(Name(type));
+    for (std::size_t row = 0; row < dtm::RowCount(definition); ++row) {
+      CHECK(dtm::RowOf(definition, dtm::BranchIdOf(definition, row), dtm::OpOf(definition, row)) ==
+            row);
+    }
+    CHECK_FALSE(dtm::RowOf(definition, "01", Op::kTry));
+    CHECK_FALSE(dtm::RowOf(definition, "1", dtm::OpOf(definition, 1)));
+    CHECK_FALSE(dtm::RowOf(definition, "", dtm::OpOf(definition, 1)));
+    CHECK_FALSE(dtm::RowOf(definition, "03", dtm::OpOf(definition, 1)));
+  }
+}

@@ -260,6 +260,7 @@ inline std::string PairOf(TransType type, bool is_new, Status status, const Even
       case EventKind::kForceStop: return "force stop";
       case EventKind::kRegistered: return "registered";
       case EventKind::kRetryNow: return "retry now";
+      case EventKind::kRepair: return "repair";
     }
     return "?";
   };
@@ -357,7 +358,8 @@ inline void AddEnds(std::vector<Case>& cases, const std::string& text, const std
       add(Answer(1, answer), "");
     }
     for (const EventKind kind : quiet) add(Happens(kind), "");
-    for (const EventKind kind : {EventKind::kCancel, EventKind::kForceStop, EventKind::kRetryNow}) {
+    for (const EventKind kind :
+         {EventKind::kCancel, EventKind::kForceStop, EventKind::kRetryNow, EventKind::kRepair}) {
       add(Happens(kind),
           status == kSucceed ? "already ended as succeed" : "already ended as failed");
     }

@@ -495,6 +495,67 @@ std::vector<Case> Stuck() {
   };
 }
 
+/// Somebody says that a row is done.
+std::vector<Case> Repairs() {
+  using C = Case;
+  const EventKind repair = EventKind::kRepair;
+  return {
+      C("repair: the next delivery begins", "msg 2")
+          .In(kSubmitted, "P e3 P")
+          .On(repair, "d1")
+          .Gives(kSubmitted, "P S >")
+          .Calls("d2"),
+      C("repair: the last delivery", "msg 2 concurrent")
+          .In(kSubmitted, "P S e3")
+          .On(repair, "d2")
+          .Gives(kSucceed, "P S S"),
+      C("repair: beforehand", "msg 2")
+          .In(kSubmitted, "P e1 P")
+          .On(repair, "d2")
+          .Gives(kSubmitted, "P e1 S")
+          .Timer("e1"),
+      C("repair: before the delay has passed", "msg 2 delay=150")
+          .In(kSubmitted, "P P P")
+          .On(repair, "d1")
+          .Gives(kSubmitted, "P S P")
+          .Timer("50"),
+      C("stuck: repair goes on", "msg 2")
+          .WasStuck()
+          .In(kSubmitted, "P r P")
+          .On(repair, "d1")
+          .Gives(kSubmitted, "P S >")
+          .Calls("d2"),
+      C("repair: its call is running", "msg 1")
+          .In(kSubmitted, "P >")
+          .On(repair, "d1")
+          .Refused("is running")
+          .Gives(kSubmitted, "P >"),
+      C("repair: it had succeeded", "msg 2")
+          .In(kSubmitted, "P S >")
+          .On(repair, "d1")
+          .Refused("has succeeded already")
+          .Gives(kSubmitted, "P S >"),
+      C("repair: the question to its initiator, which decides", "msg 1 timeout=60")
+          .In(kPrepared, "e1 P")
+          .On(repair, "q")
+          .Refused("it is prepared, so none of its branches is called yet; submit it, or cancel it")
+          .Gives(kPrepared, "e1 P")
+          .Timer("e1"),
+      C("repair: a delivery of a prepared one", "msg 1 timeout=60")
+          .In(kPrepared, "e1 P")
+          .On(repair, "d1")
+          .Refused("it is prepared")
+          .Gives(kPrepared, "e1 P")
+          .Timer("e1"),
+      C("repair: the question after the submit", "msg 1")
+          .In(kSubmitted, "e1 e1")
+          .On(repair, "q")
+          .Refused("branch 00 msg http://bank/q will not be called")
+          .Gives(kSubmitted, "e1 e1")
+          .Timer("e1"),
+  };
+}
+
 /// Every change of status there is (protocol §1); the machine may make no other.
 const std::set<std::string> kTransitions = {
     "new -> submitted",     "new -> prepared",     "new -> succeed",
@@ -518,13 +579,14 @@ std::string Times(const Play& play, const char* row) {
 
 TEST_CASE("msg: the table, and it reaches every pair and every transition") {
   std::vector<Case> table;
-  for (const auto& part : {Beginnings(), Prepared(), Submitted(), Stuck()}) {
+  for (const auto& part : {Beginnings(), Prepared(), Submitted(), Stuck(), Repairs()}) {
     table.insert(table.end(), part.begin(), part.end());
   }
   AddEnds(table, "msg 1 timeout=60", "S S", "r P", {kSubmit, kTimer, kLoaded, kRegistered});
   std::set<std::string> pairs =
       AllPairs(TransType::kMsg, {kPrepared, kSubmitted, kSucceed, kFailed},
-               {kSubmit, kTimer, kLoaded, kRegistered, kRetryNow, kStop, EventKind::kCancel});
+               {kSubmit, kTimer, kLoaded, kRegistered, kRetryNow, kStop, EventKind::kCancel,
+                EventKind::kRepair});
   pairs.insert({"new + submitted", "new + prepared"});
   CheckTable(table, pairs, kTransitions);
 }

@@ -34,7 +34,8 @@ namespace {
 struct Counts {
   int succeeded = 0, rolled_back = 0, forced = 0, crashes = 0, crashes_aborting = 0,
       crashes_with_url_out = 0, timeouts = 0, limits = 0, cancelled = 0, set_back = 0, calls = 0,
-      prepared = 0, prepared_waits = 0, ended_prepared = 0, stopped_unsent = 0;
+      prepared = 0, prepared_waits = 0, ended_prepared = 0, stopped_unsent = 0, repaired = 0,
+      repairs_refused = 0, repaired_undone = 0;
 };
 
 class World {
@@ -69,8 +70,9 @@ class World {
   /// What is known about a row from outside.
   struct Seen {
     int sent = 0;
-    bool counted = false;           ///< a crash between commit and release: counted, never sent
-    bool succeeded = false;         ///< SUCCESS, and the coordinator stored it
+    bool counted = false;    ///< a crash between commit and release: counted, never sent
+    bool succeeded = false;  ///< SUCCESS or repaired, and the coordinator stored it
+    bool repaired = false;
     bool failed = false;            ///< FAILURE of an action, stored
     bool ran = false;               ///< something was really executed
     bool out = false;               ///< called by this run
@@ -128,6 +130,7 @@ class World {
     failure_percent_ = Chance(50) ? 0 : Pick(1, 40);
     crash_percent_ = Chance(50) ? 0 : Pick(1, 10);
     command_percent_ = Chance(70) ? 0 : Pick(1, 5);
+    repair_percent_ = Chance(75) ? 0 : Pick(1, 20);
     saga.prepared_first = Chance(25);
     return saga;
   }
@@ -171,6 +174,7 @@ class World {
     const Status before = t_.status;
     effects_ = dtm::engine::SagaMachine::Advance(t_, event, context);
     Must(!t_.stuck, "it got stuck: " + t_.last_error);
+    refused_ = !effects_.refused.empty();
     if (chaos_ && Chance(crash_percent_)) return Crash("before the commit");
     if (effects_.changed) {
       Must(!stored_ || !IsFinal(stored_->status), "a final transaction was changed");
@@ -193,6 +197,7 @@ class World {
       const seconds timeout = definition_.options.timeout_to_fail;
       timed_out_ |= timeout.count() > 0 && EngineNow() >= t_.created + timeout;
     }
+    if (event.kind == EventKind::kRepair && !refused_) Repaired(rows_[event.row]);
     if (event.kind == EventKind::kCancel) cancelled_ = true;
     if (event.kind == EventKind::kForceStop) forced_ = true;
     const bool cancelled_again = event.kind == EventKind::kCancel && before == Status::kAborting;
@@ -221,6 +226,13 @@ class World {
         Must(limit == 0 || inconclusive_ <= limit + 1, "it retried beyond the limit");
       }
     }
+  }
+
+  void Repaired(Seen& row) {
+    Must(!row.succeeded, "what had succeeded was repaired");
+    Must(!row.out && row.may_run_until <= now_, "a row was repaired while its call may be running");
+    row.succeeded = row.repaired = true;
+    ++counts_.repaired;
   }
 
   /// Errors in a row wait twice as long each time. What did not begin because of a stop had waited already.
@@ -338,7 +350,7 @@ class World {
     Must(stored_->status == Status::kAborting, "S1: a compensation while not aborting");
     const std::size_t step = dtm::StepOf(dtm::TransType::kSaga, index);
     const Seen& action = rows_[dtm::ActionOf(step)];
-    Must(action.sent > 0 || action.counted || Url(dtm::ActionOf(step)).empty(),
+    Must(action.sent > 0 || action.counted || action.repaired || Url(dtm::ActionOf(step)).empty(),
          "a step that never ran is compensated");
     for (std::size_t i = 0; i < rows_.size(); ++i) {  // it may not even have begun
       if (dtm::OpOf(dtm::TransType::kSaga, i) == Op::kCompensate) continue;
@@ -346,7 +358,8 @@ class World {
       Must(rows_[i].may_run_until <= now_, "S5: an action of a previous run may be running");
     }
     for (std::size_t after = 0; after < definition_.steps.size(); ++after) {
-      if (!ComesBefore(step, after) || !rows_[dtm::ActionOf(after)].ran) continue;
+      const Seen& other = rows_[dtm::ActionOf(after)];
+      if (!ComesBefore(step, after) || (!other.ran && !other.repaired)) continue;
       Must(IsUndone(after), "S3: " + NameOfRow(index) + " before the compensation of step " +
                                 std::to_string(after + 1));
     }
@@ -379,6 +392,7 @@ class World {
 
   void Next() {
     if (chaos_ && Chance(command_percent_)) return Command();
+    if (chaos_ && Chance(repair_percent_)) return Repair();
     if (chaos_ && Chance(crash_percent_)) return Crash("");
     if (t_.status == Status::kPrepared && !stopping_) return WaitForSubmit();
     const auto first = std::min_element(
@@ -399,6 +413,18 @@ class World {
     }
     Must(stopping_, "it waits for nothing");
     Crash("(stopped)");
+  }
+
+  /// Somebody says that a row is done, any.
+  void Repair() {
+    if (rows_.empty()) return;
+    dtm::engine::Event event = Happens(EventKind::kRepair);
+    event.row = static_cast<std::size_t>(Pick(0, static_cast<int>(rows_.size()) - 1));
+    event.result.text = "by hand";
+    Note("repair " + NameOfRow(event.row));
+    refused_ = false;
+    Turn(event);
+    counts_.repairs_refused += refused_;
   }
 
   void Command() {
@@ -456,6 +482,8 @@ class World {
         const Seen& action = rows_[dtm::ActionOf(step)];
         failed |= action.failed;
         if (action.ran) Must(IsUndone(step), "S2: an action that may have run is not compensated");
+        if (action.repaired) Must(IsUndone(step), "a repaired action is not compensated");
+        counts_.repaired_undone += action.repaired;
       }
       const int limit = definition_.options.retry_limit;
       const bool exhausted = limit > 0 && inconclusive_ > limit;
@@ -465,9 +493,9 @@ class World {
       counts_.cancelled += cancelled_;
     }
     dtm::engine::Context context;
-    for (const EventKind kind :
-         {EventKind::kLoaded, EventKind::kResult, EventKind::kTimer, EventKind::kCancel,
-          EventKind::kForceStop, EventKind::kRegistered, EventKind::kRetryNow}) {
+    for (const EventKind kind : {EventKind::kLoaded, EventKind::kResult, EventKind::kTimer,
+                                 EventKind::kCancel, EventKind::kForceStop, EventKind::kRegistered,
+                                 EventKind::kRetryNow, EventKind::kRepair}) {
       context.now = EngineNow() + std::chrono::hours(100);
       const auto effects = dtm::engine::SagaMachine::Advance(t_, Happens(kind), context);
       Must(!effects.changed && effects.calls.empty() && effects.timer == dtm::kNever &&
@@ -478,7 +506,8 @@ class World {
 
   std::mt19937 random_;
   Counts& counts_;
-  int error_percent_ = 0, failure_percent_ = 0, crash_percent_ = 0, command_percent_ = 0;
+  int error_percent_ = 0, failure_percent_ = 0, crash_percent_ = 0, command_percent_ = 0,
+      repair_percent_ = 0;
   std::string log_;
   dtm::Definition definition_;
   dtm::Transaction t_;
@@ -489,7 +518,8 @@ class World {
   Time now_ = kStart;
   Duration set_back_{};  ///< of the wall clock, at restarts
   int inconclusive_ = 0;
-  bool chaos_ = true, stopping_ = false, forced_ = false, cancelled_ = false, timed_out_ = false;
+  bool chaos_ = true, stopping_ = false, forced_ = false, cancelled_ = false, timed_out_ = false,
+       refused_ = false;
 };
 
 /// DTM_SEEDS: more, for a longer look.
@@ -525,4 +555,7 @@ TEST_CASE("saga: random sagas, answers, crashes and clocks keep the invariants")
   CHECK(counts.prepared_waits > counts.prepared + 500);
   CHECK(counts.ended_prepared > 50);
   CHECK(counts.stopped_unsent > 10);
+  CHECK(counts.repaired > 300);
+  CHECK(counts.repairs_refused > 300);
+  CHECK(counts.repaired_undone > 15);
 }

@@ -772,6 +772,7 @@ std::vector<Case> Ends() {
     add(Happens(EventKind::kCancel), "already ended as");
     add(Happens(EventKind::kForceStop), "already ended as");
     add(Happens(EventKind::kRetryNow), "already ended as");
+    add(Happens(EventKind::kRepair), "already ended as");
   }
   // Answers that come after a force stop change nothing any more.
   cases.push_back(
@@ -832,6 +833,158 @@ std::vector<Case> Stuck() {
           .In(kAborting, "P S P")
           .On(EventKind::kForceStop)
           .Gives(kFailed, "P S P"),
+  };
+}
+
+/// Somebody says that a row is done.
+std::vector<Case> Repairs() {
+  using C = Case;
+  const EventKind repair = EventKind::kRepair;
+  return {
+      C("repair: the next action begins", "2")
+          .In(kSubmitted, "P e3 P P")
+          .On(repair, "a1")
+          .Gives(kSubmitted, "P S P >")
+          .Calls("a2"),
+      C("repair: it waits since it was not sent", "2")
+          .In(kSubmitted, "P n9 P P")
+          .On(repair, "a1")
+          .Gives(kSubmitted, "P S P >")
+          .Calls("a2"),
+      C("repair: the last action", "1")
+          .In(kSubmitted, "P w9")
+          .On(repair, "a1")
+          .Gives(kSucceed, "P S"),
+      C("repair: an action beforehand; the wait before it stays", "2")
+          .In(kSubmitted, "P e1 P P")
+          .On(repair, "a2")
+          .Gives(kSubmitted, "P e1 P S")
+          .Timer("e1"),
+      C("repair: a compensation beforehand", "2")
+          .In(kSubmitted, "P e1 P P")
+          .On(repair, "c1")
+          .Gives(kSubmitted, "S e1 P P")
+          .Timer("e1"),
+      C("repair: a compensation, while its action is out", "2")
+          .In(kSubmitted, "P > P P")
+          .On(repair, "c1")
+          .Gives(kSubmitted, "S > P P"),
+      C("repair: what comes after it by the orders may begin", "3 concurrent 2:0,1")
+          .In(kSubmitted, "P S P e2 P P")
+          .On(repair, "a2")
+          .Gives(kSubmitted, "P S P S P >")
+          .Calls("a3"),
+      C("repair: the wait of another one stays", "2 concurrent")
+          .In(kSubmitted, "P e2 P e1")
+          .On(repair, "a2")
+          .Gives(kSubmitted, "P e2 P S")
+          .Timer("e2"),
+      C("repair: the count against the retry limit stays", "2 limit=3")
+          .In(kSubmitted, "P e3 P P")
+          .Count(2, 2)
+          .On(repair, "a1")
+          .Gives(kSubmitted, "P S P >")
+          .Calls("a2"),
+      C("repair while stopping", "2")
+          .In(kSubmitted, "P e3 P P")
+          .MayNotCall()
+          .On(repair, "a1")
+          .Gives(kSubmitted, "P S P P"),
+      C("repair after the timeout: it is rolled back, with this step", "2 timeout=60")
+          .In(kSubmitted, "P e3 P P")
+          .On(repair, "a1")
+          .Gives(kAborting, "> S P P")
+          .Because("Timeout after 60 seconds")
+          .Calls("c1"),
+      C("repair: a compensation; it was the last", "2")
+          .In(kAborting, "e4 F P P")
+          .On(repair, "c1")
+          .Gives(kFailed, "S F P P"),
+      C("repair: a compensation, and the one before it begins", "2")
+          .In(kAborting, "P S e2 F")
+          .On(repair, "c2")
+          .Gives(kAborting, "> S S F")
+          .Calls("c1"),
+      C("repair: a compensation beforehand", "2")
+          .In(kAborting, "P S e2 F")
+          .On(repair, "c1")
+          .Gives(kAborting, "S S e2 F")
+          .Timer("e2"),
+      C("stuck: repair, and it goes on", "2")
+          .WasStuck()
+          .In(kSubmitted, "P r P P")
+          .On(repair, "a1")
+          .Gives(kSubmitted, "P S P >")
+          .Calls("a2"),
+      C("stuck: repair of steps that wait for each other", "2 concurrent 0:1 1:0")
+          .WasStuck()
+          .In(kSubmitted, "P P P P")
+          .On(repair, "a1")
+          .Gives(kSubmitted, "P S P >")
+          .Calls("a2"),
+      C("stuck: repair, and something else is missing", "3 concurrent 0:1 1:0")
+          .WasStuck()
+          .In(kSubmitted, "P P P P P P")
+          .On(repair, "a3")
+          .Gives(kSubmitted, "P P P P P S")
+          .EndsStuck(),
+      C("stuck: repair is refused if rows are missing", "2")
+          .WasStuck()
+          .In(kSubmitted, "P r P")
+          .On(repair, "a1")
+          .Refused("damaged, it has 3 branch rows for 2 steps")
+          .Gives(kSubmitted, "P r P")
+          .EndsStuck(),
+      C("repair: its call is running", "2")
+          .In(kSubmitted, "P > P P")
+          .On(repair, "a1")
+          .Refused("a call of branch 01 action http://bank/a1 is running")
+          .Gives(kSubmitted, "P > P P"),
+      C("repair: the call of a previous run may be running", "2")
+          .In(kSubmitted, "P e1~4 P P")
+          .On(repair, "a1")
+          .Refused("may still be running, for at most 4.0 s")
+          .Gives(kSubmitted, "P e1~4 P P")
+          .Timer("e1"),
+      C("repair: it had succeeded", "2")
+          .In(kSubmitted, "P S P >")
+          .On(repair, "a1")
+          .Refused("has succeeded already")
+          .Gives(kSubmitted, "P S P >"),
+      C("repair: an action while aborting", "2")
+          .In(kAborting, "e4 F P P")
+          .On(repair, "a1")
+          .Refused("it is aborting, and branch 01 action http://bank/a1 will not be called")
+          .Gives(kAborting, "e4 F P P")
+          .Timer("e4"),
+      C("repair: an action while aborting, never called", "2")
+          .In(kAborting, "e4 F P P")
+          .On(repair, "a2")
+          .Refused("will not be called")
+          .Gives(kAborting, "e4 F P P")
+          .Timer("e4"),
+      C("repair: a compensation of what never ran", "2")
+          .In(kAborting, "e4 F P P")
+          .On(repair, "c2")
+          .Refused("branch 02 compensate http://bank/c2 will not be called")
+          .Gives(kAborting, "e4 F P P")
+          .Timer("e4"),
+      C("repair: a compensation that is done", "2")
+          .In(kAborting, "e1 S S F")
+          .On(repair, "c2")
+          .Refused("has succeeded already")
+          .Gives(kAborting, "e1 S S F")
+          .Timer("e1"),
+      C("repair: there is no such row", "1")
+          .In(kSubmitted, "P >")
+          .On(repair, "a9")
+          .Refused("damaged")
+          .Gives(kSubmitted, "P >"),
+      C("repair: prepared", "1")
+          .In(kPrepared, "P P")
+          .On(repair, "a1")
+          .Refused("it is prepared")
+          .Gives(kPrepared, "P P"),
   };
 }
 
@@ -920,6 +1073,7 @@ std::string PairOf(bool is_new, Status status, const Event& event) {
       case EventKind::kForceStop: return "force stop";
       case EventKind::kRegistered: return "registered";
       case EventKind::kRetryNow: return "retry now";
+      case EventKind::kRepair: return "repair";
       case EventKind::kBranchAdded:
       case EventKind::kFinish: break;  // not of a saga
     }
@@ -940,7 +1094,7 @@ std::set<std::string> AllPairs() {
   for (const Status status : {kPrepared, kSubmitted, kAborting, kSucceed, kFailed}) {
     for (const EventKind kind :
          {EventKind::kLoaded, EventKind::kTimer, EventKind::kCancel, EventKind::kForceStop,
-          EventKind::kRegistered, EventKind::kRetryNow}) {
+          EventKind::kRegistered, EventKind::kRetryNow, EventKind::kRepair}) {
       pairs.insert(PairOf(false, status, Happens(kind)));
     }
     for (const Result& result : {kOk, kNo, kLater, kBroken, kUnsent}) {
@@ -970,7 +1124,7 @@ const std::set<std::string> kTransitions = {
 TEST_CASE("saga: the table, and it reaches every pair and every transition") {
   std::vector<Case> table;
   for (const auto& part :
-       {Prepared(), Beginnings(), Forward(), Turning(), Backward(), Ends(), Stuck()}) {
+       {Prepared(), Beginnings(), Forward(), Turning(), Backward(), Ends(), Stuck(), Repairs()}) {
     table.insert(table.end(), part.begin(), part.end());
   }
   std::set<std::string> pairs, transitions;

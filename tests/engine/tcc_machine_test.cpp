@@ -358,6 +358,73 @@ std::vector<Case> Stuck(const std::string& type) {
   };
 }
 
+/// Somebody says that a row is done.
+std::vector<Case> Repairs(const std::string& type, bool cancels) {
+  const EventKind repair = EventKind::kRepair;
+  const Status status = cancels ? kAborting : kSubmitted;
+  const Status end = cancels ? kFailed : kSucceed;
+  const std::string letter = cancels ? "c" : "a";
+  const char* const other = cancels ? "a1" : "c1";
+  const std::string op =
+      type == "tcc" ? (cancels ? "cancel" : "confirm") : (cancels ? "rollback" : "commit");
+  // The first that is called: tcc in reverse order.
+  const std::string first = letter + (type == "tcc" ? "2" : "1");
+  const std::string second = letter + (type == "tcc" ? "1" : "2");
+  const auto one = [cancels](const std::string& row) { return cancels ? row + " P" : "P " + row; };
+  const auto two = [&](const std::string& of_first, const std::string& of_second) {
+    return type == "tcc" ? one(of_second) + " " + one(of_first)
+                         : one(of_first) + " " + one(of_second);
+  };
+  const auto C = [&type](const std::string& name, const std::string& text) {
+    return Case(name, type + text);
+  };
+  return {
+      C("repair: the next one begins", " 2")
+          .In(status, two("e3", "P"))
+          .On(repair, first.c_str())
+          .Gives(status, two("S", ">"))
+          .Calls(second),
+      C("repair: the last one", " 1")
+          .In(status, one("e3"))
+          .On(repair, (letter + "1").c_str())
+          .Gives(end, one("S")),
+      C("repair: beforehand", " 2")
+          .In(status, two("e1", "P"))
+          .On(repair, second.c_str())
+          .Gives(status, two("e1", "S"))
+          .Timer("e1"),
+      C("stuck: repair goes on", " 1")
+          .WasStuck()
+          .In(status, one("r"))
+          .On(repair, (letter + "1").c_str())
+          .Gives(end, one("S")),
+      C("repair: its call is running", " 1")
+          .In(status, one(">"))
+          .On(repair, (letter + "1").c_str())
+          .Refused("a call of branch 01 " + op + " http://bank/" + letter + "1 is running")
+          .Gives(status, one(">")),
+      C("repair: it had succeeded", " 2")
+          .In(status, two("S", "e1"))
+          .On(repair, first.c_str())
+          .Refused("has succeeded already")
+          .Gives(status, two("S", "e1"))
+          .Timer("e1"),
+      C("repair: the other kind", " 1")
+          .In(status, one("e1"))
+          .On(repair, other)
+          .Refused("will not be called")
+          .Gives(status, one("e1"))
+          .Timer("e1"),
+      C("repair: prepared", " 1")
+          .At(10)
+          .In(kPrepared, "P P")
+          .On(repair, (letter + "1").c_str())
+          .Refused("it is prepared")
+          .Gives(kPrepared, "P P")
+          .Timer("25"),
+  };
+}
+
 /// Every change of status there is (protocol §1); the machine may make no other.
 const std::set<std::string> kTransitions = {
     "new -> prepared",        "new -> submitted",     "new -> succeed",      "prepared -> prepared",
@@ -380,15 +447,15 @@ TEST_CASE("tcc and xa: the table, and it reaches every pair and every transition
   for (const std::string type : {"tcc", "xa"}) {
     CAPTURE(type);
     std::vector<Case> table;
-    for (const auto& part :
-         {Prepared(type), Decided(type, false), Decided(type, true), Stuck(type)}) {
+    for (const auto& part : {Prepared(type), Decided(type, false), Decided(type, true), Stuck(type),
+                             Repairs(type, false), Repairs(type, true)}) {
       table.insert(table.end(), part.begin(), part.end());
     }
     AddEnds(table, type + " 1", "P S", "S P", {kSubmit, kTimer, kLoaded, kRegistered, kAdded});
-    std::set<std::string> pairs =
-        AllPairs(type == "tcc" ? TransType::kTcc : TransType::kXa,
-                 {kPrepared, kSubmitted, kAborting, kSucceed, kFailed},
-                 {kSubmit, kTimer, kLoaded, kRegistered, kRetryNow, kStop, kCancel, kAdded});
+    std::set<std::string> pairs = AllPairs(type == "tcc" ? TransType::kTcc : TransType::kXa,
+                                           {kPrepared, kSubmitted, kAborting, kSucceed, kFailed},
+                                           {kSubmit, kTimer, kLoaded, kRegistered, kRetryNow, kStop,
+                                            kCancel, kAdded, EventKind::kRepair});
     pairs.insert({"new + submitted", "new + prepared"});
     CheckTable(table, pairs, kTransitions);
   }

@@ -294,6 +294,19 @@ std::vector<Case> Stuck() {
           .In(kPrepared, "P")
           .On(kStop)
           .Gives(kFailed, "P"),
+      C("stuck: repair is refused", "workflow 0")
+          .WasStuck()
+          .In(kPrepared, "e3")
+          .On(EventKind::kRepair, "q")
+          .Refused("the steps of a workflow are made by its own code")
+          .Gives(kPrepared, "e3")
+          .EndsStuck(),
+      C("repair is refused", "workflow 1")
+          .In(kPrepared, "w9 S")
+          .On(EventKind::kRepair, "d1")
+          .Refused("the steps of a workflow are made by its own code")
+          .Gives(kPrepared, "w9 S")
+          .Timer("9"),
       C("stuck: its end is taken", "workflow 2")
           .WasStuck()
           .In(kPrepared, "P")
@@ -324,9 +337,9 @@ TEST_CASE("workflow: the table, and it reaches every pair and every transition")
   for (const auto& part : {Prepared(), Ends(), Stuck()}) {
     table.insert(table.end(), part.begin(), part.end());
   }
-  std::set<std::string> pairs =
-      AllPairs(TransType::kWorkflow, {kPrepared, kSucceed, kFailed},
-               {kTimer, kLoaded, kRegistered, kRetryNow, kStop, kCancel, kAdded});
+  std::set<std::string> pairs = AllPairs(
+      TransType::kWorkflow, {kPrepared, kSucceed, kFailed},
+      {kTimer, kLoaded, kRegistered, kRetryNow, kStop, kCancel, kAdded, EventKind::kRepair});
   pairs.insert("new + prepared");
   for (const Status status : {kPrepared, kSucceed, kFailed}) {
     for (const Result& how : {kOk, kNo}) {

@@ -56,3 +56,18 @@ TEST_CASE("request_codec: without a name it is the reason, as earlier versions w
   CHECK(Read(Request::Kind::kCancel, "enough").reason == "enough");
   CHECK(Read(Request::Kind::kCancel, "enough").who.empty());
 }
+
+TEST_CASE("request_codec: a branch to skip; what is damaged names none") {
+  Request request = Asked(Request::Kind::kSkip, "by hand\x1f", "ann");
+  request.branch_id = "0201";
+  request.op = dtm::Op::kConfirm;
+  const std::string text = dtm::codec::EncodeAsked(request);
+  const Request read = Read(Request::Kind::kSkip, text);
+  CHECK(read.branch_id == "0201");
+  CHECK(read.op == dtm::Op::kConfirm);
+  CHECK(read.reason == "by hand\x1f");
+  CHECK(read.who == "ann");
+  for (std::size_t length = 0; length < text.size(); ++length) {
+    CHECK(Read(Request::Kind::kSkip, text.substr(0, length)).branch_id.empty());
+  }
+}

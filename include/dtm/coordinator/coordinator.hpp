@@ -243,6 +243,21 @@ class Coordinator : public EmbeddedEndpoint {
     Await([&](AnswerCallback answer) { RetryNowAsync(gid, by, std::move(answer)); });
   }
 
+  /// Repairs an unfinished transaction: its branch `branch_id`, `op` ("01", Op::kCompensate) counts as done from now on, without a
+  /// call, because of `by.why`, and the transaction goes on; a stuck one, too. Nothing else changes. It is for what was done by hand,
+  /// or need not be done any more. A skipped action of a saga is compensated like any other if the saga is rolled back later, unless
+  /// its compensation is skipped too (that may be done beforehand). A service with a barrier compensates only what was done
+  /// through it: nothing, if the action never came there. The journal keeps who and why, and last_error says it.
+  ///
+  /// Refused while a call of the branch is running, or may be (of a process that has died): its effect could come after what was
+  /// done by hand. So it may be asked for once the call has ended and waits for its next try; Explain says which it is.
+  /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
+  /// @throws RejectedError  there is no such transaction or branch, `by.why` is empty, it has ended, is prepared or a workflow, the
+  ///                        branch has succeeded, will not be called, or is being called; nothing was changed.
+  void Skip(const std::string& gid, const std::string& branch_id, Op op, const By& by) {
+    Await([&](AnswerCallback answer) { SkipAsync(gid, branch_id, op, by, std::move(answer)); });
+  }
+
   /// The gids of at most `limit` unfinished transactions whose next try is more than `wait` away, the earliest
   /// first; RetryNow tries them at once.
   /// @throws StoreError  the store cannot be read.

@@ -147,6 +147,20 @@ class Operations : public DrivenEndpoint {
     RetryNowAsync(gid, By{}, std::move(callback));
   }
 
+  /// See Coordinator::Skip.
+  void SkipAsync(const std::string& gid, const std::string& branch_id, Op op, const By& by,
+                 AnswerCallback callback) {
+    const std::string why = Truncated(Printable(by.why), kMaxJournalText);
+    if (Trimmed(why).empty()) {
+      throw BadInput("gid '" + gid + "' was not changed: say why branch " + Printable(branch_id) +
+                     " " + Name(op) + " counts as done; it is kept, so that others can follow");
+    }
+    Command command = About(gid, Command::Kind::kSkip, By{by.who, why});
+    command.step.branch_id = branch_id;
+    command.step.op = op;
+    Push(std::move(command), std::move(callback));
+  }
+
   void WaitAsync(const std::string& gid, Duration timeout, AnswerCallback callback) {
     Command command = About(gid, Command::Kind::kWait);
     command.waiter.when = AnswerWhen::kFinished;

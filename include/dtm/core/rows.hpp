@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdio>
+#include <optional>
 #include <string>
 
 #include <dtm/core/transaction.hpp>
@@ -57,6 +58,15 @@ inline std::string BranchIdOf(const Definition& definition, std::size_t row) {
   const std::size_t step = StepOf(definition.type, row);
   const std::string& own = definition.steps[step].branch_id;
   return own.empty() ? NumberOf(step) : own;
+}
+
+/// The row that is called by this branch id and operation; nothing: there is none.
+inline std::optional<std::size_t> RowOf(const Definition& definition, const std::string& branch_id,
+                                        Op op) {
+  for (std::size_t row = 0; row < RowCount(definition); ++row) {
+    if (OpOf(definition, row) == op && BranchIdOf(definition, row) == branch_id) return row;
+  }
+  return std::nullopt;
 }
 
 inline const std::string& UrlOf(const Definition& definition, std::size_t row) {

@@ -28,16 +28,17 @@ enum class EventKind {
   kFinish,       ///< workflow: it ended with `result` (success or failure, why) and returned `data`
   kForceStop,    ///< it is to end as failed, and nothing more is to be called
   kRegistered,   ///< the missing function of `row` is registered now
-  kRetryNow      ///< the waits are to be forgotten
+  kRetryNow,     ///< the waits are to be forgotten
+  kRepair        ///< `row` counts as done, without a call
 };
 
 struct Event {
   EventKind kind = EventKind::kTimer;
-  std::size_t row = 0;  ///< kResult, kRegistered, kBranchAdded: the row concerned
+  std::size_t row = 0;  ///< kResult, kRegistered, kBranchAdded, kRepair: the row concerned
   Result result;        ///< kResult: its answer
   std::string data{};   ///< kFinish
   std::string
-      who{};  ///< kCancel, kForceStop, kRetryNow: who asked, with the result's text as the reason
+      who{};  ///< kCancel, kForceStop, kRetryNow, kRepair: who asked; the text of `result` says why
 };
 
 /// What a machine knows besides the transaction.

@@ -15,6 +15,7 @@
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/explain.hpp>
 #include <dtm/engine/machine.hpp>
+#include <dtm/engine/repair.hpp>
 #include <dtm/engine/schedule.hpp>
 
 namespace dtm {
@@ -34,7 +35,7 @@ class MachineParts {
     if (event.kind == EventKind::kLoaded) ForgetPreviousRun(t_, context_);
     if (IsFinal(t_.status)) {
       if (event.kind == EventKind::kCancel || event.kind == EventKind::kForceStop ||
-          event.kind == EventKind::kRetryNow) {
+          event.kind == EventKind::kRetryNow || event.kind == EventKind::kRepair) {
         effects_.refused = "it has already ended as " + std::string(Name(t_.status));
       }
       return false;
@@ -48,6 +49,7 @@ class MachineParts {
       case EventKind::kRegistered: Awaken(event.row); break;
       case EventKind::kForceStop: Finish(Status::kFailed); return false;
       case EventKind::kRetryNow: TryAgainNow(); break;
+      case EventKind::kRepair: Repair(event); break;
       case EventKind::kBranchAdded: AddRows(); break;
       default: break;
     }
@@ -98,16 +100,31 @@ class MachineParts {
     branch.deadline = branch.previous_deadline;  // calls of a previous run may still be running
     effects_.changed = true;
     if (result.kind == Result::Kind::kSuccess) {
-      branch.status = BranchStatus::kSucceed;
-      branch.finished = context_.now;
-      branch.errors = 0;
-      branch.next_try = Time{};
-      branch.asked_when = false;
+      Succeed(branch);
       return true;
     }
     t_.last_error = DescribeResult(def_, index, result);
     if (result.kind == Result::Kind::kNotSent && branch.tries > 0) --branch.tries;
     return true;
+  }
+
+  void Succeed(Branch& branch) {
+    branch.status = BranchStatus::kSucceed;
+    branch.finished = context_.now;
+    branch.errors = 0;
+    branch.next_try = Time{};
+    branch.asked_when = false;
+  }
+
+  /// Counts the row as done. A stuck transaction is driven again: whatever it lacked may be here now.
+  void Repair(const Event& event) {
+    effects_.refused = RepairProblem(t_, event.row, context_.now);
+    if (!effects_.refused.empty()) return;
+    Succeed(t_.branches[event.row]);
+    t_.stuck = false;
+    t_.last_error =
+        LastErrorWith(t_.last_error, DescribeRepair(def_, event.row, event.who, event.result.text));
+    effects_.changed = true;
   }
 
   /// After ONGOING, or if the call was not sent, it waits for one interval; after errors longer and longer; and always at

@@ -128,9 +128,7 @@ class SagaMachine : public MachineOf<SagaMachine> {
   /// Nothing is left to undo: the action cannot have run, or its compensation is done. An action that
   /// failed may have had an effect, so it is compensated too.
   bool Undone(std::size_t step) const {
-    const Branch& action = t_.branches[ActionOf(step)];
-    const bool may_have_run = action.tries > 0 || action.status == BranchStatus::kSucceed;
-    return !may_have_run || Succeeded(CompensateOf(step));
+    return !MayHaveRun(t_.branches[ActionOf(step)]) || Succeeded(CompensateOf(step));
   }
 
   /// A running call, or one of a previous run that may still be running, may have its effect later; and no action

@@ -71,6 +71,11 @@ inline bool HasItsTurn(const Transaction& transaction, std::size_t index) {
   return (index % 2 == 0) == (transaction.status == Status::kAborting);
 }
 
+/// The action of a saga had a call that may have had an effect, or counts as done.
+inline bool MayHaveRun(const Branch& action) {
+  return action.tries > 0 || action.status == BranchStatus::kSucceed;
+}
+
 /// The present interval: that of the branch with the most errors in a row, among those that it waits for.
 inline Duration IntervalNow(const Transaction& transaction, const Context& context) {
   std::uint32_t errors = 0;

@@ -13,6 +13,7 @@
 #include <dtm/base/text.hpp>
 #include <dtm/base/time.hpp>
 #include <dtm/core/result.hpp>
+#include <dtm/core/types.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -31,14 +32,17 @@ struct Request {
   enum class Kind {
     kCancel = 1,
     kRetryNow = 2,
-    kLook = 3  ///< another has written it; there is no reply
+    kLook = 3,  ///< another has written it; there is no reply
+    kSkip = 4
   };
   std::int64_t id = 0;  ///< given by the store
   Kind kind = Kind::kCancel;
   std::string gid;
-  std::string reason{};      ///< kCancel, kRetryNow
+  std::string reason{};      ///< kCancel, kRetryNow, kSkip
   std::uint64_t member = 0;  ///< who is asked; 0: whoever drives it, when it looks
-  std::string who{};         ///< kCancel, kRetryNow: the person or program that asks
+  std::string who{};         ///< kCancel, kRetryNow, kSkip: the person or program that asks
+  std::string branch_id{};   ///< kSkip
+  Op op{};                   ///< kSkip
 };
 
 /// How far a transaction has come.

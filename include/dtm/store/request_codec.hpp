@@ -3,9 +3,13 @@
 /// read it too, while one after the other is replaced.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
+#include <dtm/base/error.hpp>
+#include <dtm/core/types.hpp>
+#include <dtm/store/codec_bytes.hpp>
 #include <dtm/store/peers.hpp>
 
 namespace dtm {
@@ -16,11 +20,33 @@ namespace codec {
 inline constexpr char kBeforeWho = '\x1f';
 
 inline std::string EncodeAsked(const Request& request) {
+  if (request.kind == Request::Kind::kSkip) {
+    std::string text;
+    Writer writer(text);
+    writer.Byte(static_cast<std::uint8_t>(request.op));
+    for (const std::string* part : {&request.branch_id, &request.reason, &request.who}) {
+      writer.Text(*part);
+    }
+    return text;
+  }
   const bool alone = request.who.empty() && request.reason.find(kBeforeWho) == std::string::npos;
   return alone ? request.reason : request.reason + kBeforeWho + request.who;
 }
 
+/// For a request of `request.kind`. What is damaged names no branch, and is refused as that.
 inline void DecodeAsked(std::string_view text, Request& request) {
+  if (request.kind == Request::Kind::kSkip) {
+    try {
+      Reader reader(text);
+      request.op = static_cast<Op>(reader.Byte());
+      for (std::string* part : {&request.branch_id, &request.reason, &request.who}) {
+        *part = reader.Text();
+      }
+    } catch (const StoreError&) {
+      request.branch_id.clear();
+    }
+    return;
+  }
   const std::size_t end = text.rfind(kBeforeWho);
   request.reason = text.substr(0, end);
   request.who = end == std::string_view::npos ? std::string_view() : text.substr(end + 1);

@@ -51,6 +51,10 @@ void CheckError(const ApiReply& answer, int status, const std::string& words = {
   CHECK_THAT(json["message"].get<std::string>(), ContainsSubstring(words));
 }
 
+std::string SkipOf(const std::string& gid) {
+  return R"({"branch_id":"01","op":"action","why":"by hand","gid":")" + gid + "\"}";
+}
+
 }  // namespace
 
 TEST_CASE("api_errors: the store definitely failed: 503, nothing stored, later it works") {
@@ -102,6 +106,7 @@ TEST_CASE("api_errors: while the store fails, what changes is refused and what r
     CAPTURE(path);
     CheckError(kit.AskPost(path, Saga("old")), 503, "old");
   }
+  CheckError(kit.AskPost("skipBranch", SkipOf("old")), 503, "old");
   CheckError(kit.AskGet("resetCronTime"), 503);
   CHECK(kit.StatusOf("old") == "submitted");
   CHECK(kit.AskGet("all").status == 200);
@@ -137,6 +142,7 @@ TEST_CASE("api_errors: whatever reading the store throws is an answer") {
     for (const char* path : {"abort", "forceStop", "resetNextCronTime"}) {
       CheckError(kit.AskPost(path, Saga("g")), row.status, words);
     }
+    CheckError(kit.AskPost("skipBranch", SkipOf("g")), row.status, words);
     CHECK(kit.AskGet("query", {{"gid", "g"}}).body.find('<') == std::string::npos);
   }
   const auto store = std::make_shared<Unreadable>();
@@ -180,6 +186,7 @@ TEST_CASE("api_errors: the coordinator was stopped: 503") {
   for (const char* path : {"abort", "forceStop", "resetNextCronTime"}) {
     CheckError(kit.AskPost(path, Saga("old")), 503, "stopped");
   }
+  CheckError(kit.AskPost("skipBranch", SkipOf("old")), 503, "stopped");
   CheckError(kit.AskGet("resetCronTime"), 503, "stopped");
   CHECK(kit.StatusOf("old") == "prepared");
 }
@@ -187,7 +194,8 @@ TEST_CASE("api_errors: the coordinator was stopped: 503") {
 TEST_CASE("api_errors: what is wrong with the request is 400, and nothing is stored") {
   ApiKit kit;
   const std::string huge(1000000, '[');
-  for (const char* path : {"submit", "prepare", "abort", "forceStop", "resetNextCronTime"}) {
+  for (const char* path :
+       {"submit", "prepare", "abort", "forceStop", "resetNextCronTime", "skipBranch"}) {
     for (const std::string& body :
          {std::string(), std::string("x"), std::string("[]"), std::string("{}"), huge,
           std::string("{\"gid\":\"\xFF\"}"), OnlyGid(""), std::string(R"({"gid":7})")}) {

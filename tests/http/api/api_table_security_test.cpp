@@ -112,7 +112,7 @@ TEST_CASE("the token is asked for everywhere but at ping") {
     rows.push_back({path, Get(path), 401, ""});
   }
   for (const char* path : {"submit", "prepare", "abort", "forceStop", "resetNextCronTime",
-                           "resetCronTime", "branch/x"}) {
+                           "skipBranch", "resetCronTime", "branch/x"}) {
     rows.push_back({path, Post(path, Saga(kNever)), 401, ""});
     rows.push_back({path, Post(path, "{"), 401, ""});
   }
@@ -258,6 +258,9 @@ TEST_CASE("no foreign page gets through, with the token or without") {
       rows.push_back({headers, Get("version", all), 403, ""});
       rows.push_back({headers, Post("submit", Saga(kNever), all), 403, ""});
       rows.push_back({headers, Get("resetCronTime", all), 403, ""});
+      for (const char* path : {"abort", "forceStop", "resetNextCronTime", "skipBranch"}) {
+        rows.push_back({headers, Post(path, Saga(kNever), all), 403, ""});
+      }
     }
     rows.push_back({"preflight",
                     Request("OPTIONS", "submit",

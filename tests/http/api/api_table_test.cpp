@@ -35,6 +35,11 @@ std::string OnlyGid(const std::string& path, const std::string& gid) {
   return Post(path, R"({"gid":")" + gid + R"("})");
 }
 std::string ForceStop(const std::string& gid) { return OnlyGid("forceStop", gid); }
+/// Of branch 01.
+std::string Skip(const std::string& gid, const std::string& op, const std::string& more) {
+  return Post("skipBranch",
+              R"({"gid":")" + gid + R"(","branch_id":"01","op":")" + op + "\"" + more + "}");
+}
 
 /// A transaction as the query shows it.
 Json Shown(const Api& api, const std::string& gid) {
@@ -116,7 +121,8 @@ TEST_CASE("every endpoint and method") {
     }
     rows.push_back({"HEAD is another method", Request("HEAD", path), 404, ""});
   }
-  for (const char* path : {"submit", "prepare", "abort", "forceStop", "resetNextCronTime"}) {
+  for (const char* path :
+       {"submit", "prepare", "abort", "forceStop", "resetNextCronTime", "skipBranch"}) {
     for (const char* method : {"GET", "PUT", "DELETE", "PATCH", "OPTIONS"}) {
       rows.push_back({"wrong method", Request(method, path), 404, kNotFound});
     }
@@ -170,6 +176,7 @@ TEST_CASE("what a repeat means in every stored status") {
   const std::string other = Step("http://b/wait", "http://b/wait", R"({"n":2})");
   const std::string fails = Step("http://b/fail", "http://b/wait");
   const std::string reason = R"(,"rollback_reason":"because <of> & me")";
+  const std::string why = R"(,"why":"paid by hand")";
   const std::string on_submitted =
       R"({"dtm_result":"FAILURE","message":"gid 'gid-s': current status 'submitted', cannot prepare. FAILURE","rejected":true})";
   CheckRows(
@@ -177,6 +184,7 @@ TEST_CASE("what a repeat means in every stored status") {
       {
           {"abort of none", Abort("a<b>&c"), 400, "a<b>&c"},
           {"forceStop of none", ForceStop("none"), 400, "none"},
+          {"skipBranch of none", Skip("none", "action", why), 400, "none"},
 
           {"prepare", Prepare("gid-p", held), 200, kDone},
           {"it is prepared", Query("gid-p"), 200, Status("prepared")},
@@ -192,6 +200,7 @@ TEST_CASE("what a repeat means in every stored status") {
           {"prepared: abort", Abort("gid-p2", reason), 200, kDone},
           {"it is failed", Query("gid-p2"), 200, Status("failed")},
           {"and another", Prepare("gid-p3", held), 200, kDone},
+          {"prepared: skipBranch", Skip("gid-p3", "action", why), 409, "it is prepared"},
           {"prepared: forceStop", ForceStop("gid-p3"), 200, kDone},
           {"it is failed too", Query("gid-p3"), 200, Status("failed")},
 
@@ -223,6 +232,29 @@ TEST_CASE("what a repeat means in every stored status") {
           {"it was stopped", Query("gid-s"), 200, Status("failed")},
           {"a failed action", Submit("gid-s2", fails + kWait), 425, ""},
           {"it is aborting", Query("gid-s2"), 200, Status("aborting")},
+          {"aborting: skipBranch, of an action", Skip("gid-s2", "action", why), 409,
+           "it is aborting, and branch 01 action"},
+          {"aborting: skipBranch", Skip("gid-s2", "compensate", why), 200, kDone},
+          {"it is failed", Query("gid-s2"), 200, Status("failed")},
+          {"submit what waits", Submit("gid-s4", held + kWait), 425, ""},
+          {"skipBranch without why", Skip("gid-s4", "action", ""), 400, "say why"},
+          {"skipBranch, why is blank", Skip("gid-s4", "action", R"(,"why":" ")"), 400, "say why"},
+          {"skipBranch, why is a number", Skip("gid-s4", "action", R"(,"why":1)"), 400, "'why'"},
+          {"skipBranch, who is a number", Skip("gid-s4", "action", R"(,"who":1)" + why), 400,
+           "'who'"},
+          {"skipBranch, no such op", Skip("gid-s4", "undo", why), 400, "op 'undo' is none of"},
+          {"skipBranch, another op", Skip("gid-s4", "confirm", why), 400, "no branch 01 confirm"},
+          {"skipBranch without op",
+           Post("skipBranch", R"({"gid":"gid-s4","branch_id":"01","why":"x"})"), 400,
+           "op '' is none of"},
+          {"skipBranch without branch",
+           Post("skipBranch", R"({"gid":"gid-s4","op":"action","why":"x"})"), 400,
+           "no branch  action"},
+          {"skipBranch, a number", Post("skipBranch", R"({"gid":"gid-s4","branch_id":1,"op":"action"})"), 400,
+           "branch_id"},
+          {"submitted: skipBranch", Skip("gid-s4", "action", R"(,"who":"ann")" + why), 200, kDone},
+          {"it succeeded", Query("gid-s4"), 200, Status("succeed")},
+          {"succeed: skipBranch", Skip("gid-s4", "action", why), 409, "succeed|gid-s4"},
           {"submit one more", Submit("gid-s3", held + kWait), 425, ""},
           {"submitted: forceStop", ForceStop("gid-s3"), 200, kDone},
           {"it was stopped", Query("gid-s3"), 200, Status("failed")},
@@ -243,6 +275,7 @@ TEST_CASE("what a repeat means in every stored status") {
           {"failed: prepare", Prepare("gid-f", Step("http://b/fail")), 409, "'failed'"},
           {"failed: abort", Abort("gid-f"), 409, "failed|gid-f"},
           {"failed: forceStop", ForceStop("gid-f"), 409, "failed|gid-f"},
+          {"failed: skipBranch", Skip("gid-f", "compensate", why), 409, "failed|gid-f"},
           {"it failed", Query("gid-f"), 200, Status("failed")},
       });
   const Json promoted = Shown(api, "gid-p");

@@ -58,6 +58,7 @@ TEST_CASE("api: every route with every method, and no other path") {
       {"abort", "POST"},
       {"forceStop", "POST"},
       {"resetNextCronTime", "POST"},
+      {"skipBranch", "POST"},
   };
   ApiKit kit;
   for (const Row& row : rows) {

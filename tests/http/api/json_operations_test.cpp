@@ -37,6 +37,7 @@ const std::string kGid = R"({"gid":"g","trans_type":"saga"})";
 TEST_CASE("json_operations: every operation is answered once, when it is durable") {
   ApiKit kit;
   kit.kit.Branches().On("http://b/a", {{dtm::Result::Ongoing()}, {dtm::Result::Ongoing()}});
+  const std::string skip = R"({"gid":"g","branch_id":"01","op":"compensate","why":"not needed"})";
   struct Row {
     json_operations::Operation operation;
     std::string body;
@@ -47,6 +48,7 @@ TEST_CASE("json_operations: every operation is answered once, when it is durable
        {Row{json_operations::Prepare, saga, 200}, Row{json_operations::Submit, saga, 200},
         Row{json_operations::ResetNextCronTime, kGid, 200},
         Row{json_operations::Abort, R"({"gid":"g","trans_type":"tcc"})", 409},
+        Row{json_operations::SkipBranch, skip, 200}, Row{json_operations::SkipBranch, skip, 409},
         Row{json_operations::Abort, kGid, 200}, Row{json_operations::Submit, saga, 409},
         Row{json_operations::ForceStop, kGid, 409},
         Row{json_operations::ResetNextCronTime, kGid, 200},

@@ -122,6 +122,7 @@ TEST_CASE("metrics_text: everything that was counted, under dtm's names") {
   done.durations[TransType::kSaga].Add(Ms(700));
   done.branches[{TransType::kSaga, "01", Op::kAction, true}] = 5;
   done.branches[{TransType::kSaga, "01", Op::kCompensate, false}] = 1;
+  done.repaired[TransType::kTcc] = 6;
   dtm::Gauges now;
   now.store = "postgres";
   now.outboxes = dtm::OutboxGauges{7, 1, Ms(2500)};
@@ -162,6 +163,8 @@ TEST_CASE("metrics_text: everything that was counted, under dtm's names") {
                        R"(branchtype="action",status="ok"} 5)"),
            std::string(R"(dtm_branch_process_total{model="saga",branchid="01",)"
                        R"(branchtype="compensate",status="fail"} 1)"),
+           std::string("# TYPE dtm_branches_skipped_total counter"),
+           std::string(R"(dtm_branches_skipped_total{model="tcc"} 6)"),
            std::string("# TYPE dtm_store_commit_duration histogram"),
            std::string(R"(dtm_store_commit_duration_bucket{le="0.0005"} 0)"),
            std::string(R"(dtm_store_commit_duration_bucket{le="0.001"} 1)"),
@@ -235,7 +238,7 @@ TEST_CASE("metrics_text: the format, with nothing counted and with much") {
       CHECK(line.substr(line.rfind(' ') + 1).find_first_not_of("0123456789.e+-") ==
             std::string::npos);
     }
-    CHECK(families.size() == (much ? 22 : 14));
+    CHECK(families.size() == (much ? 23 : 15));
     CHECK(series.size() == (much ? 81 + 14 + 10 + 3 + 2 + 300 : 1 + 14 + 6));
   }
 }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <dtm/base/error.hpp>
+#include <dtm/base/text.hpp>
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/coordinator/state/not_stored.hpp>
 #include <dtm/coordinator/state/turn_state.hpp>
@@ -77,9 +78,7 @@ class Commands {
     }
     CheckStoreFor(command);
     if (command.kind != Command::Kind::kWait) {
-      const std::string refused = command.kind == Command::Kind::kAddBranch
-                                      ? AddBranch(*active, command)
-                                      : state_.Advance(*active, EventOf(command));
+      const std::string refused = Change(*active, command);
       if (!refused.empty()) {
         // It may be the submit of a prepared one, whose record is in the store.
         if (active->Fresh()) return state_.to_collect.reissue.push_back(std::move(command));
@@ -98,6 +97,15 @@ class Commands {
     }
     // The gid may turn out to be stored already; the command is then for the stored record.
     active->commands.push_back(std::move(command));
+  }
+
+  /// Returns why it was refused, or nothing.
+  std::string Change(ActiveTransaction& active, const Command& command) {
+    switch (command.kind) {
+      case Command::Kind::kAddBranch: return AddBranch(active, command);
+      case Command::Kind::kSkip: return Skip(active, command);
+      default: return state_.Advance(active, EventOf(command));
+    }
   }
 
   /// @throws StoreError  it would change something, and nothing can be written now.
@@ -121,6 +129,7 @@ class Commands {
       case Command::Kind::kWait: return Watch(command);
       case Command::Kind::kCancel:
       case Command::Kind::kRetryNow:
+      case Command::Kind::kSkip:
         if (command.asked != 0) return state_.store.Shared()->Reply(command.asked, {});
         return state_.elsewhere.Ask(std::move(command), state_.context.now);
       default:
@@ -222,6 +231,21 @@ class Commands {
     state_.MakeReady(active);
     state_.table.AddStep(active, step);
     return state_.Advance(active, {engine::EventKind::kBranchAdded, row, {}});
+  }
+
+  std::string Skip(ActiveTransaction& active, const Command& command) {
+    const Transaction& transaction = active.transaction;
+    if (active.Fresh()) return "it is not stored yet";  // and the command is issued again
+    if (transaction.unreadable) return transaction.last_error;
+    const Step& branch = command.step;
+    const auto row = RowOf(*transaction.definition, branch.branch_id, branch.op);
+    if (!row) {
+      throw BadInput("gid '" + command.gid + "' was not changed: it has no branch " +
+                     Printable(branch.branch_id) + " " + Name(branch.op) +
+                     "; query shows its branches");
+    }
+    const Result why{Result::Kind::kSuccess, command.reason};
+    return state_.Advance(active, {engine::EventKind::kRepair, *row, why, {}, command.who});
   }
 
   /// Transactions that wait for a time, the earliest first. Those that are stuck or prepared wait for somebody, and are

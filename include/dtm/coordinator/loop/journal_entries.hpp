@@ -52,6 +52,7 @@ class JournalEntries {
         break;
       case engine::EventKind::kForceStop: AddAsked(event, JournalKind::kForceStop); break;
       case engine::EventKind::kRetryNow: AddAsked(event, JournalKind::kRetryNow); break;
+      case engine::EventKind::kRepair: AddAsked(event, JournalKind::kRepair, event.row); break;
       case engine::EventKind::kLoaded:
       case engine::EventKind::kTimer:
       case engine::EventKind::kRegistered: break;  // what follows from them is told
@@ -89,8 +90,9 @@ class JournalEntries {
   }
 
   /// What somebody asked for.
-  void AddAsked(const AppliedEvent& event, JournalKind kind) {
-    Add(event.at, kind, kNoRow, event.result.text);
+  void AddAsked(const AppliedEvent& event, JournalKind kind, std::size_t row = kNoRow) {
+    if (event.refused) return;
+    Add(event.at, kind, row, event.result.text);
     entries_.back().who = Truncated(event.who, kMaxJournalWho);
   }
 

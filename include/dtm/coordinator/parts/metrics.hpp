@@ -60,6 +60,7 @@ class Metrics {
     std::map<std::pair<TransType, Status>, std::uint64_t> ended;  ///< by final status
     std::map<TransType, Histogram> durations;                     ///< from creation to the end
     std::map<Branch, std::uint64_t> branches;                     ///< answered calls
+    std::map<TransType, std::uint64_t> repaired;                  ///< branches that people skipped
     Histogram commits{&Histogram::kOfCommits};  ///< how long the store took for each
   };
 
@@ -75,6 +76,12 @@ class Metrics {
     const TransType type = transaction.definition->type;
     ++snapshot_.ended[{type, transaction.status}];
     snapshot_.durations[type].Add(transaction.finished - transaction.created);
+  }
+
+  /// For the coordinator: that somebody skipped a branch is durable.
+  void Repaired(TransType type) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    ++snapshot_.repaired[type];
   }
 
   /// For the coordinator: the result of a call of this row is durable.

@@ -18,6 +18,7 @@
 #include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/explain.hpp>
+#include <dtm/engine/repair.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -88,6 +89,15 @@ class News {
     });
   }
 
+  /// Somebody has said that the row is done.
+  void Repaired(const Transaction& transaction, std::size_t row, const std::string& who,
+                const std::string& why, Time now) {
+    Say(kRepairs, now, [&] {
+      return Who(transaction) + ": " +
+             engine::DescribeRepair(*transaction.definition, row, who, why);
+    });
+  }
+
   /// Somebody else has removed its record.
   void Vanished(const Transaction& transaction, Time now) {
     Say(kVanished, now, [&] {
@@ -151,6 +161,7 @@ class News {
     kMoreErrors,
     kNobody,
     kStuck,
+    kRepairs,
     kVanished,
     kSetGoing,
     kKinds
@@ -160,11 +171,12 @@ class News {
                                                              "branches that keep failing",
                                                              "functions that are missing",
                                                              "stuck transactions",
+                                                             "branches that people skipped",
                                                              "transactions that have vanished",
                                                              "transactions that are set going"};
   static constexpr std::array<LogLevel, kKinds> kLevels = {
       LogLevel::kInfo,  LogLevel::kWarning, LogLevel::kWarning, LogLevel::kWarning,
-      LogLevel::kError, LogLevel::kError,   LogLevel::kError};
+      LogLevel::kError, LogLevel::kWarning, LogLevel::kError,   LogLevel::kError};
   static constexpr std::uint32_t kErrorsThatGoOn = 3;
 
   static std::string Who(const Transaction& transaction) {

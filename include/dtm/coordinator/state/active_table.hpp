@@ -36,6 +36,7 @@ struct AppliedEvent : engine::Event {
   bool stuck = false;        ///< it got stuck
   bool ended = false;
   std::uint32_t errors = 0;  ///< in a row of its branch, if it is one of them
+  bool refused = false;      ///< what was asked for; what changed is due to the time
 };
 
 struct ActiveTransaction {

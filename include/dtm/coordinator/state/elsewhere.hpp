@@ -53,30 +53,22 @@ class Elsewhere {
   /// obey as well, so this waits for longer than that takes.
   /// @throws StoreError  nothing was asked.
   void Ask(Command&& command, Time now) {
-    Request request;
-    request.gid = command.gid;
-    request.kind =
-        command.kind == Command::Kind::kCancel ? Request::Kind::kCancel : Request::Kind::kRetryNow;
-    request.reason = command.reason;
-    request.who = command.who;
-    const std::int64_t id = peers_->Ask(request);
+    const std::int64_t id = peers_->Ask(RequestFor(command));
     LookAt(now + kEvery, now);
     asked_.emplace(id, Asked{std::move(command), now + kLongestReply, false});
   }
 
   /// What others ask of this one.
   void Hear(std::vector<Command>& reissue) {
-    for (Request& request : peers_->Asked()) {
-      Command command;
-      command.kind = request.kind == Request::Kind::kCancel     ? Command::Kind::kCancel
-                     : request.kind == Request::Kind::kRetryNow ? Command::Kind::kRetryNow
-                                                                : Command::Kind::kLook;
-      command.gid = std::move(request.gid);
-      command.reason = std::move(request.reason);
-      command.who = std::move(request.who);
-      command.asked = request.id;
-      command.waiter.promise = [peers = peers_, id = request.id](const Answer& answer) {
-        peers->Reply(id, ReplyOf(answer));
+    for (const Request& request : peers_->Asked()) {
+      if (request.kind > Request::Kind::kSkip) {
+        Answers::Protected([&] { peers_->Reply(request.id, NotKnown(request)); });
+        continue;
+      }
+      Command command = CommandFor(request);
+      const bool skips = command.kind == Command::Kind::kSkip;
+      command.waiter.promise = [peers = peers_, id = request.id, skips](const Answer& answer) {
+        peers->Reply(id, skips && !answer.error ? kSkipped : ReplyOf(answer));
       };
       reissue.push_back(std::move(command));
     }
@@ -144,6 +136,43 @@ class Elsewhere {
     bool taken_up;
   };
 
+  static Request RequestFor(const Command& command) {
+    Request request;
+    request.kind = command.kind == Command::Kind::kCancel ? Request::Kind::kCancel
+                   : command.kind == Command::Kind::kSkip ? Request::Kind::kSkip
+                                                          : Request::Kind::kRetryNow;
+    request.gid = command.gid;
+    request.reason = command.reason;
+    request.who = command.who;
+    request.branch_id = command.step.branch_id;
+    request.op = command.step.op;
+    return request;
+  }
+
+  static std::string NotKnown(const Request& request) {
+    return ReplyOf({{},
+                    Answers::Rejected("gid '" + request.gid +
+                                      "' was not changed: the coordinator that drives it is of "
+                                      "an earlier version of dtm; replace it, then ask again")});
+  }
+
+  static Command CommandFor(const Request& request) {
+    Command command;
+    switch (request.kind) {
+      case Request::Kind::kCancel: command.kind = Command::Kind::kCancel; break;
+      case Request::Kind::kRetryNow: command.kind = Command::Kind::kRetryNow; break;
+      case Request::Kind::kSkip: command.kind = Command::Kind::kSkip; break;
+      case Request::Kind::kLook: command.kind = Command::Kind::kLook; break;
+    }
+    command.gid = request.gid;
+    command.reason = request.reason;
+    command.who = request.who;
+    command.step.branch_id = request.branch_id;
+    command.step.op = request.op;
+    command.asked = request.id;
+    return command;
+  }
+
   void LookAt(Time time, Time now) {
     if (next_ == kNever) next_ = now + kEvery;
     next_ = (std::min)(next_, time);
@@ -175,6 +204,13 @@ class Elsewhere {
 
   void OnReply(Command&& command, const std::string& reply, Time now) {
     if (const std::exception_ptr error = ErrorOf(reply)) return command.waiter.Refuse(error);
+    if (command.kind == Command::Kind::kSkip && reply != kSkipped) {
+      return command.waiter.Refuse(Made<RejectedError>([&] {
+        return "gid '" + command.gid +
+               "' was not changed: the coordinator that drives it is of an earlier version of dtm, "
+               "which skips no branches; replace it, then ask again";
+      }));
+    }
     const std::optional<Transaction> stored = store_.Load(command.gid);
     if (!stored) return command.waiter.Refuse(InDoubt(command.gid, "its record is gone"));
     if (command.wait_result != WaitResult::kCounts || !stored->definition->options.wait_result) {
@@ -284,6 +320,8 @@ class Elsewhere {
     waiters.erase(first, waiters.end());
   }
 
+  /// The reply when a branch was skipped; what an earlier version replies to what it does not know says only "no error".
+  static constexpr char kSkipped[] = "+skipped";
   static constexpr Duration kEvery = std::chrono::milliseconds(100);
   static constexpr Duration kLongestReply = std::chrono::seconds(5);
   static constexpr std::size_t kPage = 1000;

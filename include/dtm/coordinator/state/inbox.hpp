@@ -47,6 +47,7 @@ struct Instruction {
     kCancel,
     kForceStop,
     kRetryNow,
+    kSkip,
     kWait,
     kExplain,
     kListWaiting,
@@ -56,11 +57,11 @@ struct Instruction {
     kLook  ///< another coordinator on the store has written it
   };
   Kind kind = Kind::kWait;
-  std::string gid;                                ///< kRegistered: the url of the function
-  std::string reason;                             ///< kCancel, kFinish; kForceStop, kRetryNow: why
-  std::string who{};                              ///< kCancel, kForceStop, kRetryNow
+  std::string gid;     ///< kRegistered: the url of the function
+  std::string reason;  ///< kCancel, kFinish; kForceStop, kRetryNow, kSkip: why
+  std::string who{};   ///< kCancel, kForceStop, kRetryNow, kSkip
   WaitResult wait_result = WaitResult::kIgnored;  ///< kCancel
-  Step step;                                      ///< kAddBranch
+  Step step;                                      ///< kAddBranch; kSkip: its branch_id and op
   Status status{};                                ///< kFinish
   std::string data;                               ///< kFinish: what the workflow returned
   std::optional<TransType> type;                  ///< refused if it has another one

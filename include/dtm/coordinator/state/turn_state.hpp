@@ -144,6 +144,10 @@ class TurnState : public Answers {
     const Transaction& transaction = active.transaction;
     if (event.alert) to_release.alerts.push_back(event.alert);
     if (event.stuck) news.Stuck(transaction, context.now);
+    if (event.kind == engine::EventKind::kRepair && !event.refused) {
+      metrics.Repaired(transaction.definition->type);
+      news.Repaired(transaction, event.row, event.who, event.result.text, context.now);
+    }
     if (event.kind != engine::EventKind::kResult) return;
     metrics.GotResult(*transaction.definition, event.row, event.result);
     if (event.errors > 0) {
@@ -292,7 +296,8 @@ class TurnState : public Answers {
     if (!active.Fresh() || alert || has_result || stuck || TellsEntries(options)) {
       active.events.push_back({std::move(event), std::move(alert), context.now, effects.changed,
                                effects.changed && earlier_run, rolled_back, stuck,
-                               IsFinal(transaction.status) && !IsFinal(before), new_errors});
+                               IsFinal(transaction.status) && !IsFinal(before), new_errors,
+                               !effects.refused.empty()});
     }
     if (effects.changed) {
       transaction.updated = context.now;

@@ -127,6 +127,7 @@ class Api {
         {"forcestop", "/api/dtmsvr/forceStop", "POST", &Api::Asked<&json_operations::ForceStop>},
         {"resetnextcrontime", "/api/dtmsvr/resetNextCronTime", "POST",
          &Api::Asked<&json_operations::ResetNextCronTime>},
+        {"skipbranch", "/api/dtmsvr/skipBranch", "POST", &Api::Asked<&json_operations::SkipBranch>},
         {"resetcrontime", "/api/dtmsvr/resetCronTime", "GET POST", &Api::Now<&Api::ResetCronTime>,
          true},
         {"version", "/api/dtmsvr/version", "GET", &Api::Now<&Api::Version>},

@@ -103,6 +103,12 @@ inline void ForceStop(Operations& tm, const nlohmann::json& body, const AnswerCa
   tm.ForceStopAsync(wire::GidOf(fields), ByIn(fields), done);
 }
 
+inline void SkipBranch(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  const wire::json_input::Fields fields(body, "the body");
+  tm.SkipAsync(wire::GidOf(fields), fields.Text(wire::kBranchId),
+               wire::OpNamed(fields.Text(wire::kOp)), ByIn(fields), done);
+}
+
 /// A transaction that has ended needs no try; here that is not an error.
 inline void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
                               const AnswerCallback& done) {

@@ -212,6 +212,10 @@ inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
              Name(branch.op) + "\",status=\"" + (branch.ok ? "ok" : "fail") + "\"",
          count);
   }
+  Head(out, "dtm_branches_skipped_total", "counter", "Branches that somebody said to be done.");
+  for (const auto& [type, count] : done.repaired) {
+    Line(out, "dtm_branches_skipped_total", model(type), count);
+  }
   Head(out, "dtm_store_commit_duration", "histogram", "Seconds that the store took for a commit.");
   Lines(out, "dtm_store_commit_duration", "", done.commits);
   GaugeLines(out, now);
