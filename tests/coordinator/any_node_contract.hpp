@@ -120,6 +120,20 @@ inline void CommandsAtTheOther(const NewStore& store) {
   CHECK(two.tm.Wait(retried, minutes(1)).Succeeded());
   CHECK(two.seconds_called == 0);
 
+  const std::string skipped = NewGid();
+  one.goes_on = false;
+  one.seconds_called = 0;
+  one.Begin(skipped);
+  CHECK(Becomes([&] { return one.tm.Query(skipped)->branches[3].errors > 0; }));
+  CHECK_THROWS_AS(two.tm.Skip(skipped, "03", dtm::Op::kAction, {"di", "by hand"}), dtm::BadInput);
+  CHECK_THROWS_WITH(two.tm.Skip(skipped, "01", dtm::Op::kAction, {"di", "by hand"}),
+                    ContainsSubstring("has succeeded already"));
+  two.tm.Skip(skipped, "02", dtm::Op::kAction, {"di", "by hand"});
+  CHECK(two.tm.Wait(skipped, minutes(1)).Succeeded());
+  CHECK(one.seconds_called == 1);
+  CHECK(AskedFor(two.tm, skipped, dtm::JournalKind::kRepair) == "repair by di: by hand");
+  CHECK_THROWS_AS(two.tm.Skip(skipped, "02", dtm::Op::kAction, {"di", "by hand"}), dtm::EndedError);
+
   const std::string stopped = NewGid();
   one.goes_on = false;
   one.seconds_called = 0;
