@@ -55,15 +55,14 @@ void CheckMermaid(const std::string& drawn) {
 }  // namespace
 
 TEST_CASE("random drawings: whatever happened and was said, each is well-formed") {
-  for (std::uint64_t seed = 0; seed < 3000; ++seed) {
+  for (std::uint64_t seed = 0; seed < 600; ++seed) {
     INFO("seed " << seed);
     const dtm::Timeline story = story_kit::RandomStory(seed).Make();
     const std::size_t width = seed % 4 == 0 ? 96 : 40 + seed % 100;
     const std::string text = dtm::Draw(story, dtm::DrawFormat::kText, {false, width});
     CheckText(text, width);
     const std::string svg = dtm::Draw(story, dtm::DrawFormat::kSvg);
-    CHECK(story_kit::XmlProblem(svg) == "");
-    CHECK(svg.size() < 200000);
+    if (story_kit::XmlProblem(svg) != "" || svg.size() >= 200000) FAIL(svg);
     const std::string mermaid = dtm::Draw(story, dtm::DrawFormat::kMermaid);
     CheckMermaid(mermaid);
     for (const std::string* drawn : {&text, &svg, &mermaid}) {

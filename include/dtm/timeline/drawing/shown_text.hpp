@@ -20,8 +20,10 @@ struct CodeRange {
   char32_t last;
 };
 
+/// The ranges are sorted.
 template <std::size_t kSize>
 bool IsIn(const std::array<CodeRange, kSize>& ranges, char32_t code) {
+  if (code < ranges.front().first) return false;
   return std::any_of(ranges.begin(), ranges.end(), [code](const CodeRange& range) {
     return code >= range.first && code <= range.last;
   });
@@ -74,7 +76,10 @@ inline std::string Shown(const std::string& text) {
   shown.reserve(text.size());
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t length = Utf8Length(text, at);
-    if (text[at] == '\n' || text[at] == '\t') {
+    const auto first = static_cast<unsigned char>(text[at]);
+    if (first >= ' ' && first < 0x7F) {
+      shown += text[at];
+    } else if (text[at] == '\n' || text[at] == '\t') {
       shown += ' ';
     } else if (length == 0 || IsIn(kNotShown, CodePoint(text, at, length))) {
       shown += '?';
