@@ -6,6 +6,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/http/api_kit.hpp"
+#include <dtm/timeline/draw.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm::Result;
@@ -137,4 +138,34 @@ TEST_CASE("timeline: as one document to keep, with all or without what is privat
   CHECK(kit.AskGet("timeline", {{"gid", "none"}, {"format", "export"}}).status == 400);
   CHECK(kit.AskGet("timeline", {{"gid", "g"}, {"format", "export"}, {"redacted", "2"}}).status ==
         400);
+}
+
+TEST_CASE("timeline: as a drawing, in each format") {
+  ApiKit kit({}, Telling());
+  kit.kit.Branches().On("http://u:secret@b/a", Result::Error("<script>"));
+  CHECK(kit.AskPost("submit", Saga("g", Step("http://u:secret@b/a", "http://b/c"))).body == kDone);
+  kit.kit.Advance(Seconds(60));
+  const auto ask = [&kit](const char* format) {
+    const dtm::ApiReply reply = kit.AskGet("timeline", {{"gid", "g"}, {"format", format}});
+    CHECK(reply.status == 200);
+    CHECK_THAT(reply.body, !ContainsSubstring("secret"));
+    return reply;
+  };
+  const dtm::ApiReply text = ask("text");
+  CHECK(std::string(text.type) == "text/plain; charset=utf-8");
+  CHECK(text.body == dtm::Draw(*kit.kit->Timeline("g"), dtm::DrawFormat::kText));
+  CHECK_THAT(text.body, ContainsSubstring("── 01 a ──") && ContainsSubstring("◀─ succeed"));
+  const dtm::ApiReply svg = ask("svg");
+  CHECK(std::string(svg.type) == "image/svg+xml");
+  CHECK_THAT(svg.body, Catch::Matchers::StartsWith("<svg ") && !ContainsSubstring("<script"));
+  CHECK_FALSE(svg.headers.empty());
+  const dtm::ApiReply mermaid = ask("mermaid");
+  CHECK(std::string(mermaid.type) == "text/plain; charset=utf-8");
+  CHECK_THAT(mermaid.body, Catch::Matchers::StartsWith("sequenceDiagram\n"));
+
+  CHECK(kit.AskGet("timeline", {{"gid", "none"}, {"format", "svg"}}).status == 400);
+  const dtm::ApiReply unknown = kit.AskGet("timeline", {{"gid", "g"}, {"format", "png"}});
+  CHECK(unknown.status == 400);
+  CHECK(unknown.body ==
+        R"({"message":"the format 'png' is none of text, svg, mermaid and export"})");
 }

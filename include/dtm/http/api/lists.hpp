@@ -49,10 +49,11 @@ class ApiLists {
                                  {wire::kTransaction, std::move(transaction)}})};
   }
 
-  /// The same with its journal. @throws as Query.
+  /// The same with its journal, or what `format` names. @throws as Query.
   ApiReply Timeline(const ApiRequest& request) {
     const std::optional<dtm::Timeline> story = tm_.Timeline(GidOf(request));
-    if (request.Query("format") == "export") return Exported(request, story);
+    const std::string format = request.Query("format");
+    if (!format.empty()) return InFormat(request, story, format);
     const Json none = Json::array();
     return {200, wire::JsonText(
                      {{wire::kTransaction, story ? Shown(story->transaction) : Json(nullptr)},
@@ -237,11 +238,17 @@ class ApiLists {
   }
 
   /// @throws BadInput  there is no such transaction, so there is no document.
-  ApiReply Exported(const ApiRequest& request, const std::optional<dtm::Timeline>& story) const {
-    if (!story)
-      throw BadInput("there is no transaction with gid '" + GidOf(request) + "' to export");
+  ApiReply InFormat(const ApiRequest& request, const std::optional<dtm::Timeline>& story,
+                    const std::string& format) const {
+    if (!story) throw BadInput("there is no transaction with gid '" + GidOf(request) + "'");
+    if (std::optional<ApiReply> drawing = timeline_json::Drawing(*story, format)) return *drawing;
+    if (format == "export") return Exported(request, *story);
+    throw BadInput("the format '" + format + "' is none of text, svg, mermaid and export");
+  }
+
+  ApiReply Exported(const ApiRequest& request, const dtm::Timeline& story) const {
     const bool redacted = QueryInteger(request, "redacted", 0, 0, 1) == 1;
-    return {200, Export(*story, redacted ? ExportContent::kRedacted : ExportContent::kFull,
+    return {200, Export(story, redacted ? ExportContent::kRedacted : ExportContent::kFull,
                         ExportSettings::Of(tm_.Settings()))};
   }
 

@@ -1,8 +1,9 @@
-/// The story of a transaction as `timeline` shows it: who drove it, each call, each entry of its journal.
+/// The story of a transaction as `timeline` shows it: who drove it, each call, each entry of its journal; or its drawing.
 /// Needs: nlohmann/json. Threads: pure functions. Document: docs/http_api.md, "Timeline".
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -12,8 +13,10 @@
 #include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/url.hpp>
+#include <dtm/http/api/replies.hpp>
 #include <dtm/http/wire/names.hpp>
 #include <dtm/http/wire/stored_transaction.hpp>
+#include <dtm/timeline/draw.hpp>
 #include <dtm/timeline/timeline.hpp>
 
 namespace dtm {
@@ -76,6 +79,20 @@ inline Json Entries(const Timeline& story) {
     entries.push_back(std::move(json));
   }
   return entries;
+}
+
+/// The reply with a drawing; nothing if `format` names none. A browser shows an SVG without running or loading anything.
+inline std::optional<ApiReply> Drawing(const Timeline& story, const std::string& format) {
+  const auto reply = [&story](DrawFormat drawn, const char* type) {
+    ApiReply made{200, Draw(story, drawn), type};
+    made.headers = {{"X-Content-Type-Options", "nosniff"},
+                    {"Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"}};
+    return made;
+  };
+  if (format == "text") return reply(DrawFormat::kText, "text/plain; charset=utf-8");
+  if (format == "mermaid") return reply(DrawFormat::kMermaid, "text/plain; charset=utf-8");
+  if (format == "svg") return reply(DrawFormat::kSvg, "image/svg+xml");
+  return std::nullopt;
 }
 
 }  // namespace timeline_json
