@@ -104,8 +104,8 @@ TEST_CASE("draw: two hundred tries, not all of them kept") {
        1.0 s  │                 ├── 02 TransIn ───────────────┼────────────────────────────▶│
        1.0 s  │                 │◀────────────────────────────┼── error: connection refused ┤
               ┊                 ┊ waits 2.0 s                 ┊                             ┊
-       3.0 s  ┊                 ┊ 196 more tries over 7 d 18 h (230 entries not kept), 72 error,
-              ┊                 ┊ 9 ongoing: connection refused                             ┊
+       3.0 s  ┊                 ┊ 196 more tries over 7 d 18 h (347 entries not kept), 20 error,
+              ┊                 ┊ 3 ongoing: connection refused                             ┊
               ┊                 ┊ waits 1 h 0 min             ┊                             ┊
     7 d 19 h  │                 ├── 02 TransIn ───────────────┼────────────────────────────▶│
     7 d 19 h  │                 │◀────────────────────────────┼── error: connection refused ┤

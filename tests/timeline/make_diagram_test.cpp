@@ -172,6 +172,10 @@ TEST_CASE("diagram: a call whose process is gone gets no answer; one at the end 
   CHECK(TextsOf(dtm::MakeDiagram(story_kit::TakenOver()), DiagramEvent::Kind::kLost) ==
         Names{"02 TransIn"});
   CHECK(TextsOf(dtm::MakeDiagram(story_kit::ResumedWorkflow()), DiagramEvent::Kind::kLost).empty());
+  dtm::Timeline in_doubt =
+      story_kit::Transfer().Tell(1, JournalKind::kStarted, 1).Call(2, 3, 1).Make();
+  in_doubt.attempts[0].outcome = dtm::Attempt::Outcome::kLost;
+  CHECK(TextsOf(dtm::MakeDiagram(in_doubt), DiagramEvent::Kind::kLost) == Names{"01 TransOut"});
 }
 
 TEST_CASE("diagram: a journal that knows more than the record, which was read before it") {

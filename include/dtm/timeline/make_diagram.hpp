@@ -2,6 +2,7 @@
 /// Needs: std. Threads: a pure function.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <optional>
@@ -176,13 +177,19 @@ class DiagramMaker {
     if (attempt == nullptr || attempt->outcome == Attempt::Outcome::kNotSent) return;
     const std::optional<std::size_t> service = lifelines_.Of(row);
     if (!service) return events_.Note(lifelines_.Call(row), "", Tone::kPlain);
-    // At the end nobody waits any more; before it, the process is gone that waited.
-    const bool lost =
-        attempt->outcome == Attempt::Outcome::kLost && attempt->run + 1 < story_.runs.size();
+    const bool lost = attempt->outcome == Attempt::Outcome::kLost && !LostAtTheEnd(*attempt);
     events_.Arrow(lost ? EventKind::kLost : EventKind::kCall, kCoordinator, *service,
                   lifelines_.Call(row), "", lost ? Tone::kWarning : Tone::kPlain);
     events_.Begun();
     last_call_ = i;
+  }
+
+  /// Nobody waits any more. Else the process is gone that waited, or it has lost what it knew.
+  bool LostAtTheEnd(const Attempt& attempt) const {
+    if (attempt.run + 1 < story_.runs.size()) return false;
+    const auto last = std::find_if(story_.attempts.rbegin(), story_.attempts.rend(),
+                                   [&](const Attempt& other) { return other.row == attempt.row; });
+    return last != story_.attempts.rend() && &*last == &attempt;
   }
 
   /// `last_call`: the entry of the call that is the event before, if it is one.
