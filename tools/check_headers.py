@@ -33,7 +33,7 @@ NO_TEST = {
     'dtm/store/codec_bytes.hpp': 'tested by codec_test',
     'dtm/store/scan.hpp': 'tested by the contract of stores',
     'dtm/store/memory_search.hpp': 'tested by memory_test and search_test',
-    'dtm/store/sqlite/searched.hpp': 'tested by sqlite_store_test and search_test',
+    'dtm/store/sqlite/reads.hpp': 'tested by sqlite_store_test and search_test',
     'dtm/sql/rows.hpp': 'interfaces and values; tested with the stores on a server',
     'dtm/sql/postgres_client.hpp': 'tested with the store on a server',
     'dtm/store/shared/batch.hpp': 'tested with the stores on a server',

@@ -31,9 +31,13 @@ class SqliteError : public StoreError {
 /// A connection, opened without a mutex: its owner makes sure that one thread at a time uses it.
 class Database {
  public:
+  /// `uri`: how SQLite is to open the file, if not by its path.
   /// @throws SqliteError  it cannot be opened.
-  Database(const std::string& path, int flags) : path_(path), name_("the store file") {
-    const int code = sqlite3_open_v2(path.c_str(), &handle_, flags | SQLITE_OPEN_NOMUTEX, nullptr);
+  Database(const std::string& path, int flags, const std::string& uri = {})
+      : path_(path), name_("the store file") {
+    const int how = flags | SQLITE_OPEN_NOMUTEX | (uri.empty() ? 0 : SQLITE_OPEN_URI);
+    const int code =
+        sqlite3_open_v2(uri.empty() ? path.c_str() : uri.c_str(), &handle_, how, nullptr);
     if (code != SQLITE_OK) {
       const std::string why = handle_ != nullptr ? sqlite3_errmsg(handle_) : sqlite3_errstr(code);
       sqlite3_close_v2(handle_);

@@ -24,12 +24,11 @@
 #include <dtm/sql/sqlite_connection.hpp>
 #include <dtm/store/codec.hpp>
 #include <dtm/store/durability.hpp>
-#include <dtm/store/search.hpp>
 #include <dtm/store/sqlite/connections.hpp>
 #include <dtm/store/sqlite/expiry.hpp>
 #include <dtm/store/sqlite/reader.hpp>
+#include <dtm/store/sqlite/reads.hpp>
 #include <dtm/store/sqlite/schema.hpp>
-#include <dtm/store/sqlite/searched.hpp>
 #include <dtm/store/sqlite/writer.hpp>
 #include <dtm/store/store.hpp>
 
@@ -152,86 +151,18 @@ class SqliteStore : public Store {
     }
   }
 
-  std::optional<Transaction> Load(const std::string& gid) override {
-    const Connections::Reading reader(connections_);
-    sql::Statement& find = reader->find;
-    const Finally reset{find};
-    if (find.BindText(1, gid).Step()) {
-      return sqlite_store::ReadTransaction(find, reader->steps);
-    }
-    sql::Statement& find_kept = reader->find_kept;
-    const Finally reset_kept{find_kept};
-    if (!find_kept.BindText(1, gid).Step()) return std::nullopt;
-    return sqlite_store::ReadKept(find_kept);
-  }
-
+  std::optional<Transaction> Load(const std::string& gid) override { return reads_.Load(gid); }
   std::vector<JournalEntry> ReadJournal(const std::string& gid) override {
-    const Connections::Reading reader(connections_);
-    sql::Statement& journal = reader->journal;
-    const Finally reset{journal};
-    if (!journal.BindText(1, gid).Step()) return {};
-    return sqlite_store::ReadJournal(journal);
+    return reads_.ReadJournal(gid);
   }
-
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
-    if (filter.IsSearch()) {
-      sqlite_store::Searched searched(connections_);
-      return search::Search(searched, filter, position, limit);
-    }
-    const Connections::Reading reader(connections_);
-    sql::Statement& scan = reader->scan;
-    const Finally reset{scan};
-    scan.Bind(1, position > 0 ? position : INT64_MAX);
-    scan.Bind(2, filter.type ? static_cast<std::int64_t>(*filter.type) : 0);
-    scan.Bind(3, filter.status ? static_cast<std::int64_t>(*filter.status) : 0);
-    scan.Bind(4, sqlite_store::Stored(filter.created_from));
-    scan.Bind(5, sqlite_store::Stored(filter.created_to));
-    scan.Bind(6, static_cast<std::int64_t>(limit));
-    ScanPage page;
-    while (scan.Step()) {
-      page.transactions.push_back(sqlite_store::ReadTransaction(scan, reader->steps));
-    }
-    if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().id;
-    return page;
+    return reads_.Scan(filter, position, limit);
   }
-
   KeyValuePage ScanValues(const std::string& category, const std::string& key,
                           std::int64_t position, std::size_t limit) override {
-    const Connections::Reading reader(connections_);
-    const bool one = !category.empty() && !key.empty();
-    sql::Statement& scan = one ? reader->find_value : reader->scan_values;
-    const Finally reset{scan};
-    scan.Bind(1, position).BindText(2, category).BindText(3, key);
-    scan.Bind(4, static_cast<std::int64_t>(limit));
-    KeyValuePage page;
-    while (scan.Step()) page.values.push_back(sqlite_store::ReadValue(scan));
-    if (limit > 0 && page.values.size() == limit) page.next = page.values.back().id;
-    return page;
+    return reads_.ScanValues(category, key, position, limit);
   }
-
-  Backlog CountUnfinished(Time now) override {
-    const Connections::Reading reader(connections_);
-    const auto number = [](std::int64_t value) { return static_cast<std::uint64_t>(value); };
-    Backlog backlog;
-    sql::Statement& unfinished = reader->unfinished;
-    const Finally reset_unfinished{unfinished};
-    if (!unfinished.Bind(1, sqlite_store::Stored(now)).Step() || unfinished.IsNull(2)) {
-      return backlog;
-    }
-    backlog.unfinished = number(unfinished.Int(0));
-    sql::Statement& created = reader->created;
-    const Finally reset_created{created};
-    if (created.Bind(1, unfinished.Int(2)).Step()) {
-      backlog.oldest = sqlite_store::FromStored(created.Int(0));
-    }
-    sql::Statement& stuck = reader->stuck;
-    const Finally reset_stuck{stuck};
-    if (stuck.Step()) backlog.stuck = number(stuck.Int(0));
-    // They were counted one after the other.
-    const std::uint64_t waiting = number(unfinished.Int(1));
-    backlog.waiting = waiting - (std::min)(waiting, backlog.stuck);
-    return backlog;
-  }
+  Backlog CountUnfinished(Time now) override { return reads_.CountUnfinished(now); }
 
   void Due(Time now, DuePosition after, const DueVisitor& visit) override {
     sql::Statement& due = Writing().due;
@@ -279,6 +210,7 @@ class SqliteStore : public Store {
   sqlite_store::Writer& Writing() { return connections_.Writing(); }
 
   sqlite_store::Connections connections_;
+  sqlite_store::Reads<sqlite_store::Connections> reads_{connections_};
   std::string state_;  // reused, the encoded state of the change at hand
 };
 

@@ -1,8 +1,9 @@
-/// What a search reads of a SQLite file. See store/search.hpp.
+/// What is read of a SQLite file for anybody: a transaction, a journal, lists, numbers.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: any; each step has the reading connection for itself, so that
-/// others read in between.
+/// others read between the steps of a search.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -10,12 +11,14 @@
 #include <string_view>
 #include <vector>
 
+#include <dtm/core/journal.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/sql/sqlite_connection.hpp>
 #include <dtm/store/scan.hpp>
 #include <dtm/store/search.hpp>
 #include <dtm/store/sqlite/reader.hpp>
 #include <dtm/store/sqlite/records.hpp>
+#include <dtm/store/store.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -99,6 +102,97 @@ class Searched : public SearchSource {
                                 std::size_t most) override {
     const typename All::Reading reader(all_);
     return ReadWanted(*reader, ids, filter, most);
+  }
+
+ private:
+  All& all_;
+};
+
+/// The reading half of a Store. `all`: see Searched; it outlives this.
+template <typename All>
+class Reads {
+ public:
+  explicit Reads(All& all) : all_(all) {}
+
+  std::optional<Transaction> Load(const std::string& gid) {
+    const typename All::Reading reader(all_);
+    sql::Statement& find = reader->find;
+    const Finally reset{find};
+    if (find.BindText(1, gid).Step()) {
+      return ReadTransaction(find, reader->steps);
+    }
+    sql::Statement& find_kept = reader->find_kept;
+    const Finally reset_kept{find_kept};
+    if (!find_kept.BindText(1, gid).Step()) return std::nullopt;
+    return ReadKept(find_kept);
+  }
+
+  std::vector<JournalEntry> ReadJournal(const std::string& gid) {
+    const typename All::Reading reader(all_);
+    sql::Statement& journal = reader->journal;
+    const Finally reset{journal};
+    if (!journal.BindText(1, gid).Step()) return {};
+    return sqlite_store::ReadJournal(journal);
+  }
+
+  ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) {
+    if (filter.IsSearch()) {
+      Searched<All> searched(all_);
+      return search::Search(searched, filter, position, limit);
+    }
+    const typename All::Reading reader(all_);
+    sql::Statement& scan = reader->scan;
+    const Finally reset{scan};
+    scan.Bind(1, position > 0 ? position : INT64_MAX);
+    scan.Bind(2, filter.type ? static_cast<std::int64_t>(*filter.type) : 0);
+    scan.Bind(3, filter.status ? static_cast<std::int64_t>(*filter.status) : 0);
+    scan.Bind(4, Stored(filter.created_from));
+    scan.Bind(5, Stored(filter.created_to));
+    scan.Bind(6, static_cast<std::int64_t>(limit));
+    ScanPage page;
+    while (scan.Step()) {
+      page.transactions.push_back(ReadTransaction(scan, reader->steps));
+    }
+    if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().id;
+    return page;
+  }
+
+  KeyValuePage ScanValues(const std::string& category, const std::string& key,
+                          std::int64_t position, std::size_t limit) {
+    const typename All::Reading reader(all_);
+    const bool one = !category.empty() && !key.empty();
+    sql::Statement& scan = one ? reader->find_value : reader->scan_values;
+    const Finally reset{scan};
+    scan.Bind(1, position).BindText(2, category).BindText(3, key);
+    scan.Bind(4, static_cast<std::int64_t>(limit));
+    KeyValuePage page;
+    while (scan.Step()) page.values.push_back(ReadValue(scan));
+    if (limit > 0 && page.values.size() == limit) page.next = page.values.back().id;
+    return page;
+  }
+
+  Backlog CountUnfinished(Time now) {
+    const typename All::Reading reader(all_);
+    const auto number = [](std::int64_t value) { return static_cast<std::uint64_t>(value); };
+    Backlog backlog;
+    sql::Statement& unfinished = reader->unfinished;
+    const Finally reset_unfinished{unfinished};
+    if (!unfinished.Bind(1, Stored(now)).Step() || unfinished.IsNull(2)) {
+      return backlog;
+    }
+    backlog.unfinished = number(unfinished.Int(0));
+    sql::Statement& created = reader->created;
+    const Finally reset_created{created};
+    if (created.Bind(1, unfinished.Int(2)).Step()) {
+      backlog.oldest = FromStored(created.Int(0));
+    }
+    sql::Statement& stuck = reader->stuck;
+    const Finally reset_stuck{stuck};
+    if (stuck.Step()) backlog.stuck = number(stuck.Int(0));
+    // They were counted one after the other.
+    const std::uint64_t waiting = number(unfinished.Int(1));
+    backlog.waiting = waiting - (std::min)(waiting, backlog.stuck);
+    return backlog;
   }
 
  private:
