@@ -58,6 +58,7 @@ if(DTM_TESTS)
 endif()
 if(DTM_EXAMPLES OR DTM_TESTS)
   add_subdirectory(examples)
+  add_subdirectory(tool)
 endif()
 # Nothing is measured under a sanitizer, and building it takes minutes.
 if(DTM_EXAMPLES AND NOT DTM_SANITIZED)

@@ -13,5 +13,6 @@
 #include <dtm/client/xa.hpp>
 #include <dtm/coordinator/coordinator.hpp>
 #include <dtm/store/memory.hpp>
+#include <dtm/store/sqlite/read_only_store.hpp>
 #include <dtm/store/sqlite/sqlite_store.hpp>
 #include <dtm/timeline/draw.hpp>
