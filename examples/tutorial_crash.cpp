@@ -106,8 +106,10 @@ void Shop(bool dies) {
                                       .Add(bank + "/Pay", bank + "/Refund", order)
                                       .SubmitAndWait(std::chrono::seconds(30));
   std::printf("%s\n", tm.Explain(result.gid).c_str());
-  const auto story = tm.Timeline(result.gid);
-  std::printf("%s\n", dtm::Draw(*story, dtm::DrawFormat::kText).c_str());
+  dtm::Diagram story = dtm::MakeDiagram(*tm.Timeline(result.gid));
+  story.lifelines.back().name = "bank";  // instead of its address
+  std::printf("%s\n", dtm::Draw(story, dtm::DrawFormat::kText).c_str());
+  std::ofstream("tutorial.files/crash.svg") << dtm::Draw(story, dtm::DrawFormat::kSvg);
   server.stop();
   serving.join();
 }
