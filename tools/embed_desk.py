@@ -2,7 +2,8 @@
 """Makes include/dtm/http/desk/desk_page.hpp from desk/desk.html: the page of the desk, compiled in.
 
 The source is one file. Content-Security-Policy allows only what comes from files of the server, so its <style>, its <script> and its
-icon become files of their own, and the page refers to them.
+icon become files of their own, and the page refers to them. What the library draws has its style inside, where it would be refused: that
+goes into the page's.
 
 Usage: embed_desk.py [--check]      --check only compares with the header that is there
 """
@@ -14,6 +15,7 @@ from headers import INCLUDE, ROOT, finish
 SOURCE = ROOT / 'desk/desk.html'
 HEADER = INCLUDE / 'dtm/http/desk/desk_page.hpp'
 LIMIT = 100_000  # bytes of all together
+DRAWING = INCLUDE / 'dtm/timeline/drawing/svg_parts.hpp'
 LITERAL = 12_000  # bytes of one literal: compilers have limits
 # name of the constant, what is cut out of the source, and what stands there instead
 PARTS = [
@@ -53,6 +55,13 @@ def divided(page):
     return {'kPage': page, **files}
 
 
+def drawing_style():
+    """The text of kSvgStyle."""
+    literal = re.search(r'kSvgStyle\[\] =((?:\s*"(?:[^"\\]|\\.)*")+);', DRAWING.read_text(encoding='utf-8'))
+    text = ''.join(re.findall(r'"((?:[^"\\]|\\.)*)"', literal[1]))
+    return text.replace('<style>', '').replace('</style>', '').replace('}', '}\n')
+
+
 def literals(text):
     """Raw literals of whole lines; side by side they are one text for the compiler."""
     pieces, piece = [], ''
@@ -67,7 +76,7 @@ def literals(text):
 def header():
     # The tools that make single_include leave out a second blank line, also in a literal.
     page = re.sub(r'\n{3,}', '\n\n', SOURCE.read_text(encoding='utf-8'))
-    files = divided(page)
+    files = divided(page.replace('/* The style of drawings. */', drawing_style()))
     size = sum(len(text.encode()) for text in files.values())
     if size > LIMIT:
         sys.exit(f'{SOURCE.name} is {size} bytes; {LIMIT} is the limit.')

@@ -95,9 +95,11 @@ pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 .dot.bad { background: var(--bad); }
 .banner { background: var(--bad-back); color: var(--bad); padding: 9px 20px; text-align: center; font-size: .93rem; }
 main { max-width: 1240px; margin: auto; padding: 24px 20px 60px; outline: none; }
-main > * + *, .stack > * + * { margin-top: 18px; }
+main > * + *, .notes > * + *, .stack > * + * { margin-top: 18px; }
 .top { display: flex; align-items: center; gap: 12px 16px; flex-wrap: wrap; justify-content: space-between; }
 .top > div:first-child { min-width: 0; }
+
+main > .notes:empty + * { margin-top: 0; }
 
 /* Cards, tables, chips. */
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px 18px; box-shadow: 0 1px 2px var(--shade); min-width: 0; }
@@ -177,7 +179,33 @@ progress { width: 100%; height: 8px; accent-color: var(--focus); }
 .key { display: flex; gap: 14px; flex-wrap: wrap; font-size: .85rem; color: var(--soft); font-variant-numeric: tabular-nums; }
 .key i { display: inline-block; width: 9px; height: 9px; border-radius: 3px; margin-right: 6px; background: var(--idle); }
 .key i.good { background: var(--good); } .key i.bad { background: var(--bad); } .key i.busy { background: var(--busy); }
-.diagram svg { max-width: 100%; height: auto; display: block; }
+.dtm-diagram{--bg:#fff;--ink:#1c2430;--quiet:#667080;--line:#c5cdd6;--box:#f2f5f8;--call:#2459b8;--good:#17763a;--bad:#c1272d;--warn:#945400;--gone:#c1272d14;--c:var(--call);max-width:100%;height:auto;background:var(--bg);font:12.5px system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','DejaVu Sans',sans-serif}
+@media(prefers-color-scheme:dark){.dtm-diagram{--bg:#14181e;--ink:#e6ebf1;--quiet:#919cab;--line:#414b58;--box:#1f262f;--call:#7db1ff;--good:#56cc90;--bad:#ff8585;--warn:#e6b450;--gone:#ff858522}
+}
+.dtm-diagram text{fill:var(--ink);paint-order:stroke;stroke:var(--bg);stroke-width:4px;stroke-linejoin:round}
+.dtm-diagram .t{fill:var(--quiet);font-size:11px;font-variant-numeric:tabular-nums;text-anchor:end}
+.dtm-diagram .n{font-weight:600;text-anchor:middle;stroke:none}
+.dtm-diagram .x{text-anchor:end}
+.dtm-diagram .m{text-anchor:middle}
+.dtm-diagram .i{stroke:none}
+.dtm-diagram .l{stroke:var(--line);fill:none}
+.dtm-diagram .d{stroke-dasharray:2 4}
+.dtm-diagram .k{fill:var(--box);stroke:var(--line)}
+.dtm-diagram .a{fill:var(--box);stroke:var(--line)}
+.dtm-diagram .v{fill:var(--gone)}
+.dtm-diagram .s{stroke:var(--c);stroke-width:1.4;fill:none}
+.dtm-diagram .r{stroke-dasharray:5 3}
+.dtm-diagram .o{stroke-dasharray:2 4}
+.dtm-diagram .h{fill:var(--c)}
+.dtm-diagram .f{fill:var(--box);stroke:var(--c)}
+.dtm-diagram .g{--c:var(--good)}
+.dtm-diagram .b{--c:var(--bad)}
+.dtm-diagram .w{--c:var(--warn)}
+.dtm-diagram .q{--c:var(--quiet)}
+.dtm-diagram .g .e,.dtm-diagram .b .e,.dtm-diagram .w .e,.dtm-diagram .q .e{fill:var(--c)}
+.dtm-diagram .q .e{font-style:italic}
+
+.diagram svg { --bg: var(--card); display: block; margin: auto; }
 
 @media (max-width: 720px) {
   .bar > div { padding: 0 12px; }
@@ -197,7 +225,8 @@ progress { width: 100%; height: 8px; accent-color: var(--focus); }
   .folds td:empty { display: none; }
   .folds td[data-name]::before { content: attr(data-name); color: var(--soft); font-size: .8rem; flex: 0 0 84px; padding-top: 2px; }
   .folds tr.chosen td:first-child { box-shadow: none; }
-  .folds tr.chosen { box-shadow: inset 3px 0 var(--focus); }
+)desk"
+R"desk(  .folds tr.chosen { box-shadow: inset 3px 0 var(--focus); }
   dl { grid-template-columns: 1fr; gap: 0; }
   dd { margin-bottom: 8px; }
 }
@@ -213,7 +242,7 @@ R"desk('use strict';
 
 const SVG = 'http://www.w3.org/2000/svg';
 
-/** An element. Attributes that are null, undefined or false are left out; children are elements or texts. */
+/** An element. Attributes that are null, undefined or false are left out, and such children and empty texts. */
 function element(name, attributes, ...children) {
   return fill(document.createElement(name), attributes, children);
 }
@@ -227,7 +256,7 @@ function fill(node, attributes, children) {
   for (const [key, value] of Object.entries(attributes ?? {})) {
     if (isSomething(value)) node.setAttribute(key, value === true ? '' : String(value));
   }
-  node.append(...children.flat(9).filter(isSomething));
+  node.append(...children.flat(9).filter(child => isSomething(child) && child !== ''));
   return node;
 }
 
@@ -235,21 +264,36 @@ const isSomething = value => value !== null && value !== undefined && value !== 
 const box = (kind, ...children) => element('div', {class: kind}, ...children);
 const byId = id => document.getElementById(id);
 
-/** Makes the children of `old` those of `fresh`, and keeps what is the same: focus, selection, what is open or typed. */
+/**
+ * Makes the children of `old` those of `fresh`, and keeps what is the same: focus, selection, what is open or typed. Elements with
+ * data-key are found by it, wherever they are.
+ */
 function morph(old, fresh) {
-  const there = [...old.childNodes], wanted = [...fresh.childNodes];
-  wanted.forEach((node, i) => {
-    const present = there[i];
-    if (present === undefined) old.append(node);
-    else if (!isAlike(present, node)) present.replaceWith(node);
-    else if (node.nodeType === Node.TEXT_NODE) morphText(present, node);
-    else morphElement(present, node);
-  });
-  there.slice(wanted.length).forEach(node => node.remove());
+  const keyed = new Map([...old.children].filter(keyOf).map(node => [keyOf(node), node]));
+  const wanted = new Set([...fresh.children].map(keyOf));
+  let at = old.firstChild;
+  for (const node of [...fresh.childNodes]) {
+    const same = keyOf(node) ? keyed.get(keyOf(node)) : at;
+    if (!same || !isAlike(same, node)) {
+      old.insertBefore(node, at);
+      continue;
+    }
+    while (at !== same && at && !wanted.has(keyOf(at) || null)) at = removed(at);
+    if (at === same) at = at.nextSibling;
+    else old.insertBefore(same, at);
+    if (node.nodeType === Node.TEXT_NODE) morphText(same, node);
+    else morphElement(same, node);
+  }
+  while (at) at = removed(at);
 }
 
-function isAlike(a, b) {
-  return a.nodeName === b.nodeName && a.dataset?.key === b.dataset?.key;
+const keyOf = node => node.dataset?.key ?? '';
+const isAlike = (a, b) => a.nodeName === b.nodeName && keyOf(a) === keyOf(b);
+
+function removed(node) {
+  const next = node.nextSibling;
+  node.remove();
+  return next;
 }
 
 function morphText(old, fresh) {
@@ -326,7 +370,7 @@ const inSection = name => name === state.page.name || (name === 'list' && state.
 function drawPage() {
   const page = pages[state.page.name];
   document.title = `${state.page.name === 'transaction' ? state.page.params.get('gid') : page.title} · dtm desk`;
-  morph(byId('main'), box('', notes(), page.draw(state.page.data, state.page.params)));
+  morph(byId('main'), box('', box('notes', notes()), page.draw(state.page.data, state.page.params)));
 }
 
 function notes() {
@@ -406,7 +450,7 @@ async function poll() {
     try {
       const overview = await ask('overview');
       set({overview, samples: [...state.samples, sampleOf(overview)].slice(-SAMPLES)});
-      if (pages[state.page.name].isLive?.(state.page.data) || state.page.problem) await load();
+      if (state.page.data === null || state.page.problem || pages[state.page.name].isLive?.(state.page.data)) await load();
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
     }
@@ -471,7 +515,7 @@ function spanText(ms) {
 const millis = text => Date.parse(text);
 const agoText = text => text ? `${spanText(now() - millis(text))} ago` : '';
 const numberText = value => value.toLocaleString('en-US');
-const rateText = value => value === null ? '–' : value === 0 ? '0' : value < 10 ? value.toFixed(1) : numberText(Math.round(value));
+const rateText = value => value === null ? '–' : value >= 10 || Number.isInteger(value) ? numberText(Math.round(value)) : value.toFixed(1);
 
 /** The server's clock, as far as it is known: that of the browser may be wrong. */
 function now() {
@@ -497,7 +541,8 @@ const STATUS_KINDS = {succeed: 'good', failed: 'bad', aborting: 'warn', submitte
 const OUTCOME_KINDS = {success: 'good', failure: 'bad', error: 'bad', lost: 'warn', ongoing: 'busy', running: 'busy'};
 
 const isFinal = transaction => transaction.status === 'succeed' || transaction.status === 'failed';
-const isStuck = transaction => transaction.stuck === true;
+)desk"
+R"desk(const isStuck = transaction => transaction.stuck === true;
 
 function statusChips(transaction) {
   return [chip(STATUS_KINDS[transaction.status] ?? '', transaction.status),
@@ -507,8 +552,7 @@ function statusChips(transaction) {
 
 /** The bytes of base64 as text; of what is not text, how long it is. */
 function textOf(base64) {
-)desk"
-R"desk(  const bytes = Uint8Array.from(atob(base64), c => c.charCodeAt(0));
+  const bytes = Uint8Array.from(atob(base64), c => c.charCodeAt(0));
   try {
     return prettyJson(new TextDecoder('utf-8', {fatal: true}).decode(bytes));
   } catch {
@@ -628,7 +672,7 @@ function typesCard(told) {
 function hostsCard(told) {
   return tableCard('By host', ['host', 'calls out', 'waiting', ''], (told.calls?.hosts ?? []).map(host => [
     host.host, numberText(host.in_flight), numberText(host.waiting), host.limited ? chip('warn', 'silent', 'it does not answer, so few calls at a time go to it') : '']),
-  'No branch has been called by URL yet.');
+  'No call by URL is out or waits.');
 }
 
 function tableCard(title, names, rows, otherwise) {
@@ -726,7 +770,8 @@ function filterForm(params) {
 
 function listTable(rows) {
   return box('scroll', table('list folds', ['gid', 'status', 'type', 'began', 'next', 'last error'], rows.map(row => ({
-    attributes: {'data-do': 'open', 'data-gid': row.gid},
+)desk"
+R"desk(    attributes: {'data-do': 'open', 'data-gid': row.gid, 'data-key': row.gid},
     cells: [
       element('a', {href: linkTo('transaction', {gid: row.gid}), class: 'mono wrap', 'data-row': true}, row.gid),
       element('span', {}, statusChips(row)), row.trans_type, when(row.create_time), nextText(row),
@@ -737,8 +782,7 @@ function listTable(rows) {
 const errorOf = row => row.last_error ?? row.rollback_reason ?? '';
 
 function nextText(row) {
-)desk"
-R"desk(  if (isFinal(row)) return `took ${spanText(millis(row.finish_time ?? row.rollback_time) - millis(row.create_time))}`;
+  if (isFinal(row)) return `took ${spanText(millis(row.finish_time ?? row.rollback_time) - millis(row.create_time))}`;
   if (!row.next_cron_time) return isStuck(row) ? 'never by itself' : '';
   const wait = millis(row.next_cron_time) - now();
   return when(row.next_cron_time, wait <= 0 ? 'now' : `in ${spanText(wait)}`);
@@ -762,6 +806,7 @@ async function loadTransaction(params, before) {
 /** The drawing of the server, of which only shapes and texts are taken over; null if it makes none. */
 async function askDiagram(gid) {
   const text = await ask('timeline', {query: {gid, format: 'svg'}, as: 'text'});
+  if (!text.startsWith('<svg')) return null;
   // Without its name space it is XML that means nothing to the browser: no style applies, no handler is made.
   const parsed = new DOMParser().parseFromString(text.replace(` xmlns="${SVG}"`, ''), 'text/xml').documentElement;
   return parsed.localName === 'svg' && !parsed.namespaceURI ? parsed : null;
@@ -911,14 +956,14 @@ function topicCard({name, subscribers}) {
 
 const loadNodes = () => ask('nodes');
 
-function drawNodes(data) {
+)desk"
+R"desk(function drawNodes(data) {
   const nodes = data?.nodes ?? [];
   return [
     element('h1', {}, 'Nodes'),
     element('p', {class: 'soft'}, 'The coordinators that share this store. When one is silent for longer than the lease, the others take over what it drove.'),
     element('section', {class: 'card flush'}, !data ? box('empty', 'Reading …') : box('scroll', table('folds', ['name', 'app', 'state', 'last heard of', 'id'], nodes.map(node => [
-)desk"
-R"desk(      element('span', {class: 'wrap'}, node.name || '–', node.self && [' ', chip('busy', 'this one')]), node.app ?? '',
+      element('span', {class: 'wrap'}, node.name || '–', node.self && [' ', chip('busy', 'this one')]), node.app ?? '',
       node.member ? chip('good', 'member') : chip('warn', 'gone'), node.self ? '' : `${spanText(node.silent_ms)} ago`, element('span', {class: 'mono small wrap'}, node.url ?? '')])))),
   ];
 }
@@ -962,8 +1007,8 @@ function loginForm() {
     box('buttons', element('button', {class: 'main'}, 'Open the desk')));
 }
 
-const whoField = () => element('label', {class: 'field'}, 'who asks', element('input', {name: 'who', required: true, maxlength: 64, value: state.who, autocomplete: 'off', autofocus: !state.who}));
-const whyField = () => element('label', {class: 'field'}, 'because', element('input', {name: 'why', required: true, maxlength: 200, autocomplete: 'off', autofocus: !!state.who}));
+const whoField = () => element('label', {class: 'field', 'data-key': 'who'}, 'who asks', element('input', {name: 'who', required: true, maxlength: 64, value: state.who, autocomplete: 'off', autofocus: !state.who}));
+const whyField = () => element('label', {class: 'field', 'data-key': 'why'}, 'because', element('input', {name: 'why', required: true, maxlength: 200, autocomplete: 'off', autofocus: !!state.who}));
 const closeButton = text => element('button', {type: 'button', 'data-do': 'close'}, text);
 const submitButton = (text, isDanger, disabled) => element('button', {class: isDanger ? 'main danger' : 'main', disabled}, text);
 
@@ -1041,7 +1086,10 @@ async function runBulk(action, who, why) {
 // ---- What is clicked, sent and typed: elements say what they do by data-do ----------------------------------------------
 
 const clicks = {
-  skip() { byId('main').focus(); },
+  skip(link, event) {
+    event.preventDefault();
+    byId('main').focus();
+  },
   reload() { load(); },
   back() { history.back(); },
   close() { set({dialog: null}); },
@@ -1142,12 +1190,18 @@ document.addEventListener('submit', event => {
 });
 
 let typing = 0;
-document.addEventListener('input', event => {
-  const form = event.target.closest('#filters');
-  if (!form) return;
+
+)desk"
+R"desk(/** A text counts once nobody has typed for a moment, what is chosen counts at once. */
+function filterSoon({type, target}) {
+  const form = target.closest('#filters');
+  if (!form || (type === 'input') !== (target.type === 'search')) return;
   clearTimeout(typing);
-  typing = setTimeout(() => submits.filter(valuesOf(form)), event.target.type === 'search' ? 300 : 0);
-});
+  typing = setTimeout(() => submits.filter(valuesOf(form)), type === 'input' ? 300 : 0);
+}
+
+document.addEventListener('input', filterSoon);
+document.addEventListener('change', filterSoon);
 
 byId('dialog').addEventListener('cancel', () => set({dialog: null}));
 byId('login').addEventListener('cancel', event => event.preventDefault());
@@ -1155,8 +1209,7 @@ byId('login').addEventListener('cancel', event => event.preventDefault());
 const keys = {
   '/'() {
     if (state.page.name !== 'list') location.hash = linkTo('list');
-)desk"
-R"desk(    queueMicrotask(() => setTimeout(() => document.querySelector('#filters input[name=gid]')?.focus(), 0));
+    queueMicrotask(() => setTimeout(() => document.querySelector('#filters input[name=gid]')?.focus(), 0));
   },
   j() { moveFocus(1); },
   k() { moveFocus(-1); },
