@@ -117,12 +117,17 @@ void Shop(bool dies) {
 void Run(const std::string& self, const char* life) {
   std::printf("%s\n", life);
   std::fflush(stdout);
-  (void)std::system((self + " '" + life + "'").c_str());
+  if (std::system((self + " '" + life + "'").c_str()) == -1) {
+    throw std::runtime_error("cannot start " + self);
+  }
 }
 
 int main(int argc, char** argv) {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);  // what was printed before the kill is seen
-  if (argc > 1) return Shop(std::string(argv[1]) == "first life"), 0;
+  if (argc > 1) {
+    Shop(std::string(argv[1]) == "first life");
+    return 0;
+  }
 
   std::filesystem::remove_all("tutorial.files");  // what an earlier run left
   std::filesystem::create_directory("tutorial.files");
