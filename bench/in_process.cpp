@@ -109,9 +109,8 @@ int main(int argc, char** argv) {
     const double batch =
         RunEngine("in_process", in_flight, seconds, folder + "/in_process_bench.db");
     RunBareStore(in_flight, batch, seconds, folder + "/bare_store_bench.db");
-    dtm::Options telling;
-    telling.journal = true;
-    (void)RunEngine("in_process_journal", in_flight, seconds, folder + "/journal_bench.db",
-                    telling);
+    dtm::Options silent;
+    silent.history = 0;
+    (void)RunEngine("in_process_silent", in_flight, seconds, folder + "/silent_bench.db", silent);
   }
 }

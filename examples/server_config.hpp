@@ -43,7 +43,8 @@ inline std::shared_ptr<dtm::TlsClient> ServerTls() {
 inline constexpr const char kHelp[] =
     "dtm-server: a coordinator for distributed transactions with the HTTP API of dtm.\n"
     "\n"
-    "  dtm-server [--db FILE | --store URL] [--listen HOST:PORT] [--token TOKEN] [-c FILE]\n"
+    "  dtm-server [--db FILE | --store URL] [--listen HOST:PORT] [--token TOKEN]\n"
+    "             [--history N] [-c FILE]\n"
     "\n"
     "  --db FILE           the SQLite file; made if it is not there (dtm.db)\n"
     "  --store URL         a database that several servers share, on any machine: when one dies,\n"
@@ -57,6 +58,8 @@ inline constexpr const char kHelp[] =
     "  --listen HOST:PORT  where to listen; port 0: any (127.0.0.1:36789)\n"
     "  --token TOKEN       what every request must carry; an address that other machines can\n"
     "                      reach needs one. Better in the environment: DTM_TOKEN\n"
+    "  --history N         how many attempts of a branch are kept with a transaction, for its\n"
+    "                      timeline (20); 0: nothing is kept of what happened\n"
     "  -c FILE             settings as `Name: value` lines, as dtm's own file has them\n"
     "  --help, --version\n"
     "\n"
@@ -76,9 +79,8 @@ inline constexpr const char kHelp[] =
     "  Store.FinishedGidExpire [STORE_FINISHED_GID_EXPIRE]\n"
     "                                     how long their gids are, so that none runs again "
     "(604800)\n"
-    "  NodeName [NODE_NAME]               of --store: what people call this server (its machine "
-    "and\n"
-    "                                     process)\n"
+    "  Store.History [STORE_HISTORY]      as --history\n"
+    "  NodeName [NODE_NAME]               what people call this server (its machine and process)\n"
     "  Store.Url [STORE_URL]              as --store; a password may be in it\n"
     "  Store.Lease [STORE_LEASE]          of --store: after so much silence of a server the "
     "others\n"
@@ -98,6 +100,7 @@ inline const std::map<std::string, std::string> kEnvironment = {
     {"RequestTimeout", "REQUEST_TIMEOUT"},
     {"AlertWebHook", "ALERT_WEB_HOOK"},
     {"AlertRetryLimit", "ALERT_RETRY_LIMIT"},
+    {"Store.History", "STORE_HISTORY"},
     {"NodeName", "NODE_NAME"},
     {"LogLevel", "LOG_LEVEL"},
     {"Desk", "DTM_DESK"},
@@ -158,6 +161,9 @@ inline void Set(ServerConfig& config, const std::string& name, const std::string
   } else if (name == "AlertRetryLimit") {
     config.coordinator.alert_retry_limit =
         static_cast<std::uint32_t>(Number(name, value, 0, 1000000));
+  } else if (name == "Store.History" || name == "--history") {
+    config.coordinator.history =
+        static_cast<unsigned>(Number(name, value, 0, static_cast<int>(dtm::kLastAttempts)));
   } else if (name == "NodeName") {
     config.coordinator.node_name = value;
   } else if (name == "Store.FinishedDataExpire") {
@@ -261,7 +267,7 @@ inline ServerConfig ReadConfig(const std::vector<std::string>& arguments) {
     } else if (flag == "--version" || flag == "-v") {
       config.version = true;
     } else if (flag == "--db" || flag == "--store" || flag == "--listen" || flag == "--token" ||
-               flag == "-c") {
+               flag == "--history" || flag == "-c") {
       if (i + 1 == arguments.size()) throw BadSetting(flag + " needs a value; see --help");
       flags[flag] = arguments[++i];
     } else {
@@ -288,5 +294,6 @@ inline ServerConfig ReadConfig(const std::vector<std::string>& arguments) {
   }
   if (flags.count("--listen") > 0) server_config::Listen(config, flags["--listen"]);
   if (flags.count("--token") > 0) config.server.token = flags["--token"];
+  if (flags.count("--history") > 0) server_config::Set(config, "--history", flags["--history"]);
   return config;
 }

@@ -65,7 +65,6 @@ struct Node {
     options.app = app;
     options.function_limit = seconds(1);
     options.retry_interval = minutes(5);
-    options.journal = true;
     return options;
   }
 

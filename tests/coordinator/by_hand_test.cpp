@@ -25,12 +25,6 @@ using world::NewDefinition;
 
 namespace {
 
-dtm::Options Telling() {
-  dtm::Options options = dtm_test::Quiet();
-  options.journal = true;
-  return options;
-}
-
 /// "retry now by ann: the bank is back", of what people asked for.
 std::vector<std::string> AskedFor(dtm::Coordinator& tm, const std::string& gid) {
   std::vector<std::string> asked;
@@ -56,7 +50,7 @@ void Begin(TestCoordinator& kit, const std::string& gid) {
 }  // namespace
 
 TEST_CASE("by hand: who asked and why are in the journal, after a restart too") {
-  TestCoordinator kit({}, Telling());
+  TestCoordinator kit({}, dtm_test::Quiet());
   for (const char* gid : {"c", "s", "r", "nobody"}) Begin(kit, gid);
   kit.Settle();
   kit->Cancel("c", By{"ann", "nobody wants it"});
@@ -78,7 +72,7 @@ TEST_CASE("by hand: who asked and why are in the journal, after a restart too") 
 }
 
 TEST_CASE("by hand: names and reasons are cut between characters, and a name has no line breaks") {
-  TestCoordinator kit({}, Telling());
+  TestCoordinator kit({}, dtm_test::Quiet());
   Begin(kit, "r");
   kit.Settle();
   std::string name = "a\nb\x1f";
@@ -101,8 +95,8 @@ TEST_CASE(
   const auto tables = std::make_shared<SharedMemoryTables>();
   const auto time = std::make_shared<VirtualTime>();
   const TestCoordinator::OpenStore open = [&] { return SharedMemoryStore(tables, time); };
-  TestCoordinator one({}, Telling(), open, time);
-  TestCoordinator two({}, Telling(), open, time);
+  TestCoordinator one({}, dtm_test::Quiet(), open, time);
+  TestCoordinator two({}, dtm_test::Quiet(), open, time);
   for (const char* gid : {"c", "s", "r"}) Begin(one, gid);
   TestCoordinator::AdvanceAll({&one, &two}, milliseconds(100));
   const dtm::AnswerCallback answer = [](const dtm::Answer&) {};

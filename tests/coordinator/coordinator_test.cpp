@@ -460,7 +460,6 @@ TEST_CASE("coordinator: the timeline tells what happened, from every store, and 
   const TempFolder folder;
   const bool in_a_file = GENERATE(false, true);
   dtm::Options options = dtm_test::Quiet();
-  options.journal = true;
   const auto open = [&] {
     return in_a_file ? std::make_unique<Coordinator>(folder.path + "/a.db", options)
                      : std::make_unique<Coordinator>(std::make_unique<dtm::MemoryStore>(), options);
@@ -498,7 +497,7 @@ TEST_CASE("coordinator: the timeline tells what happened, from every store, and 
   CHECK(!tm->Timeline("nobody"));
   if (!in_a_file) return;
   tm.reset();
-  options.journal = false;  // what was kept can be read
+  options.history = 0;  // what was kept can be read
   tm = open();
   CHECK(told(*tm, "bad") == bad);
   tm->Submit(NewDefinition("silent", 1));

@@ -93,14 +93,9 @@ inline Definition NewDefinition(const std::string& gid, std::size_t steps, bool 
 class World {
  public:
   explicit World(dtm::Options options = {})
-      : options_(WithJournal(dtm_test::Quiet(std::move(options)))),
+      : options_(dtm_test::Quiet(std::move(options))),
         inner(std::make_shared<dtm::MemoryStore>()),
         kit([this](dtm::Coordinator& tm) { Register(tm); }, options_, inner) {}
-
-  static dtm::Options WithJournal(dtm::Options options) {
-    options.journal = true;
-    return options;
-  }
 
   /// What the branch returns, call by call; afterwards Success.
   void Script(const std::string& gid, std::size_t step, Op op,

@@ -153,6 +153,11 @@ class ProgramTest(unittest.TestCase):
                 'steps': [{'action': 'http://127.0.0.1:1/x', 'compensate': ''}]}
         server.ask('/api/dtmsvr/submit', body)
         self.assertEqual(server.ask('/api/dtmsvr/query?gid=g1')[1]['transaction']['next_cron_interval'], 77)
+        self.assertEqual(server.ask('/api/dtmsvr/timeline?gid=g1')[1]['entries'][0]['kind'], 'submitted')
+        server.stop()
+        server = self.start('--history', '0', '--db', 'silent.db')
+        server.ask('/api/dtmsvr/submit', body)
+        self.assertEqual(server.ask('/api/dtmsvr/timeline?gid=g1')[1]['entries'], [])
         server.stop()
         # As YAML of other tools begins and ends; a second document does not count.
         (self.folder / 'marks.yml').write_bytes(b'\xef\xbb\xbf--- # settings\r\nRetryInterval: 78\r\nLogLevel: WARN\r\n...\r\nwhatever\r\n')
@@ -176,6 +181,8 @@ class ProgramTest(unittest.TestCase):
         self.refused("AlertWebHook: the alert web hook \"ftp://h/x\" does not start with http:// or https://",
                      ALERT_WEB_HOOK='ftp://h/x')
         self.refused("AlertRetryLimit is 'often'", ALERT_RETRY_LIMIT='often')
+        self.refused("Store.History is '501'", STORE_HISTORY='501')
+        self.refused("--history is 'all'", '--history', 'all')
         (self.folder / 'bad.yml').write_text('no colon here\n')
         self.refused('bad.yml: the line', '-c', 'bad.yml')
 

@@ -310,7 +310,6 @@ class Cluster {
     options.retry_interval = seconds(1);
     options.request_timeout = seconds(1);
     options.timeout_to_fail = seconds(5);
-    options.journal = true;
     options.max_in_memory = memory_;
     options.on_wake = [this, &process] { process.next = time->Now(); };
     options.log = [this, &process](dtm::LogLevel, const std::string& text) {

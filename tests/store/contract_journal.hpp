@@ -13,6 +13,7 @@
 #include "tests/store/contract_records.hpp"
 #include "tests/support/transactions.hpp"
 #include <dtm/core/journal.hpp>
+#include <dtm/store/journal_codec.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm_test {
@@ -28,19 +29,31 @@ inline JournalEntry ErrorEntry(std::size_t n) {
           "no " + std::to_string(n)};
 }
 
+inline std::string Encoded(const Journal& journal) {
+  std::string bytes;
+  dtm::codec::EncodeJournal(journal, bytes);
+  return bytes;
+}
+
+inline constexpr unsigned kManyAttempts = 300;
+
 /// Applies one change with these entries to the open batch.
 inline bool TellOne(Store& store, Transaction& transaction, const Journal& journal,
-                    bool due_changed = false) {
+                    bool due_changed = false, unsigned history = kManyAttempts) {
+  const std::string bytes = Encoded(journal);
   std::vector<dtm::Change> changes{{&transaction, due_changed, false}};
-  changes[0].journal = &journal;
+  changes[0].journal = bytes;
+  changes[0].history = history;
   store.Apply(changes);
   return changes[0].applied;
 }
 
 inline bool PutTold(Store& store, Transaction& transaction, const Journal& journal,
-                    bool due_changed = false) {
+                    bool due_changed = false, unsigned history = kManyAttempts) {
+  const std::string bytes = Encoded(journal);
   std::vector<dtm::Change> changes{{&transaction, due_changed, false}};
-  changes[0].journal = &journal;
+  changes[0].journal = bytes;
+  changes[0].history = history;
   store.Begin();
   store.Apply(changes);
   store.Commit();
@@ -131,31 +144,35 @@ inline void LostChangeTellsNothing(Store& store) {
   CHECK(store.ReadJournal("one") == all);
 }
 
-/// Whichever way the entries came: one by one or many in a change, beside other changes in a batch.
+/// Whichever way the entries came: one by one or many in a change, with few or many branches. What is read has all that is
+/// to be kept, is the same as in any other store once it is folded, and is bounded.
 inline void JournalIsFolded(Store& store) {
-  for (const std::size_t together : {1u, 7u, 100u, 3000u}) {
-    Transaction one = NewTransaction("of" + std::to_string(together));
-    std::size_t n = 0;
-    while (n < 3000) {
+  struct Row {
+    std::size_t together, branches;
+    unsigned history;
+  };
+  const Row rows[] = {{1, 1, 20}, {1, 4, 1}, {7, 4, 20}, {100, 50, 5}, {3000, 1000, 20}};
+  for (const Row& row : rows) {
+    Transaction one = NewTransaction("of" + std::to_string(row.together * row.branches));
+    Journal all;
+    for (std::size_t n = 0; all.size() < 3000;) {
       Journal more;
-      for (std::size_t i = 0; i < together; ++i) more.push_back(ErrorEntry(n++));
-      dtm::FoldJournal(more);
-      REQUIRE(PutTold(store, one, more));
-    }
-    const Journal stored = store.ReadJournal(one.definition->gid);
-    CAPTURE(together);
-    REQUIRE(stored.size() <= dtm::kMaxJournalEntries);
-    REQUIRE(stored.size() > dtm::kLastEntries);
-    std::size_t told = 0;
-    for (const JournalEntry& entry : stored) {  // a gap counts what it stands for
-      if (entry.kind == JournalKind::kGap) {
-        told += entry.row;
-      } else {
-        CHECK(entry.text == "no " + std::to_string(told++));
+      for (std::size_t i = 0; i < row.together; ++i, ++n) {
+        JournalEntry entry = ErrorEntry(n);
+        entry.row = n / 2 % row.branches;
+        if (n % 2 == 0) entry = {entry.time, entry.row, entry.op, JournalKind::kStarted, {}, {}};
+        if (n % 97 == 0) entry = {entry.time, dtm::kNoRow, {}, JournalKind::kTakenUp, {}, "b:1"};
+        more.push_back(std::move(entry));
       }
+      REQUIRE(PutTold(store, one, more, false, row.history));
+      all.insert(all.end(), more.begin(), more.end());
     }
-    CHECK(told == n);
-    CHECK(stored.back() == ErrorEntry(n - 1));
+    CAPTURE(row.together, row.branches, row.history);
+    Journal stored = store.ReadJournal(one.definition->gid);
+    CHECK(stored.size() < 2000 + 8 * row.together);
+    dtm::FoldJournal(stored, row.history);
+    dtm::FoldJournal(all, row.history);
+    CHECK(stored == all);
   }
 }
 

@@ -1,4 +1,5 @@
 /// The bytes of a journal (docs/store_format.md), and where the file has them.
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -18,17 +19,13 @@ using namespace dtm_test;  // NOLINT(google-build-using-namespace)
 using dtm::JournalEntry;
 using dtm::JournalKind;
 using dtm::Transaction;
+using store_contract::Encoded;
 using store_contract::ErrorEntry;
 using store_contract::Journal;
 using store_contract::PutTold;
 
 namespace {
 
-std::string Encoded(const Journal& entries) {
-  std::string bytes;
-  dtm::codec::EncodeJournal(entries, bytes);
-  return bytes;
-}
 Journal Decoded(const std::string& bytes) {
   Journal entries;
   dtm::codec::DecodeJournal(bytes, entries);
@@ -61,19 +58,53 @@ TEST_CASE("the bytes of the entries of a change are those of the document") {
        "",
        "me"},
       {dtm::Time(std::chrono::microseconds(305)), 1, dtm::Op::kAction, JournalKind::kError, "no"}};
-  const std::string bytes(
-      "\x02\x02\xac\x02\x02\x00\x00\x00\x00\x02me\x08\x01\x02\x05\x02no\x00\x00", 20);
+  const std::string bytes("\x02\xac\x02\x42\x00\x02me\xa8\x05\x01\x01\x02no\x00\x00", 16);
   CHECK(Encoded(entries) == bytes);
   CHECK(Decoded(bytes) == entries);
   Journal twice = entries;
   twice.insert(twice.end(), entries.begin(), entries.end());
   CHECK(Decoded(bytes + bytes) == twice);
-  const std::string even("\x02\x01\xac\x02\x0c\x00\x00\x00\x02!!\x00", 12);
-  const Journal one{{entries[0].time, dtm::kNoRow, {}, JournalKind::kSucceeded, "!!"}};
+  const std::string even("\x02\xac\x02\x0c\x00\x00", 6);
+  const Journal one{{entries[0].time, dtm::kNoRow, {}, JournalKind::kSucceeded, ""}};
   CHECK(Encoded(one) == even);
   CHECK(Decoded(even) == one);
   CHECK(Encoded({}).empty());
   CHECK(Decoded("").empty());
+}
+
+TEST_CASE("each kind of entry comes back, with and without a row, a text and a name") {
+  for (unsigned kind = 1; kind <= 20; ++kind) {
+    for (unsigned with = 0; with < 8; ++with) {
+      JournalEntry entry{At(9), dtm::kNoRow, {}, static_cast<JournalKind>(kind), "", ""};
+      if ((with & 1) != 0) entry.row = 999;
+      if ((with & 1) != 0) entry.op = dtm::Op::kResume;
+      if ((with & 2) != 0) entry.text = std::string(dtm::kMaxJournalText, '\0');
+      if ((with & 4) != 0) entry.who = "host:1";
+      const Journal entries{entry, ErrorEntry(10), entry};
+      CAPTURE(kind, with);
+      CHECK(Decoded(Encoded(entries)).size() == 3);
+      CHECK(Decoded(Encoded(entries))[0] == entry);
+    }
+  }
+}
+
+TEST_CASE("the journal of the largest transaction is bounded, whatever happens to it") {
+  Journal entries;
+  const std::string text(dtm::kMaxJournalText, 'x');
+  const std::string who(dtm::kMaxJournalWho, 'y');
+  std::size_t largest = 0;
+  for (std::size_t n = 0; n < 30000; ++n) {
+    const std::size_t row = n * 7 % 2000;
+    const dtm::Time time = At(static_cast<std::int64_t>(100 * n));
+    entries.push_back({time, row, dtm::Op::kAction, JournalKind::kStarted, "", ""});
+    entries.push_back({time, dtm::kNoRow, {}, JournalKind::kCancel, text, who});
+    entries.push_back({time, row, dtm::Op::kAction, JournalKind::kError, text, ""});
+    if (n % 100 != 99) continue;
+    dtm::FoldJournal(entries, 20);
+    largest = (std::max)(largest, Encoded(entries).size());
+  }
+  CHECK(largest <= dtm::kMaxJournalBytes);
+  CHECK(largest > dtm::kMaxJournalBytes / 2);
 }
 
 TEST_CASE("entries of format 1, which did not say who, are still read") {
@@ -118,11 +149,15 @@ TEST_CASE("in place of what is damaged there is a gap, and nothing throws") {
 }
 
 TEST_CASE("an attempt takes few bytes") {
-  Journal entries{{At(1), 3, dtm::Op::kAction, JournalKind::kStarted, ""}};
-  CHECK(Encoded(entries).size() <= 16);
-  entries[0].kind = JournalKind::kError;
-  entries[0].text = std::string(dtm::kMaxJournalText, 'x');
-  CHECK(Encoded(entries).size() <= 18 + dtm::kMaxJournalText);
+  Journal entries{{At(1), 3, dtm::Op::kAction, JournalKind::kStarted, ""},
+                  {At(2), 3, dtm::Op::kAction, JournalKind::kSuccess, ""}};
+  CHECK(Encoded(entries).size() <= 22);  // alone in a change; 10 of them are its time
+  const std::size_t one = Encoded(entries).size();
+  entries.insert(entries.end(), {entries[0], entries[1]});
+  CHECK(Encoded(entries).size() <= one + 10);
+  entries[1].kind = JournalKind::kError;
+  entries[1].text = std::string(dtm::kMaxJournalText, 'x');
+  CHECK(Encoded(entries).size() <= 250);
 }
 
 TEST_CASE("sqlite: what is told stays in the row for some changes, and is moved out of it then") {
@@ -179,7 +214,7 @@ TEST_CASE("sqlite: a damaged journal keeps nobody from going on") {
     dtm::SqliteStore store(path, dtm::Durability::kProcess);
     for (std::size_t n = 0; n < 12; ++n) REQUIRE(PutTold(store, one, {ErrorEntry(n)}));
   }
-  for (const char* bad : {"x'0103'", "x'FF'", "'text'", "7"}) {
+  for (const char* bad : {"x'0203'", "x'0103'", "x'FF'", "'text'", "7"}) {
     Change(path, std::string("UPDATE dtm_trans SET journal = ") + bad);
     Change(path, std::string("UPDATE dtm_journal SET entries = ") + bad);
     dtm::SqliteStore store(path, dtm::Durability::kProcess);

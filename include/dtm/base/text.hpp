@@ -151,11 +151,16 @@ inline std::size_t JsonDepth(std::string_view text) {
 }
 
 /// At most `max_bytes` of the text, cut between characters.
-inline std::string Truncated(std::string text, std::size_t max_bytes) {
+inline std::string_view Front(std::string_view text, std::size_t max_bytes) {
   if (text.size() <= max_bytes) return text;
   std::size_t end = max_bytes;
   while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0u) == 0x80u) --end;
-  text.resize(end);
+  return text.substr(0, end);
+}
+
+/// The same.
+inline std::string Truncated(std::string text, std::size_t max_bytes) {
+  text.resize(Front(text, max_bytes).size());
   return text;
 }
 

@@ -29,6 +29,7 @@
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/coordinator/tx.hpp>
 #include <dtm/core/endpoint.hpp>
+#include <dtm/core/journal.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/engine/schedule.hpp>
@@ -187,14 +188,16 @@ class Coordinator : public EmbeddedEndpoint {
   }
 
   /// The whole story of a transaction: its record, each call with its begin, end and outcome, each decision, which process
-  /// drove it, with times; nothing if there is no such transaction. What Options::journal keeps of it is removed with its
+  /// drove it, with times; nothing if there is no such transaction. What Options::history keeps of it is removed with its
   /// record. Each entry is as durable as the change it tells of. Reads the store in this thread, record first: the entries
   /// may tell of one more change than the record has.
   /// @throws StoreError  the store cannot be read.
   std::optional<dtm::Timeline> Timeline(const std::string& gid) {
     std::optional<Transaction> stored = Query(gid);
     if (!stored) return std::nullopt;
-    return MakeTimeline(std::move(*stored), Checked().store->ReadJournal(gid));
+    std::vector<JournalEntry> entries = Checked().store->ReadJournal(gid);
+    if (Settings().history > 0) FoldJournal(entries, Settings().history);
+    return MakeTimeline(std::move(*stored), std::move(entries));
   }
 
   /// Waits up to `timeout` for the end; returns the status at that time.

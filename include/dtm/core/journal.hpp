@@ -2,9 +2,11 @@
 /// Needs: std. Threads: values and pure functions. Document: docs/store_format.md.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -91,44 +93,124 @@ struct By {
   std::string why{};  ///< kMaxJournalText bytes are kept
 };
 
-/// What is kept of one transaction.
-inline constexpr std::size_t kMaxJournalText = 200;     ///< bytes of one text
-inline constexpr std::size_t kMaxJournalWho = 64;       ///< bytes of one name
-inline constexpr std::size_t kMaxJournalEntries = 256;  ///< more are folded, see FoldJournal
-inline constexpr std::size_t kFirstEntries = 48;
-inline constexpr std::size_t kLastEntries = 128;
-inline constexpr std::size_t kDecisionsBetween = 16;
+/// What is kept of one transaction, besides Options::history.
+inline constexpr std::size_t kMaxJournalText = 200;  ///< bytes of one text
+inline constexpr std::size_t kMaxJournalWho = 64;    ///< bytes of one name
+inline constexpr std::size_t kFirstAttempts = 8;     ///< of all rows together
+inline constexpr std::size_t kLastAttempts = 500;    ///< the same
+inline constexpr std::size_t kFirstDecisions = 16;
+inline constexpr std::size_t kLastDecisions = 48;
+/// What these come to as they are stored, also of the largest transaction, with a text and a name everywhere.
+inline constexpr std::size_t kMaxJournalBytes = std::size_t{160} << 10;
 
-/// There may be any number of these between two decisions.
+/// An entry about one call of a row, or about its registration. The others are decisions.
 inline bool IsAttempt(JournalKind kind) {
   return kind >= JournalKind::kRegistered && kind <= JournalKind::kNotSent;
 }
 
-/// Leaves the first kFirstEntries, the last kLastEntries and the first kDecisionsBetween decisions between
-/// them. In place of the others there is a gap that counts them. Does nothing while there are no more than
-/// kMaxJournalEntries.
-inline void FoldJournal(std::vector<JournalEntry>& entries) {
-  if (entries.size() <= kMaxJournalEntries) return;
-  const std::size_t last = entries.size() - kLastEntries;
-  std::size_t kept = kFirstEntries;
-  std::size_t decisions = 0;
-  for (std::size_t i = kFirstEntries; i < entries.size(); ++i) {
+/// Which entries of a journal stay. An attempt is one call: that it started, and what came of it; or a registration.
+class JournalFold {
+ public:
+  JournalFold(const std::vector<JournalEntry>& entries, std::size_t history)
+      : entries_(entries), attempt_of_(entries.size(), kNone) {
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      if (IsAttempt(entries[i].kind)) {
+        attempt_of_[i] = AttemptOf(entries[i]);
+      } else if (entries[i].kind != JournalKind::kGap) {
+        ++decisions_;
+      }
+    }
+    MarkKept(history);
+  }
+
+  /// To be asked of each entry, once, in their order.
+  bool Keeps(std::size_t i) {
+    if (entries_[i].kind == JournalKind::kGap) return false;
+    if (attempt_of_[i] != kNone) return attempts_[attempt_of_[i]].kept;
+    const std::size_t nr = decision_++;
+    return nr < kFirstDecisions || nr + kLastDecisions >= decisions_;
+  }
+
+ private:
+  static constexpr std::size_t kNone = SIZE_MAX;
+
+  struct OneAttempt {
+    std::size_t row;
+    bool registration;
+    bool ended;  ///< there is an entry of that
+    bool kept = false;
+  };
+  struct Row {
+    std::size_t last = kNone;  ///< attempt
+    bool open = false;         ///< it has no end yet
+    std::size_t later = 0;
+  };
+
+  std::size_t AttemptOf(const JournalEntry& entry) {
+    const bool registration = entry.kind == JournalKind::kRegistered;
+    Row& row = rows_[entry.row];
+    const bool starts = entry.kind == JournalKind::kStarted;
+    if (!registration && !starts && row.open) {
+      row.open = false;
+      attempts_[row.last].ended = true;
+      return row.last;
+    }
+    attempts_.push_back({entry.row, registration, !starts});
+    if (registration) return attempts_.size() - 1;
+    row.open = starts;
+    return row.last = attempts_.size() - 1;
+  }
+
+  /// One that has no end yet stays: its end will belong to it. One that will never have an end goes before the later ones
+  /// of its row do, so that no end of theirs is taken for its own.
+  void MarkKept(std::size_t history) {
+    std::size_t first = (std::min)(kFirstAttempts, history);
+    for (OneAttempt& attempt : attempts_) {
+      if (first == 0) break;
+      if (!attempt.ended) continue;
+      attempt.kept = true;
+      --first;
+    }
+    std::size_t later = 0;
+    for (std::size_t i = attempts_.size(); i-- > 0;) {
+      OneAttempt& attempt = attempts_[i];
+      Row& row = rows_[attempt.row];
+      const bool last_of_row = attempt.registration || row.later++ < history;
+      const bool last = last_of_row && later++ < kLastAttempts;
+      if (last || (row.open && row.last == i)) attempt.kept = true;
+    }
+  }
+
+  const std::vector<JournalEntry>& entries_;
+  std::vector<std::size_t> attempt_of_;
+  std::vector<OneAttempt> attempts_;
+  std::unordered_map<std::size_t, Row> rows_;
+  std::size_t decisions_ = 0;
+  std::size_t decision_ = 0;  // the next
+};
+
+/// Leaves of each row its last `history` attempts (1 or more), as far as they are among the last kLastAttempts of all that;
+/// the first kFirstAttempts of all that ended, or `history` if that is less; the first and the last decisions; and attempts that have
+/// no end yet. In place of the others there are gaps that count them. It does not matter how often a journal is folded while
+/// it grows: the result is the same as if all of it were folded at once.
+inline void FoldJournal(std::vector<JournalEntry>& entries, std::size_t history) {
+  if (entries.size() <= (std::min)(history, kFirstDecisions + kLastDecisions)) return;
+  JournalFold fold(entries, history);
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
     JournalEntry& entry = entries[i];
-    const bool gap = entry.kind == JournalKind::kGap;
-    const bool decision = !gap && !IsAttempt(entry.kind);
-    if (i >= last || (decision && ++decisions <= kDecisionsBetween)) {
+    if (fold.Keeps(i)) {
       if (i != kept) entries[kept] = std::move(entry);
       ++kept;
       continue;
     }
-    const std::size_t count = gap ? entry.row : 1;
-    const Time time = entry.time;
-    JournalEntry& before = entries[kept - 1];
-    if (before.kind == JournalKind::kGap) {
-      before.row = before.row == 0 || count == 0 ? 0 : before.row + count;
-      before.time = time;
+    const std::size_t count = entry.kind == JournalKind::kGap ? entry.row : 1;
+    JournalEntry* before = kept == 0 ? nullptr : &entries[kept - 1];
+    if (before != nullptr && before->kind == JournalKind::kGap) {
+      before->row = before->row == 0 || count == 0 ? 0 : before->row + count;
+      before->time = entry.time;
     } else {
-      entries[kept++] = {time, count, {}, JournalKind::kGap, {}};
+      entries[kept++] = {entry.time, count, {}, JournalKind::kGap, {}};
     }
   }
   entries.resize(kept);

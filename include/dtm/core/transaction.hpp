@@ -260,6 +260,8 @@ struct Transaction {
   std::uint64_t version = 0;  ///< of the stored record, 0 = none; writes are compare-and-set on it
   std::int64_t id = 0;        ///< the store's own key; 0 = not stored yet
   std::uint64_t owner = 0;    ///< as it was read: the coordinator that drives it, see Store::Owner
+  std::uint64_t driver =
+      0;  ///< the one that changed it last; 0 = it has the store for itself, or none did
 };
 
 }  // namespace v1

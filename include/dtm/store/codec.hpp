@@ -32,6 +32,7 @@ inline constexpr std::uint8_t kStuck = 1;
 inline constexpr std::uint8_t kResult = 2;
 inline constexpr std::uint8_t kUpdated = 4;
 inline constexpr std::uint8_t kReasonFrom = 8;
+inline constexpr std::uint8_t kDriver = 16;  // in shared stores only
 
 inline std::uint64_t Micros(Time time) {
   const auto count = time.time_since_epoch().count();
@@ -202,7 +203,8 @@ inline void EncodeState(const Transaction& transaction, std::string& out) {
   writer.Byte(kFormat);
   writer.Byte(static_cast<std::uint8_t>(
       (transaction.stuck ? kStuck : 0) | (transaction.result.empty() ? 0 : kResult) |
-      (updated ? kUpdated : 0) | (transaction.reason_from == 0 ? 0 : kReasonFrom)));
+      (updated ? kUpdated : 0) | (transaction.reason_from == 0 ? 0 : kReasonFrom) |
+      (transaction.driver == 0 ? 0 : kDriver)));
   writer.Number(transaction.retry_count);
   writer.Text(transaction.reason);
   writer.Text(transaction.last_error);
@@ -224,6 +226,7 @@ inline void EncodeState(const Transaction& transaction, std::string& out) {
   if (!transaction.result.empty()) writer.Text(transaction.result);
   if (updated) writer.Number(MicrosAfter(created, transaction.updated));
   if (transaction.reason_from != 0) writer.Number(transaction.reason_from);
+  if (transaction.driver != 0) writer.Number(transaction.driver);
 }
 
 /// `transaction` has what is in columns already.
@@ -232,7 +235,7 @@ inline void DecodeState(std::string_view bytes, Transaction& transaction) {
   Reader reader(bytes);
   const bool old = ReadFormat(reader) == 1;
   const std::uint8_t flags = reader.Byte();
-  if (flags >= (old ? 4 : 16)) Reader::Fail();
+  if (flags >= (old ? 4 : 32)) Reader::Fail();
   const Time created = transaction.created;
   transaction.stuck = (flags & kStuck) != 0;
   transaction.retry_count = static_cast<std::uint32_t>(reader.Number());
@@ -256,6 +259,7 @@ inline void DecodeState(std::string_view bytes, Transaction& transaction) {
   if ((flags & kUpdated) != 0) transaction.updated = FromMicrosAfter(created, reader.Number());
   transaction.reason_from =
       (flags & kReasonFrom) != 0 ? static_cast<std::uint32_t>(reader.Number()) : 0;
+  transaction.driver = (flags & kDriver) != 0 ? reader.Number() : 0;
   reader.ExpectEnd();
 }
 

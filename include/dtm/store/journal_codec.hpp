@@ -21,48 +21,103 @@ inline namespace v1 {
 namespace codec {
 
 inline constexpr std::uint8_t kJournalFormat = 2;
-inline constexpr std::uint8_t kJournalWithoutWho = 1;  // before entries said who
+inline constexpr std::uint8_t kCountedJournal = 1;  // its format before entries said who
+/// Flags beside the kind.
+inline constexpr std::uint8_t kHasText = 32;
+inline constexpr std::uint8_t kHasWho = 64;
+inline constexpr std::uint8_t kHasRow = 128;
+inline constexpr std::uint8_t kKindBits = 31;
 
-/// Appends the entries to `out`; nothing if there are none. The number of bytes is even: what SQLite concatenates
-/// in a file of UTF-16 it takes for text, and cuts half a character off.
-inline void EncodeJournal(const std::vector<JournalEntry>& entries, std::string& out) {
-  if (entries.empty()) return;
-  const std::size_t begin = out.size();
-  Writer writer(out);
-  Time before = entries.front().time;
-  writer.Byte(kJournalFormat);
-  writer.Number(entries.size());
-  writer.Number(Micros(before));
-  for (const JournalEntry& entry : entries) {
-    writer.Byte(static_cast<std::uint8_t>(entry.kind));
-    writer.Byte(static_cast<std::uint8_t>(entry.op));
-    writer.Number(entry.row == kNoRow ? 0 : static_cast<std::uint64_t>(entry.row) + 1);
-    writer.Number(MicrosAfter(before, entry.time));  // 0 if the clock was set back
-    writer.Text(entry.text);
-    writer.Text(entry.who);
-    if (entry.time > before) before = entry.time;
+/// Writes the entries of one change, one after the other, without making them first.
+class JournalWriter {
+ public:
+  /// Appends to `out`; nothing if nothing is told.
+  explicit JournalWriter(std::string& out) : begin_(out.size()), out_(out), writer_(out) {}
+
+  void Tell(Time time, JournalKind kind, std::size_t row, Op op, std::string_view text,
+            std::string_view who) {
+    if (out_.size() == begin_) {
+      writer_.Byte(kJournalFormat);
+      writer_.Number(Micros(time));
+      before_ = time;
+    }
+    const bool has_row = row != kNoRow;
+    writer_.Byte(static_cast<std::uint8_t>(static_cast<unsigned>(kind) | (has_row ? kHasRow : 0u) |
+                                           (text.empty() ? 0u : kHasText) |
+                                           (who.empty() ? 0u : kHasWho)));
+    writer_.Number(MicrosAfter(before_, time));  // 0 if the clock was set back
+    if (has_row) {
+      writer_.Byte(static_cast<std::uint8_t>(op));
+      writer_.Number(row);
+    }
+    if (!text.empty()) writer_.Text(text);
+    if (!who.empty()) writer_.Text(who);
+    if (time > before_) before_ = time;
   }
-  if ((out.size() - begin) % 2 != 0) writer.Byte(0);
+
+  /// The number of bytes is even: what SQLite concatenates in a file of UTF-16 it takes for text, and cuts half a
+  /// character off.
+  void End() {
+    if (out_.size() == begin_) return;
+    writer_.Byte(0);
+    if ((out_.size() - begin_) % 2 != 0) writer_.Byte(0);
+  }
+
+ private:
+  const std::size_t begin_;
+  std::string& out_;
+  Writer writer_;
+  Time before_{};
+};
+
+/// Appends the entries to `out`; nothing if there are none.
+inline void EncodeJournal(const std::vector<JournalEntry>& entries, std::string& out) {
+  JournalWriter writer(out);
+  for (const JournalEntry& entry : entries) {
+    writer.Tell(entry.time, entry.kind, entry.row, entry.op, entry.text, entry.who);
+  }
+  writer.End();
+}
+
+inline JournalEntry ReadCountedEntry(Reader& reader, Time before) {
+  JournalEntry entry;
+  entry.kind = static_cast<JournalKind>(reader.Byte());
+  entry.op = static_cast<Op>(reader.Byte());
+  const std::uint64_t row = reader.Number();
+  entry.row = row == 0 ? kNoRow : static_cast<std::size_t>(row - 1);
+  entry.time = FromMicrosAfter(before, reader.Number());
+  entry.text = reader.Text();
+  return entry;
+}
+
+inline JournalEntry ReadEntry(Reader& reader, std::uint8_t first, Time before) {
+  JournalEntry entry;
+  entry.kind = static_cast<JournalKind>(first & kKindBits);
+  entry.time = FromMicrosAfter(before, reader.Number());
+  if ((first & kHasRow) != 0) {
+    entry.op = static_cast<Op>(reader.Byte());
+    entry.row = static_cast<std::size_t>(reader.Number());
+  }
+  if ((first & kHasText) != 0) entry.text = reader.Text();
+  if ((first & kHasWho) != 0) entry.who = reader.Text();
+  return entry;
 }
 
 /// @throws StoreError  damaged, or of a newer format.
 inline void ReadEntries(Reader& reader, std::vector<JournalEntry>& entries) {
   const std::uint8_t format = reader.Byte();
   if (format == 0) return;  // fills up the entries before it
-  if (format != kJournalFormat && format != kJournalWithoutWho) Reader::Fail();
-  std::size_t count = reader.Count();
+  const bool counted = format == kCountedJournal;
+  if (!counted && format != kJournalFormat) Reader::Fail();
+  std::size_t count = counted ? reader.Count() : 0;
   Time time = FromMicros(reader.Number());
-  for (; count > 0; --count) {
-    JournalEntry entry;
-    entry.kind = static_cast<JournalKind>(reader.Byte());
-    entry.op = static_cast<Op>(reader.Byte());
-    const std::uint64_t row = reader.Number();
-    entry.row = row == 0 ? kNoRow : static_cast<std::size_t>(row - 1);
-    entry.time = time = FromMicrosAfter(time, reader.Number());
-    entry.text = reader.Text();
-    if (format != kJournalWithoutWho) entry.who = reader.Text();
+  const auto keep = [&](JournalEntry entry) {
+    time = entry.time;
     entries.push_back(std::move(entry));
-  }
+  };
+  for (; count > 0; --count) keep(ReadCountedEntry(reader, time));
+  if (counted) return;
+  while (const std::uint8_t first = reader.Byte()) keep(ReadEntry(reader, first, time));
 }
 
 /// Appends what `bytes` hold to `entries`. In place of what is damaged there is a gap: a journal is for people, and

@@ -15,6 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include <dtm/core/journal.hpp>
+#include <dtm/store/journal_codec.hpp>
 #include <dtm/store/memory_search.hpp>
 #include <dtm/store/search.hpp>
 #include <dtm/store/store.hpp>
@@ -81,7 +83,7 @@ class MemoryStore : public Store {
     for (Change& change : changes) {
       Transaction& transaction = *change.transaction;
       change.applied = transaction.id == 0 ? Insert(transaction) : Update(transaction);
-      if (change.applied && change.journal != nullptr) Tell(transaction.id, *change.journal);
+      if (change.applied && !change.journal.empty()) Tell(transaction.id, change);
     }
   }
 
@@ -93,11 +95,9 @@ class MemoryStore : public Store {
       if (!IsFinal(transaction.status)) due[{transaction.due, row}] = true;
     }
     rows_.reserve(rows_.size() + new_rows_.size());
-    for (auto& [row, entries] : told_) {
+    for (auto& [row, journal] : told_) {
       const auto old = journals_.find(row);
-      if (old != journals_.end())
-        entries.insert(entries.begin(), old->second.begin(), old->second.end());
-      FoldJournal(entries);
+      if (old != journals_.end()) Join(old->second, journal);
     }
     // All or nothing: below nothing needs memory.
     open_ = false;
@@ -147,7 +147,9 @@ class MemoryStore : public Store {
     const auto row = rows_.find(gid);
     if (row == rows_.end()) return {};
     const auto journal = journals_.find(row->second);
-    return journal == journals_.end() ? std::vector<JournalEntry>() : journal->second;
+    std::vector<JournalEntry> entries;
+    if (journal != journals_.end()) codec::DecodeJournal(journal->second.bytes, entries);
+    return entries;
   }
 
   Backlog CountUnfinished(Time now) override {
@@ -276,11 +278,31 @@ class MemoryStore : public Store {
     }
   }
 
-  void Tell(std::int64_t row, const std::vector<JournalEntry>& entries) {
-    if (entries.empty()) return;
-    std::vector<JournalEntry>& told = told_[row];
-    told.insert(told.end(), entries.begin(), entries.end());
+  struct Journal {
+    std::string bytes;
+    std::size_t folded = 0;  ///< bytes when it was folded last
+    unsigned history = 0;
+  };
+
+  void Tell(std::int64_t row, const Change& change) {
+    Journal& told = told_[row];
+    told.bytes.append(change.journal);
+    told.history = change.history;
   }
+
+  /// Puts the old ones before the new ones. It is folded whenever it has doubled.
+  static void Join(const Journal& old, Journal& journal) {
+    journal.bytes.insert(0, old.bytes);
+    journal.folded = old.folded;
+    if (journal.bytes.size() < 2 * journal.folded + kFoldedFrom) return;
+    std::vector<JournalEntry> entries;
+    codec::DecodeJournal(journal.bytes, entries);
+    FoldJournal(entries, journal.history);
+    journal.bytes.clear();
+    codec::EncodeJournal(entries, journal.bytes);
+    journal.folded = journal.bytes.size();
+  }
+  static constexpr std::size_t kFoldedFrom = 1024;
 
   /// Never changed once they are kept: a batch that writes values makes new ones.
   struct Values {
@@ -298,14 +320,14 @@ class MemoryStore : public Store {
   std::unordered_map<std::string, std::int64_t> rows_;
   memory_store::DueOnes due_;
   std::map<std::string, KeptGid> kept_;
-  std::map<std::int64_t, std::vector<JournalEntry>> journals_;
+  std::map<std::int64_t, Journal> journals_;
   std::shared_ptr<const Values> values_ = std::make_shared<Values>();
   // The open batch, the owner's alone.
   bool open_ = false;
   std::int64_t last_row_ = 0;
   std::map<std::int64_t, Transaction> batch_;
   std::unordered_map<std::string, std::int64_t> new_rows_;
-  std::map<std::int64_t, std::vector<JournalEntry>> told_;
+  std::map<std::int64_t, Journal> told_;
   std::vector<std::int64_t> removed_;
   bool keep_gids_ = false;
   std::vector<std::string> forgotten_;

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -39,8 +40,10 @@ struct Change {
   bool applied = false;
   /// Without definition_changed, an update adds the last so many steps: all that is new in the definition.
   std::size_t new_steps = 0;
-  /// Entries to append to the journal of the transaction if the change is applied. Null: none.
-  const std::vector<JournalEntry>* journal = nullptr;
+  /// Entries to append to the journal of the transaction if the change is applied, see codec::JournalWriter; may be empty.
+  std::string_view journal{};
+  /// What FoldJournal may leave of it; 0: no journal is kept.
+  unsigned history = 0;
 };
 
 /// What is kept of a finished transaction when its record is removed, so that the same gid does not run again.
@@ -244,8 +247,9 @@ class Store {
   /// The committed record; or, if it has expired, what is kept of it.
   virtual std::optional<Transaction> Load(const std::string& gid) = 0;
 
-  /// The journal of this transaction, oldest first, folded to kMaxJournalEntries; empty without a record or a
-  /// journal. It is removed with the record. Any thread.
+  /// The journal of this transaction, oldest first; empty without a record or a journal. Of what was told it has at least
+  /// what FoldJournal leaves, and the store folds it now and then, so that what it keeps is bounded. It is removed with the
+  /// record. Any thread.
   virtual std::vector<JournalEntry> ReadJournal(const std::string& gid) = 0;
 
   /// Committed records, newest first, from `position` (0 = the newest) on. A page that is not the last is full, unless the

@@ -99,10 +99,11 @@ inline void EndAttempt(Timeline& story, std::size_t index) {
   found->end_entry = index;
 }
 
-/// What was running when the process ended, or the transaction, has no result any more.
-inline void LoseRunning(Timeline& story, Time time) {
+/// What was running when the process ended, or the transaction, has no result any more. `row`: only of this one.
+inline void LoseRunning(Timeline& story, Time time, std::size_t row = kNoRow) {
   for (Attempt& attempt : story.attempts) {
     if (attempt.outcome != Attempt::Outcome::kRunning) continue;
+    if (row != kNoRow && attempt.row != row) continue;
     attempt.outcome = Attempt::Outcome::kLost;
     attempt.end = time;
   }
@@ -127,6 +128,7 @@ inline Timeline MakeTimeline(Transaction transaction, std::vector<JournalEntry> 
         story.runs.push_back({entry.who, entry.time});
         break;
       case JournalKind::kStarted:
+        timeline::LoseRunning(story, entry.time, entry.row);  // its commit was in doubt
         story.attempts.push_back({entry.row, story.runs.size() - 1, entry.time});
         story.attempts.back().begin_entry = i;
         break;

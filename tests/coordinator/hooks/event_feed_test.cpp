@@ -74,7 +74,7 @@ struct Kit {
         kit({}, Telling(std::move(options), journal), store) {}
 
   Options Telling(Options options, bool journal) {
-    options.journal = journal;
+    if (!journal) options.history = 0;
     options.on_event = [this, journal](const Event& event) {
       Story& story = told[event.gid];
       story.push_back(InWords(event));

@@ -8,8 +8,10 @@
 #include "tests/coordinator/sql_kit.hpp"
 #include "tests/coordinator/world.hpp"
 #include "tests/support/quiet.hpp"
+#include <dtm/base/os.hpp>
 #include <dtm/core/journal.hpp>
 #include <dtm/core/rows.hpp>
+#include <dtm/testing/shared_memory_store.hpp>
 
 using dtm::Definition;
 using dtm::JournalEntry;
@@ -20,19 +22,17 @@ using dtm::Status;
 using dtm::Step;
 using dtm::TransType;
 using dtm::testing::ScriptedAnswer;
+using dtm::testing::SharedMemoryStore;
+using dtm::testing::SharedMemoryTables;
 using dtm::testing::StoreFault;
 using dtm::testing::TestCoordinator;
+using dtm::testing::VirtualTime;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using world::NewDefinition;
 using Story = std::vector<std::string>;
 
 namespace {
-
-dtm::Options Telling(dtm::Options options = {}) {
-  options.journal = true;
-  return dtm_test::Quiet(std::move(options));
-}
 
 /// "error 02 action: busy"
 std::string InWords(const JournalEntry& entry, const Definition& definition) {
@@ -55,7 +55,7 @@ Story StoryIn(dtm::Store& store, const std::string& gid) {
 }
 
 struct Kit {
-  explicit Kit(const dtm::Options& options = Telling())
+  explicit Kit(const dtm::Options& options = dtm_test::Quiet())
       : store(std::make_shared<dtm::MemoryStore>()), kit({}, options, store) {}
   Story StoryOf(const std::string& gid) const { return StoryIn(*store, gid); }
   dtm::Coordinator* operator->() { return &*kit; }
@@ -74,8 +74,10 @@ Definition Registering(const std::string& gid, TransType type) {
 
 }  // namespace
 
-TEST_CASE("journal: nothing is told unless it is asked for") {
-  Kit kit(dtm_test::Quiet());
+TEST_CASE("journal: nothing is told if nobody wants it") {
+  dtm::Options options = dtm_test::Quiet();
+  options.history = 0;
+  Kit kit(options);
   kit->Submit(NewDefinition("a", 2));
   kit.kit.Settle();
   CHECK(kit.store->Load("a")->status == Status::kSucceed);
@@ -195,6 +197,27 @@ TEST_CASE("journal: the steps of a workflow and its end") {
                                   "rollback: no money", "failed"});
 }
 
+TEST_CASE("journal: who drives it is told, by the name that people know") {
+  for (const std::string& name : {std::string(), std::string("node-7"), std::string(200, 'n')}) {
+    dtm::Options options = dtm_test::Quiet();
+    options.node_name = name;
+    Kit kit(options);
+    kit->Prepare(Registering("p", TransType::kTcc));
+    kit->Submit(NewDefinition("a", 1));
+    kit.kit.Settle();
+    const std::string wanted =
+        name.empty() ? dtm::os::HostAndProcess().substr(0, 64) : name.substr(0, 64);
+    for (const char* gid : {"p", "a"}) {
+      for (const JournalEntry& entry : kit.store->ReadJournal(gid)) {
+        const bool drives =
+            entry.kind == JournalKind::kPrepared || entry.kind == JournalKind::kSubmitted;
+        CHECK(entry.who == (drives ? wanted : ""));
+      }
+    }
+    CHECK(kit->Timeline("a")->runs.front().process == wanted);
+  }
+}
+
 TEST_CASE("journal: another run takes up what the one before has left") {
   Kit kit;
   kit.kit.Branches().On("http://a/01/action", {ScriptedAnswer::Silence()});
@@ -204,6 +227,96 @@ TEST_CASE("journal: another run takes up what the one before has left") {
   kit.kit.Advance(seconds(30));
   CHECK(kit.StoryOf("a") == Story{"submitted", "started 01 action", "taken up", "started 01 action",
                                   "success 01 action", "succeeded"});
+  const dtm::Timeline story = *kit->Timeline("a");
+  REQUIRE(story.runs.size() == 2);
+  CHECK(story.runs[1].process == dtm::os::HostAndProcess());
+  CHECK(story.attempts[0].outcome == dtm::Attempt::Outcome::kLost);
+}
+
+namespace {
+
+/// Coordinators on one store; the calls of `a` fall silent, so that somebody has to repeat them.
+struct Cluster {
+  static dtm::Options Named(const char* name) {
+    dtm::Options options = dtm_test::Quiet();
+    options.node_name = name;
+    return options;
+  }
+  Cluster() {
+    for (TestCoordinator* each : {&one, &two})
+      each->Branches().On("http://a/01/action", {ScriptedAnswer::Silence()});
+  }
+  void Pass(dtm::Duration duration) { TestCoordinator::AdvanceAll({&one, &two}, duration); }
+  Story WhoDrove(TestCoordinator& asked, const std::string& gid) const {
+    Story story;
+    for (const JournalEntry& entry : asked->Timeline(gid)->entries) {
+      if (!entry.who.empty()) story.push_back(std::string(Name(entry.kind)) + " " + entry.who);
+    }
+    return story;
+  }
+
+  const std::shared_ptr<SharedMemoryTables> tables = std::make_shared<SharedMemoryTables>();
+  const std::shared_ptr<VirtualTime> time = std::make_shared<VirtualTime>();
+  const TestCoordinator::OpenStore open = [this] { return SharedMemoryStore(tables, time); };
+  TestCoordinator one{{}, Named("one"), open, time};
+  TestCoordinator two{{}, Named("two"), open, time};
+};
+
+}  // namespace
+
+TEST_CASE("journal: a node that takes over from another one is told, however long it has lived") {
+  Cluster cluster;
+  cluster.Pass(seconds(5));  // both live longer than the transaction
+  cluster.one->Submit(NewDefinition("a", 1));
+  cluster.Pass(milliseconds(100));
+  cluster.one.Crash();  // the next of this name has another number
+  cluster.Pass(seconds(100));
+  CHECK(cluster.two->Query("a")->status == Status::kSucceed);
+  const Story drove = cluster.WhoDrove(cluster.two, "a");
+  REQUIRE(drove.size() >= 2);
+  CHECK(drove[0] == "submitted one");
+  CHECK(drove[1].compare(0, 9, "taken up ") == 0);
+}
+
+TEST_CASE("journal: a node that leaves gives to another one, and that is told once") {
+  Cluster cluster;
+  cluster.Pass(seconds(5));
+  cluster.one->Submit(NewDefinition("a", 1));
+  cluster.Pass(milliseconds(100));
+  CHECK(cluster.one->Stop(milliseconds(0)));
+  TestCoordinator::AdvanceAll({&cluster.two}, seconds(100));
+  CHECK(cluster.WhoDrove(cluster.two, "a") == Story{"submitted one", "taken up two"});
+  const dtm::Timeline story = *cluster.two->Timeline("a");
+  CHECK(story.attempts.front().outcome == dtm::Attempt::Outcome::kLost);
+  CHECK(story.attempts.front().run == 0);
+  CHECK(story.attempts.back().run == 1);
+}
+
+TEST_CASE("journal: what was prepared at one node and submitted at another is told of both") {
+  Cluster cluster;
+  cluster.one->Prepare(Registering("t", TransType::kTcc));
+  cluster.Pass(milliseconds(100));
+  cluster.two->Submit(Registering("t", TransType::kTcc));
+  cluster.Pass(seconds(1));
+  CHECK(cluster.WhoDrove(cluster.one, "t") ==
+        Story{"prepared one", "taken up two", "submitted two"});
+}
+
+TEST_CASE("journal: what has no room in memory is not taken up again when it comes back") {
+  dtm::Options options = dtm_test::Quiet();
+  options.max_in_memory = 1;
+  Kit kit(options);
+  for (int i = 0; i < 5; ++i) {
+    kit.kit.Branches().On("http://a" + std::to_string(i) + "/01/action",
+                          {{Result::Error("busy"), {}, false}});
+    kit->Submit(NewDefinition("a" + std::to_string(i), 1));
+  }
+  kit.kit.Advance(seconds(100));
+  for (int i = 0; i < 5; ++i) {
+    CHECK(kit.StoryOf("a" + std::to_string(i)) ==
+          Story{"submitted", "started 01 action", "error 01 action: busy", "started 01 action",
+                "success 01 action", "succeeded"});
+  }
 }
 
 TEST_CASE("journal: long texts are cut between characters, and many attempts are counted") {
@@ -220,19 +333,23 @@ TEST_CASE("journal: long texts are cut between characters, and many attempts are
     kit->RetryNow("a");
     kit.kit.Settle();
   }
-  const std::vector<JournalEntry> journal = kit.store->ReadJournal("a");
-  CHECK(journal.size() <= dtm::kMaxJournalEntries);
+  const std::vector<JournalEntry> journal = kit->Timeline("a")->entries;
   std::size_t told = 0;
+  std::size_t starts = 0;
   for (const JournalEntry& entry : journal) {
     CHECK(entry.text.size() <= dtm::kMaxJournalText);
     if (entry.kind == JournalKind::kError) CHECK(entry.text.size() == dtm::kMaxJournalText);
+    if (entry.kind == JournalKind::kStarted) ++starts;
     told += entry.kind == JournalKind::kGap ? entry.row : 1;
   }
   CHECK(told == 1 + 2 + 500 * 3);
+  CHECK(starts == dtm::kFirstAttempts + 20);
+  CHECK(journal[1].kind == JournalKind::kStarted);
+  CHECK(journal.back().kind == JournalKind::kError);
 }
 
 TEST_CASE("journal: a branch inside the commit is told with it, also if it needs one of its own") {
-  sql_kit::Bank bank({}, Telling());
+  sql_kit::Bank bank({}, dtm_test::Quiet());
   const auto pay = bank->RegisterInTransaction<int>(
       "Pay", [](sqlite3* db, const int&) { sql_kit::Note(db, "pay"); });
   const auto bomb = bank->RegisterInTransaction<int>(

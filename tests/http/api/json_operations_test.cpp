@@ -102,9 +102,7 @@ TEST_CASE("json_operations: what is wrong with it is thrown, and nobody is calle
 }
 
 TEST_CASE("json_operations: who asks and why are told to the journal, and are strings") {
-  dtm::Options options = dtm_test::Quiet();
-  options.journal = true;
-  ApiKit kit({}, options);
+  ApiKit kit;
   kit.kit.Branches().On("http://b/a", std::vector<dtm::testing::ScriptedAnswer>(
                                           20, {dtm::Result::Ongoing(), {}, false}));
   const auto asked = [&](const std::string& gid) {

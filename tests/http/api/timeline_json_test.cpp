@@ -20,12 +20,6 @@ using Seconds = std::chrono::seconds;
 
 namespace {
 
-dtm::Options Telling() {
-  dtm::Options options = dtm_test::Quiet();
-  options.journal = true;
-  return options;
-}
-
 Json TimelineOf(ApiKit& kit, const std::string& gid) {
   const dtm::ApiReply reply = kit.AskGet("timeline", {{"gid", gid}});
   REQUIRE(reply.status == 200);
@@ -47,7 +41,7 @@ Names Column(const Json& rows, const char* key) {
 }  // namespace
 
 TEST_CASE("timeline: the calls of a saga with their outcomes, and what was decided") {
-  ApiKit kit({}, Telling());
+  ApiKit kit;
   kit.kit.Branches().On("http://u:secret@b/a", {{Result::Error("busy"), Seconds(2), false},
                                                 {Result::Failure("no <money>"), {}, false}});
   CHECK(kit.AskPost("submit", Saga("g", Step("http://u:secret@b/a", "http://b/c"))).body == kDone);
@@ -92,7 +86,7 @@ TEST_CASE("timeline: the calls of a saga with their outcomes, and what was decid
 }
 
 TEST_CASE("timeline: what is not known has no time, and a gap says how much it stands for") {
-  ApiKit kit({}, Telling());
+  ApiKit kit;
   kit.kit.Branches().On("http://b/a", {dtm::testing::ScriptedAnswer::Silence()});
   CHECK(kit.AskPost("submit", Saga("g", Step("http://b/a"))).body == kDone);
   kit.kit.Advance(Seconds(1));

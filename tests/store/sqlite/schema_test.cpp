@@ -8,6 +8,7 @@
 #include "tests/support/transactions.hpp"
 #include <dtm/base/version.hpp>
 #include <dtm/sql/sqlite_connection.hpp>
+#include <dtm/store/journal_codec.hpp>
 #include <dtm/store/sqlite/schema.hpp>
 #include <dtm/store/sqlite/sqlite_store.hpp>
 
@@ -306,7 +307,9 @@ TEST_CASE("a file of version 5 is migrated, and what happens from then on is tol
   const std::vector<dtm::JournalEntry> told{
       {At(1), 1, dtm::Op::kAction, dtm::JournalKind::kSuccess, ""}};
   std::vector<dtm::Change> changes{{&*old, false, false}};
-  changes[0].journal = &told;
+  std::string bytes;
+  dtm::codec::EncodeJournal(told, bytes);
+  changes[0].journal = bytes;
   store.Begin();
   store.Apply(changes);
   store.Commit();

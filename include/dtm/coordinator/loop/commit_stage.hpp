@@ -7,10 +7,12 @@
 #include <exception>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include <dtm/base/error.hpp>
+#include <dtm/base/text.hpp>
 #include <dtm/coordinator/functions/transaction_functions.hpp>
 #include <dtm/coordinator/hooks/event_feed.hpp>
 #include <dtm/coordinator/loop/conflicts.hpp>
@@ -24,6 +26,7 @@
 #include <dtm/core/journal.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/schedule.hpp>
+#include <dtm/store/journal_codec.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
@@ -36,6 +39,7 @@ class CommitStage {
         clock_(clock),
         conflicts_(state),
         retention_(state.options.keep_finished, state.options.keep_gids),
+        me_(Front(NodeOf(state.options).name, kMaxJournalWho)),
         in_commit_work_(state, functions, clock),
         feed_(state.to_release.events, state.options.on_span != nullptr) {}
 
@@ -197,21 +201,13 @@ class CommitStage {
     changes_.clear();
     feed_.Begin();
     const std::vector<ActiveTransaction*>& dirty = state_.to_commit.dirty;
-    const bool tells = TellsEntries(state_.options);
-    if (tells && journals_.size() < dirty.size()) journals_.resize(dirty.size());
     for (ActiveTransaction* active : dirty) {
       if (active->Fresh()) active->transaction.id = 0;  // given by a batch that was lost
       const bool due_changed = active->transaction.due != active->stored_due;
       changes_.push_back(
           {&active->transaction, due_changed, active->redefined, false, active->new_steps});
-      if (!tells) continue;
-      std::vector<JournalEntry>& entries = journals_[changes_.size() - 1];
-      JournalEntries::Make(*active, state_.context.now, entries);
-      if (state_.options.on_event) feed_.Add(active->transaction, entries);
-      if (!state_.options.journal) continue;
-      FoldJournal(entries);
-      changes_.back().journal = &entries;
     }
+    if (TellsEntries(state_.options)) TellEntries();
     store.Apply(changes_);
     if (in_commit_work_.Ran() > 0) CheckAllApplied();
     if (expire) {
@@ -219,6 +215,34 @@ class CommitStage {
       if (!problem.empty()) state_.Log(LogLevel::kError, problem);
     }
     store.Commit();
+  }
+
+  /// Those of all changes are in one text, which may move while it grows.
+  void TellEntries() {
+    const std::vector<ActiveTransaction*>& dirty = state_.to_commit.dirty;
+    if (journals_.capacity() > kJournalBytesKept) journals_ = {};
+    journals_.clear();
+    journal_ends_.clear();
+    for (const ActiveTransaction* active : dirty) {
+      JournalEntries::Tell(*active, state_.context.now, me_, journals_);
+      journal_ends_.push_back(journals_.size());
+    }
+    std::size_t begin = 0;
+    for (std::size_t i = 0; i < changes_.size(); ++i) {
+      const std::string_view told =
+          std::string_view(journals_).substr(begin, journal_ends_[i] - begin);
+      begin = journal_ends_[i];
+      if (state_.options.on_event) Feed(dirty[i]->transaction, told);
+      if (state_.options.history == 0) continue;
+      changes_[i].journal = told;
+      changes_[i].history = state_.options.history;
+    }
+  }
+
+  void Feed(const Transaction& transaction, std::string_view told) {
+    std::vector<JournalEntry> entries;
+    codec::DecodeJournal(told, entries);
+    feed_.Add(transaction, entries);
   }
 
   /// What ran inside this batch was for these records: if one was changed meanwhile, the batch is lost.
@@ -234,7 +258,6 @@ class CommitStage {
   /// nothing.
   std::string Written() {
     std::string unread;
-    if (journals_.size() > kJournalsKept) journals_ = {};
     in_commit_work_.Committed();
     written_.clear();
     written_.swap(state_.to_commit.dirty);
@@ -273,9 +296,11 @@ class CommitStage {
   Conflicts conflicts_;
   Retention retention_;
   std::vector<Change> changes_;
-  static constexpr std::size_t kJournalsKept = 1024;
-  // One for each change; a member for its memory.
-  std::vector<std::vector<JournalEntry>> journals_;
+  static constexpr std::size_t kJournalBytesKept = std::size_t{1} << 20;
+  const std::string me_;  // in journals
+  std::string
+      journals_;  // what is told of the changes, one after the other; a member for its memory
+  std::vector<std::size_t> journal_ends_;    // the same
   std::vector<ActiveTransaction*> written_;  // a member for its memory
   InCommitWork in_commit_work_;
   EventFeed feed_;

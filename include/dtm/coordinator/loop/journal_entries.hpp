@@ -1,12 +1,11 @@
 /// What the journal is told of a change: the events that led to it, what was decided on them, and the calls that start
 /// once it is durable.
-/// Needs: std, engine. Threads: the thread that drives the loop.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
 #pragma once
 
 #include <cstddef>
 #include <string>
-#include <utility>
-#include <vector>
+#include <string_view>
 
 #include <dtm/base/text.hpp>
 #include <dtm/coordinator/state/active_table.hpp>
@@ -14,21 +13,22 @@
 #include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/machine.hpp>
+#include <dtm/store/journal_codec.hpp>
 
 namespace dtm {
 inline namespace v1 {
 
 class JournalEntries {
  public:
-  /// Replaces `entries` by what no commit has told of `active` yet, not folded.
-  static void Make(const ActiveTransaction& active, Time now, std::vector<JournalEntry>& entries) {
-    JournalEntries(active, now, entries);
+  /// Appends to `out` what no commit has told of `active` yet, in the form that stores keep. `me`: the name of this process.
+  static void Tell(const ActiveTransaction& active, Time now, std::string_view me,
+                   std::string& out) {
+    JournalEntries(active, now, me, out);
   }
 
  private:
-  JournalEntries(const ActiveTransaction& active, Time now, std::vector<JournalEntry>& entries)
-      : transaction_(active.transaction), entries_(entries) {
-    entries.clear();
+  JournalEntries(const ActiveTransaction& active, Time now, std::string_view me, std::string& out)
+      : transaction_(active.transaction), me_(me), writer_(out) {
     for (std::size_t i = active.journaled_events; i < active.events.size(); ++i) {
       if (active.events[i].changed) AddEvent(active.events[i]);
     }
@@ -37,19 +37,21 @@ class JournalEntries {
         Add(now, JournalKind::kStarted, active.held_calls[i]);
       }
     }
+    writer_.End();
   }
 
   void AddEvent(const AppliedEvent& event) {
-    if (event.taken_up) Add(event.at, JournalKind::kTakenUp);
+    if (event.from_outbox) AddDriver(transaction_.created, JournalKind::kSubmitted);
+    if (event.taken_up) AddDriver(event.at, JournalKind::kTakenUp);
     switch (event.kind) {
-      case engine::EventKind::kSubmitted: Add(event.at, JournalKind::kSubmitted); break;
-      case engine::EventKind::kPrepared: Add(event.at, JournalKind::kPrepared); break;
+      case engine::EventKind::kSubmitted: AddDriver(event.at, JournalKind::kSubmitted); break;
+      case engine::EventKind::kPrepared: AddDriver(event.at, JournalKind::kPrepared); break;
       case engine::EventKind::kBranchAdded: AddBranch(event); break;
       case engine::EventKind::kResult: AddResult(event); break;
-      case engine::EventKind::kCancel: AddAsked(event, JournalKind::kCancel); break;
       case engine::EventKind::kFinish:
         Add(event.at, JournalKind::kFinish, kNoRow, event.result.text);
         break;
+      case engine::EventKind::kCancel: AddAsked(event, JournalKind::kCancel); break;
       case engine::EventKind::kForceStop: AddAsked(event, JournalKind::kForceStop); break;
       case engine::EventKind::kRetryNow: AddAsked(event, JournalKind::kRetryNow); break;
       case engine::EventKind::kRepair: AddAsked(event, JournalKind::kRepair, event.row); break;
@@ -67,12 +69,21 @@ class JournalEntries {
     Add(event.at, failed ? JournalKind::kFailed : JournalKind::kSucceeded);
   }
 
+  /// From now on this process drives it.
+  void AddDriver(Time at, JournalKind kind) { writer_.Tell(at, kind, kNoRow, {}, {}, me_); }
+
+  /// What somebody asked for.
+  void AddAsked(const AppliedEvent& event, JournalKind kind, std::size_t row = kNoRow) {
+    if (event.refused) return;
+    Add(event.at, kind, row, event.result.text, Front(event.who, kMaxJournalWho));
+  }
+
   void AddBranch(const AppliedEvent& event) {
     const Definition& definition = *transaction_.definition;
     const bool known = event.row < RowCount(definition);
     const bool failed = known && definition.steps[StepOf(definition.type, event.row)].failed;
     Add(event.at, JournalKind::kRegistered, event.row,
-        failed ? PayloadOf(definition, event.row) : std::string());
+        failed ? std::string_view(PayloadOf(definition, event.row)) : std::string_view());
   }
 
   void AddResult(const AppliedEvent& event) {
@@ -89,23 +100,17 @@ class JournalEntries {
     }
   }
 
-  /// What somebody asked for.
-  void AddAsked(const AppliedEvent& event, JournalKind kind, std::size_t row = kNoRow) {
-    if (event.refused) return;
-    Add(event.at, kind, row, event.result.text);
-    entries_.back().who = Truncated(event.who, kMaxJournalWho);
-  }
-
-  void Add(Time at, JournalKind kind, std::size_t row = kNoRow, const std::string& text = {}) {
+  void Add(Time at, JournalKind kind, std::size_t row = kNoRow, std::string_view text = {},
+           std::string_view who = {}) {
     const Definition& definition = *transaction_.definition;
     const bool branch = row != kNoRow && row < RowCount(definition);
-    const std::size_t enough = kMaxJournalText + 1;  // a text may be long
-    entries_.push_back({at, row, branch ? OpOf(definition, row) : Op{}, kind,
-                        Truncated(text.substr(0, enough), kMaxJournalText)});
+    writer_.Tell(at, kind, row, branch ? OpOf(definition, row) : Op{}, Front(text, kMaxJournalText),
+                 who);
   }
 
   const Transaction& transaction_;
-  std::vector<JournalEntry>& entries_;
+  const std::string_view me_;
+  codec::JournalWriter writer_;
 };
 
 }  // namespace v1

@@ -14,6 +14,7 @@
 #include <dtm/base/option_range.hpp>
 #include <dtm/base/os.hpp>
 #include <dtm/base/text.hpp>
+#include <dtm/core/journal.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/core/url.hpp>
@@ -65,8 +66,8 @@ struct Options {
   /// same content gets the status that it ended with; other content is refused, and so is a workflow, whose result is
   /// gone with its record. A gid takes about 50 bytes. If this is not more than keep_finished, no gids are kept.
   Duration keep_gids = std::chrono::hours(24 * 7);
-  /// On a store that several coordinators share: what this one is called by people (Explain at the others). Empty: the name of
-  /// its machine and its process id. At most 255 bytes.
+  /// What this coordinator is called by people: in timelines, and on a store that several share in Explain at the others. Empty:
+  /// the name of its machine and its process id. At most 255 bytes; timelines show 64.
   std::string node_name;
   /// On such a store: transactions with steps that are functions of programs are driven only by coordinators with the same
   /// app. So programs that have the same functions have one name. 1 to 128 bytes.
@@ -75,9 +76,11 @@ struct Options {
   /// taken over. So a compensation waits until so much time has passed since the call of a function whose result is not
   /// known: 1 s to 1 day. A function that takes longer needs a barrier.
   Duration function_limit = std::chrono::seconds(30);
-  /// Keeps with each transaction what happened to it (attempts, answers, decisions), see Coordinator::Journal: in the
-  /// commits that happen anyway, some 16 bytes an entry and 256 entries at most.
-  bool journal = false;
+  /// How many attempts of each branch are kept with a transaction, the last ones: when they began and ended, and how; and with
+  /// them the decisions and who drove it, see Coordinator::Timeline. Of all its branches together the last 500 attempts are
+  /// kept, and the first 8. They are stored by the commits that happen anyway, some 10 bytes an attempt and its error text (at
+  /// most 200 bytes). 0: nothing is kept; at most 500.
+  unsigned history = 20;
   /// The number of transactions in memory, and the memory that the coordinator takes (within a third). Half of it is for
   /// definitions of transactions, an eighth for what waits to be stored, a quarter, but at most 64 MiB, for pages of the
   /// file; the rest is for work. What does not fit waits in the store, and a submission that would have to wait in
@@ -128,7 +131,7 @@ struct Options {
 
 /// What happens to transactions is put into words, for somebody.
 inline bool TellsEntries(const Options& options) {
-  return options.journal || options.on_event != nullptr;
+  return options.history > 0 || options.on_event != nullptr;
 }
 
 /// Ignores exceptions of the log.
@@ -164,6 +167,7 @@ inline const Options& CheckedOptions(const Options& options) {
   if (!IsUtf8(options.app) || !IsUtf8(options.node_name)) {
     throw LogicError("app or node_name is not UTF-8");
   }
+  option_range::Check("history", std::size_t{options.history}, 0, kLastAttempts);
   option_range::Check("keep_finished", options.keep_finished, Duration(0), option_range::kEver);
   option_range::Check("keep_gids", options.keep_gids, Duration(0), option_range::kEver);
   option_range::Check("max_in_memory", options.max_in_memory, 1, option_range::kAnyNumber);

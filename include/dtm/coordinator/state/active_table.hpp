@@ -32,6 +32,7 @@ struct AppliedEvent : engine::Event {
   Time at{};
   bool changed = false;      ///< the record; the others are only true if this is
   bool taken_up = false;     ///< the first change by this run of the coordinator
+  bool from_outbox = false;  ///< the first change by any: the program itself has stored it
   bool rolled_back = false;  ///< that was decided
   bool stuck = false;        ///< it got stuck
   bool ended = false;

@@ -269,7 +269,10 @@ class TurnState : public Answers {
     const bool has_result = event.kind == engine::EventKind::kResult;
     const std::size_t row = event.row;
     const std::uint32_t errors = has_result ? ErrorsOf(transaction, row) : 0;
-    const bool earlier_run = !active.Fresh() && transaction.updated < context.started;
+    const std::uint64_t me = store.Owner();
+    const bool outbox = !active.Fresh() && me != 0 && transaction.driver == 0;
+    const bool other_run = !active.Fresh() && !outbox &&
+                           (transaction.driver != me || transaction.updated < context.started);
     if (active.held_calls.empty()) effects.calls.swap(active.held_calls);  // its memory
     try {
       effects = engine::Advance(transaction, event, context, std::move(effects));
@@ -295,12 +298,13 @@ class TurnState : public Answers {
     if (rolled_back) active.rolled_back = true;
     if (!active.Fresh() || alert || has_result || stuck || TellsEntries(options)) {
       active.events.push_back({std::move(event), std::move(alert), context.now, effects.changed,
-                               effects.changed && earlier_run, rolled_back, stuck,
-                               IsFinal(transaction.status) && !IsFinal(before), new_errors,
+                               effects.changed && other_run, effects.changed && outbox, rolled_back,
+                               stuck, IsFinal(transaction.status) && !IsFinal(before), new_errors,
                                !effects.refused.empty()});
     }
     if (effects.changed) {
       transaction.updated = context.now;
+      transaction.driver = me;
       if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
     }
     active.timer = effects.timer;

@@ -97,7 +97,6 @@ inline std::vector<JournalEntry> ReadJournal(const sql::Statement& row) {
   std::vector<JournalEntry> entries;
   codec::DecodeJournal(row.View(0), entries);
   codec::DecodeJournal(row.View(1), entries);
-  FoldJournal(entries);
   return entries;
 }
 

@@ -83,6 +83,8 @@ struct Writer {
     sqlite3_wal_hook(db.Handle(), &NoteLog, &log_pages);
     sql::Statement last(db, "SELECT max(gid) FROM dtm_gids");
     if (last.Step()) last_kept = last.Text(0);
+    sql::Statement last_told(db, "SELECT max(trans) FROM dtm_journal");
+    if (last_told.Step()) last_journal = last_told.Int(0);
     sql::Statement encoding(db, "PRAGMA encoding");
     // Other encodings have another order: then every gid is looked for.
     if (encoding.Step() && encoding.Text(0) != "UTF-8") last_kept = "\xFF";
@@ -156,28 +158,24 @@ struct Writer {
     insert.Bind(5, Stored(transaction.finished));
     BindDue(insert, 6, transaction);
     big ? insert.BindNull(7) : insert.BindBlob(7, encoded);
-    entries_bytes.clear();
-    if (change.journal != nullptr) codec::EncodeJournal(*change.journal, entries_bytes);
-    entries_bytes.empty() ? insert.BindNull(9) : insert.BindBlob(9, entries_bytes);
+    change.journal.empty() ? insert.BindNull(9) : insert.BindBlob(9, change.journal);
     insert.BindBlob(8, state).Step();
     if (db.Changes() == 0) return false;
     transaction.id = db.LastRow();
     if (big) insert_big.Bind(1, transaction.id).BindBlob(2, encoded).Step();
-    // Of a record that somebody removed by SQL, whose number has come again.
+    // Of a record that somebody removed by SQL, whose number has come again; so is its journal.
     if (RegistersSteps(definition.type)) remove_steps.Bind(1, transaction.id).Step();
-    if (change.journal != nullptr) remove_journal.Bind(1, transaction.id).Step();
+    if (transaction.id <= last_journal) remove_journal.Bind(1, transaction.id).Step();
     return true;
   }
 
   bool Update(const Change& change, const std::string& state) {
     const Transaction& transaction = *change.transaction;
     const bool due_changed = change.due_changed || IsFinal(transaction.status);
-    entries_bytes.clear();
-    if (change.journal != nullptr) codec::EncodeJournal(*change.journal, entries_bytes);
-    sql::Statement& write = entries_bytes.empty() ? (due_changed ? update_due : update)
-                            : due_changed         ? update_due_with_entries
-                                                  : update_with_entries;
-    if (!entries_bytes.empty()) write.BindBlob(8, entries_bytes);
+    sql::Statement& write = change.journal.empty() ? (due_changed ? update_due : update)
+                            : due_changed          ? update_due_with_entries
+                                                   : update_with_entries;
+    if (!change.journal.empty()) write.BindBlob(8, change.journal);
     write.Bind(1, transaction.id);
     write.Bind(2, static_cast<std::int64_t>(transaction.version));
     write.Bind(3, static_cast<std::int64_t>(transaction.status));
@@ -191,23 +189,25 @@ struct Writer {
     } else if (applied) {
       AddSteps(transaction, change.new_steps);
     }
-    if (applied && change.journal != nullptr && transaction.version % kChangesInRow == 0) {
-      MoveJournal(transaction.id);
+    if (applied && change.history > 0 && transaction.version % kChangesInRow == 0) {
+      MoveJournal(transaction.id, change.history);
     }
     return applied;
   }
 
   /// Out of the row, which every step rewrites.
-  void MoveJournal(std::int64_t row) {
+  void MoveJournal(std::int64_t row, unsigned history) {
     std::vector<JournalEntry> entries;
     {
       const Finally reset{journal};
       if (!journal.Bind(1, row).Step() || journal.IsNull(1)) return;
       entries = ReadJournal(journal);
     }
-    entries_bytes.clear();
-    codec::EncodeJournal(entries, entries_bytes);
-    put_journal.Bind(1, row).BindBlob(2, entries_bytes).Step();
+    FoldJournal(entries, history);
+    std::string folded;
+    codec::EncodeJournal(entries, folded);
+    put_journal.Bind(1, row).BindBlob(2, folded).Step();
+    last_journal = (std::max)(last_journal, row);
     clear_entries.Bind(1, row).Step();
   }
 
@@ -261,9 +261,9 @@ struct Writer {
       look_kept, forget, get_value, put_value, remove_value, savepoint, roll_back, release;
   sql::UserSqlRules user_sql;
   sql::LogIndex log;
-  std::string entries_bytes;  ///< reused, the encoded entries of the change at hand
-  std::string last_kept;      ///< no later gid is kept
-  int log_pages = 0;          ///< of the log after the last commit
+  std::int64_t last_journal = 0;  ///< no later row has one in a table of its own
+  std::string last_kept;          ///< no later gid is kept
+  int log_pages = 0;              ///< of the log after the last commit
 };
 
 }  // namespace sqlite_store
