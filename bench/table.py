@@ -47,18 +47,14 @@ def in_process(results):
                  'p99 ms', 'changes/commit'], rows)
 
 
-def journal(results):
-    without = {result['in_flight']: result for result in results if result['bench'] == 'in_process'}
-    rows = []
-    for result in results:
-        if result['bench'] != 'in_process_journal':
-            continue
-        plain = without.get(result['in_flight'], {})
-        rows.append([number(result['in_flight']), number(result['sagas_per_s']), number(plain.get('sagas_per_s')),
-                     percent(result['sagas_per_s'], plain.get('sagas_per_s')), number(result['cpu_us_per_saga']),
-                     number(plain.get('cpu_us_per_saga'))])
-    print_table('in_process with a journal, beside without (goal >= -10 %)',
-                ['in flight', 'sagas/s', 'without', 'difference', 'CPU us', 'without'], rows)
+def history(results):
+    rows = [[number(result['in_flight']), number(result['sagas_per_s']), number(result['without']), percent(result['ratio'], 1),
+             number(result['cpu_us_per_saga']), number(result['cpu_us_without']), f"{result['commits_per_saga']:.3f}",
+             f"{result['commits_without']:.3f}", number(result['bytes_per_attempt'])]
+            for result in results if result['bench'] == 'in_process_history']
+    print_table('in_process with the default history, in turns with none (goal >= -10 %; <= 250 bytes an attempt)',
+                ['in flight', 'sagas/s', 'without', 'difference', 'CPU us', 'without', 'commits/saga', 'without',
+                 'bytes/attempt'], rows)
 
 
 def large_file(results):
@@ -180,7 +176,7 @@ def main():
         sys.exit(__doc__)
     with open(sys.argv[1], encoding='utf-8') as file:
         results = [json.loads(line) for line in file if line.strip()]
-    for table in (barrier, barrier_servers, in_process, journal, in_transaction, large_file, lists, start_up, stores, url_calls, http):
+    for table in (barrier, barrier_servers, in_process, history, in_transaction, large_file, lists, start_up, stores, url_calls, http):
         table(results)
 
 

@@ -254,7 +254,7 @@ inline void SearchFindsWhatMatches(Store& store) {
     REQUIRE(Put(store, transaction));
     if (!registers) continue;
     transaction.definition = whole;
-    std::vector<dtm::Change> changes{{&transaction, true, false, false, 1, nullptr}};
+    std::vector<dtm::Change> changes{{&transaction, true, false, false, 1}};
     store.Begin();
     store.Apply(changes);
     store.Commit();

@@ -13,17 +13,24 @@ namespace dtm {
 inline namespace v1 {
 namespace codec {
 
-/// Appends numbers as LEB128 (7 bits a byte, low bits first) and texts as length and bytes.
+inline constexpr std::size_t kMostNumberBytes = 10;
+
+/// Puts a number there as LEB128 (7 bits a byte, low bits first). Returns its end.
+inline char* PutNumber(char* at, std::uint64_t value) {
+  for (; value >= 0x80; value >>= 7) *at++ = static_cast<char>(value | 0x80);
+  *at++ = static_cast<char>(value);
+  return at;
+}
+
+/// Appends numbers as LEB128 and texts as length and bytes.
 class Writer {
  public:
   explicit Writer(std::string& out) : out_(out) {}
   void Byte(std::uint8_t value) { out_.push_back(static_cast<char>(value)); }
   void Number(std::uint64_t value) {
-    while (value >= 0x80) {
-      Byte(static_cast<std::uint8_t>(value | 0x80));
-      value >>= 7;
-    }
-    Byte(static_cast<std::uint8_t>(value));
+    if (value < 0x80) return Byte(static_cast<std::uint8_t>(value));
+    char bytes[kMostNumberBytes];
+    out_.append(bytes, static_cast<std::size_t>(PutNumber(bytes, value) - bytes));
   }
   void Text(std::string_view text) {
     Number(text.size());

@@ -32,41 +32,43 @@ inline constexpr std::uint8_t kKindBits = 31;
 class JournalWriter {
  public:
   /// Appends to `out`; nothing if nothing is told.
-  explicit JournalWriter(std::string& out) : begin_(out.size()), out_(out), writer_(out) {}
+  explicit JournalWriter(std::string& out) : begin_(out.size()), out_(out) {}
 
   void Tell(Time time, JournalKind kind, std::size_t row, Op op, std::string_view text,
             std::string_view who) {
+    char bytes[kMostEntryBytes];
+    char* at = bytes;
     if (out_.size() == begin_) {
-      writer_.Byte(kJournalFormat);
-      writer_.Number(Micros(time));
+      *at++ = static_cast<char>(kJournalFormat);
+      at = PutNumber(at, Micros(time));
       before_ = time;
     }
     const bool has_row = row != kNoRow;
-    writer_.Byte(static_cast<std::uint8_t>(static_cast<unsigned>(kind) | (has_row ? kHasRow : 0u) |
-                                           (text.empty() ? 0u : kHasText) |
-                                           (who.empty() ? 0u : kHasWho)));
-    writer_.Number(MicrosAfter(before_, time));  // 0 if the clock was set back
+    *at++ = static_cast<char>(static_cast<unsigned>(kind) | (has_row ? kHasRow : 0u) |
+                              (text.empty() ? 0u : kHasText) | (who.empty() ? 0u : kHasWho));
+    at = PutNumber(at, MicrosAfter(before_, time));  // 0 if the clock was set back
     if (has_row) {
-      writer_.Byte(static_cast<std::uint8_t>(op));
-      writer_.Number(row);
+      *at++ = static_cast<char>(op);
+      at = PutNumber(at, row);
     }
-    if (!text.empty()) writer_.Text(text);
-    if (!who.empty()) writer_.Text(who);
+    out_.append(bytes, static_cast<std::size_t>(at - bytes));
+    if (!text.empty()) Writer(out_).Text(text);
+    if (!who.empty()) Writer(out_).Text(who);
     if (time > before_) before_ = time;
   }
 
   /// The number of bytes is even: what SQLite concatenates in a file of UTF-16 it takes for text, and cuts half a
   /// character off.
   void End() {
-    if (out_.size() == begin_) return;
-    writer_.Byte(0);
-    if ((out_.size() - begin_) % 2 != 0) writer_.Byte(0);
+    const std::size_t size = out_.size() - begin_;
+    if (size > 0) out_.append("\0", 2 - size % 2);  // at least the end
   }
 
  private:
+  static constexpr std::size_t kMostEntryBytes = 4 + 4 * kMostNumberBytes;
+
   const std::size_t begin_;
   std::string& out_;
-  Writer writer_;
   Time before_{};
 };
 

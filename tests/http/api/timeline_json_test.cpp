@@ -111,7 +111,7 @@ TEST_CASE("timeline: of an unknown gid there is nothing, and without one it is r
 }
 
 TEST_CASE("timeline: as one document to keep, with all or without what is private") {
-  ApiKit kit({}, Telling());
+  ApiKit kit;
   CHECK(kit.AskPost("submit", Saga("g", Step("http://u:secret@b/a", "http://b/c"))).body == kDone);
   kit.kit.Advance(Seconds(1));
   const dtm::ApiReply reply = kit.AskGet("timeline", {{"gid", "g"}, {"format", "export"}});

@@ -109,7 +109,9 @@ class Connections {
   }
 
   void Rollback() noexcept {
-    if (writer_ == nullptr || !writer_->db.InTransaction()) return;
+    if (writer_ == nullptr) return;
+    writer_->row_journals.Clear();
+    if (!writer_->db.InTransaction()) return;
     sqlite3_exec(writer_->db.Handle(), "ROLLBACK", nullptr, nullptr, nullptr);
   }
 

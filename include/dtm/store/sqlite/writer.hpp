@@ -20,6 +20,7 @@
 #include <dtm/store/codec.hpp>
 #include <dtm/store/journal_codec.hpp>
 #include <dtm/store/sqlite/records.hpp>
+#include <dtm/store/sqlite/row_journals.hpp>
 #include <dtm/store/sqlite/schema.hpp>
 #include <dtm/store/store.hpp>
 
@@ -45,8 +46,9 @@ struct Writer {
         steps(db, kSelectSteps),
         update(db, UpdateSet("")),
         update_due(db, UpdateSet(", due = ?6")),
-        update_with_entries(db, UpdateSet(kAppend)),
-        update_due_with_entries(db, UpdateSet(std::string(", due = ?6") + kAppend)),
+        update_telling(db, UpdateSet(", journal = ?8")),
+        update_due_telling(db, UpdateSet(", due = ?6, journal = ?8")),
+        in_row(db, "SELECT journal FROM dtm_trans WHERE id = ?1"),
         journal(db, std::string(kSelectJournal) + "WHERE id = ?1"),
         clear_entries(db, "UPDATE dtm_trans SET journal = NULL WHERE id = ?1"),
         put_journal(db, "INSERT OR REPLACE INTO dtm_journal (trans, entries) VALUES (?1, ?2)"),
@@ -162,6 +164,7 @@ struct Writer {
     insert.BindBlob(8, state).Step();
     if (db.Changes() == 0) return false;
     transaction.id = db.LastRow();
+    row_journals.Keep(transaction.id, 1, change.journal);
     if (big) insert_big.Bind(1, transaction.id).BindBlob(2, encoded).Step();
     // Of a record that somebody removed by SQL, whose number has come again; so is its journal.
     if (RegistersSteps(definition.type)) remove_steps.Bind(1, transaction.id).Step();
@@ -172,10 +175,11 @@ struct Writer {
   bool Update(const Change& change, const std::string& state) {
     const Transaction& transaction = *change.transaction;
     const bool due_changed = change.due_changed || IsFinal(transaction.status);
-    sql::Statement& write = change.journal.empty() ? (due_changed ? update_due : update)
-                            : due_changed          ? update_due_with_entries
-                                                   : update_with_entries;
-    if (!change.journal.empty()) write.BindBlob(8, change.journal);
+    const bool tells = !change.journal.empty();
+    sql::Statement& write = tells ? (due_changed ? update_due_telling : update_telling)
+                                  : (due_changed ? update_due : update);
+    std::string* const told = tells ? &ToldWith(change) : nullptr;
+    if (tells) write.BindBlob(8, *told);
     write.Bind(1, transaction.id);
     write.Bind(2, static_cast<std::int64_t>(transaction.version));
     write.Bind(3, static_cast<std::int64_t>(transaction.status));
@@ -184,19 +188,44 @@ struct Writer {
     if (due_changed) BindDue(write, 6, transaction);
     write.Step();
     const bool applied = db.Changes() > 0;
+    NoteJournal(transaction, applied, told);
     if (applied && change.definition_changed) {
       Redefine(transaction);
     } else if (applied) {
       AddSteps(transaction, change.new_steps);
     }
     if (applied && change.history > 0 && transaction.version % kChangesInRow == 0) {
-      MoveJournal(transaction.id, change.history);
+      MoveJournal(transaction, change.history);
     }
     return applied;
   }
 
+  /// What is in the row, and what the change adds to it.
+  std::string& ToldWith(const Change& change) {
+    const Transaction& transaction = *change.transaction;
+    std::string* told = row_journals.Find(transaction.id, transaction.version);
+    if (told == nullptr) {
+      told = &told_bytes;
+      told->clear();
+      const Finally reset{in_row};
+      if (in_row.Bind(1, transaction.id).Step()) told->assign(in_row.View(0));
+    }
+    told->append(change.journal);
+    return *told;
+  }
+  void NoteJournal(const Transaction& transaction, bool applied, const std::string* told) {
+    if (!applied) {
+      row_journals.Forget(transaction.id);
+    } else if (told != nullptr) {
+      row_journals.Keep(transaction.id, transaction.version + 1, *told);
+    } else {
+      row_journals.Next(transaction.id, transaction.version);
+    }
+  }
+
   /// Out of the row, which every step rewrites.
-  void MoveJournal(std::int64_t row, unsigned history) {
+  void MoveJournal(const Transaction& transaction, unsigned history) {
+    const std::int64_t row = transaction.id;
     std::vector<JournalEntry> entries;
     {
       const Finally reset{journal};
@@ -209,6 +238,7 @@ struct Writer {
     put_journal.Bind(1, row).BindBlob(2, folded).Step();
     last_journal = (std::max)(last_journal, row);
     clear_entries.Bind(1, row).Step();
+    row_journals.Keep(row, transaction.version + 1, {});
   }
 
   void AddSteps(const Transaction& transaction, std::size_t count) {
@@ -246,7 +276,6 @@ struct Writer {
   /// So many changes of a record leave the entries about them in its row.
   static constexpr std::uint64_t kChangesInRow = 8;
 
-  static constexpr char kAppend[] = ", journal = CAST(coalesce(journal, x'') || ?8 AS BLOB)";
   static std::string UpdateSet(const std::string& more) {
     return "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, state = ?5, "
            "created = ?7" +
@@ -256,11 +285,13 @@ struct Writer {
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
   sql::Statement begin, commit, insert, insert_big, redefine, add_step, remove_steps, steps, update,
-      update_due, update_with_entries, update_due_with_entries, journal, clear_entries, put_journal,
+      update_due, update_telling, update_due_telling, in_row, journal, clear_entries, put_journal,
       remove_journal, due, next_due, newest, look, remove, remove_big, has, find_row, kept, keep,
       look_kept, forget, get_value, put_value, remove_value, savepoint, roll_back, release;
   sql::UserSqlRules user_sql;
   sql::LogIndex log;
+  RowJournals row_journals;
+  std::string told_bytes;         ///< reused, of a row that is not among them
   std::int64_t last_journal = 0;  ///< no later row has one in a table of its own
   std::string last_kept;          ///< no later gid is kept
   int log_pages = 0;              ///< of the log after the last commit
