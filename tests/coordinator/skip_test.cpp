@@ -43,7 +43,6 @@ const By kBy{"ann", "paid by hand"};
 
 dtm::Options Telling(std::shared_ptr<std::vector<std::string>> log = {}) {
   dtm::Options options = dtm_test::Quiet();
-  options.journal = true;
   if (log) options.log = [log](dtm::LogLevel, const std::string& line) { log->push_back(line); };
   return options;
 }

@@ -135,7 +135,7 @@ TEST_CASE("timeline: as one document to keep, with all or without what is privat
 }
 
 TEST_CASE("timeline: as a drawing, in each format") {
-  ApiKit kit({}, Telling());
+  ApiKit kit;
   kit.kit.Branches().On("http://u:secret@b/a", Result::Error("<script>"));
   CHECK(kit.AskPost("submit", Saga("g", Step("http://u:secret@b/a", "http://b/c"))).body == kDone);
   kit.kit.Advance(Seconds(60));
