@@ -24,6 +24,13 @@ def groups():
     return found
 
 
+def named():
+    """The headers that examples and pages name: what programs include. Those that only include others are not read."""
+    files = [ROOT / 'README.md', *(ROOT / 'docs').glob('*.md'), *(ROOT / 'examples').glob('*.?pp')]
+    found = {header for file in files for header in re.findall(r'<(dtm/[\w/]+\.hpp)>', file.read_text(encoding='utf-8'))}
+    return sorted(header for header in found if '/' in header[len('dtm/'):])
+
+
 def head(lines, group):
     """The comment at the top of the file is of the file. Two lines are added; #pragma once and the one after it are taken out."""
     end = lines.index('#pragma once')
@@ -104,6 +111,9 @@ def main():
     missing = [header for header in groups() if not (ROOT / 'include' / header).exists()]
     if missing:
         sys.exit('docs/reference/Doxyfile names headers that do not exist: ' + ', '.join(missing))
+    unlisted = [header for header in named() if header not in groups()]
+    if unlisted:
+        sys.exit('examples and pages include what docs/reference/Doxyfile does not name: ' + ', '.join(unlisted))
     shutil.rmtree(ROOT / 'build/reference', ignore_errors=True)
     (ROOT / 'build').mkdir(exist_ok=True)
     done = subprocess.run(['doxygen', str(DOXYFILE)], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
