@@ -74,8 +74,11 @@ class Browser:
     def find(self, css):
         return self.command('POST', '/element', {'using': 'css selector', 'value': css})[ELEMENT]
 
-    def click(self, css):
-        self.command('POST', f'/element/{self.find(css)}/click')
+    def click(self, css, text=None):
+        """The first that matches; with `text`, the first whose text this is."""
+        element = self.find(css) if text is None else self.wait(
+            '[...document.querySelectorAll(arguments[0])].find(one => one.innerText.trim() === arguments[1])', css, text)[ELEMENT]
+        self.command('POST', f'/element/{element}/click')
 
     def type(self, css, text):
         self.command('POST', f'/element/{self.find(css)}/value', {'text': text})

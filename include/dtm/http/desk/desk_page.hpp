@@ -1208,8 +1208,10 @@ byId('login').addEventListener('cancel', event => event.preventDefault());
 
 const keys = {
   '/'() {
-    if (state.page.name !== 'list') location.hash = linkTo('list');
-    queueMicrotask(() => setTimeout(() => document.querySelector('#filters input[name=gid]')?.focus(), 0));
+    const focus = () => document.querySelector('#filters input[name=gid]')?.focus();
+    if (state.page.name === 'list') return focus();
+    addEventListener('hashchange', () => setTimeout(focus), {once: true});  // once the list is drawn
+    location.hash = linkTo('list');
   },
   j() { moveFocus(1); },
   k() { moveFocus(-1); },
