@@ -18,7 +18,6 @@
 #include <httplib.h>
 #include <nlohmann/json.hpp>
 
-#include "timing_diagram.hpp"
 #include <dtm/dtm.hpp>
 
 struct Transfer {
@@ -81,8 +80,8 @@ class Bank {
   /// `refuse` is asked before each call is carried out; a reason that is not empty is answered 409.
   using Refuse = std::function<std::string(const std::string& path)>;
 
-  Bank(std::string name, const std::string& file, const EventFile& events, Refuse refuse)
-      : name_(std::move(name)), account_(file), events_(events), refuse_(std::move(refuse)) {
+  Bank(std::string name, const std::string& file, Refuse refuse)
+      : name_(std::move(name)), account_(file), refuse_(std::move(refuse)) {
     Serve("/TransOut",
           [this](auto& gid, auto& id, int amount) { account_.Book(gid, id, -amount); });
     Serve("/TransIn", [this](auto& gid, auto& id, int amount) { account_.Book(gid, id, amount); });
@@ -110,19 +109,14 @@ class Bank {
   void Serve(const std::string& path, const Work& work) {
     server_.Post(path, [this, path, work](const httplib::Request& request, auto& response) {
       const auto transfer = nlohmann::json::parse(request.body).get<Transfer>();
-      const std::string what = path.substr(1) + " " + std::to_string(transfer.amount);
-      events_.Arrow("coordinator", name_, what);
       std::string answer = refuse_(path);
       response.status = answer.empty() ? 200 : 409;
       if (answer.empty()) {
         const std::lock_guard<std::mutex> lock(mutex_);
-        const std::int64_t before = account_.Balance();
         work(request.get_param_value("gid"), request.get_param_value("branch_id"), transfer.amount);
-        const std::int64_t after = account_.Balance();
-        answer = after == before ? "nothing to do" : "balance " + std::to_string(after);
+        answer = "balance " + std::to_string(account_.Balance());
       }
       response.set_content(answer, "text/plain");
-      events_.Arrow(name_, "coordinator", std::to_string(response.status) + " " + answer);
     });
   }
 
@@ -152,7 +146,6 @@ class Bank {
   const std::string name_;
   std::mutex mutex_;
   Account account_;
-  const EventFile& events_;
   const Refuse refuse_;
   int port_ = 0;
   httplib::Server server_;

@@ -20,7 +20,6 @@
 #include <vector>
 
 #include "bank.hpp"
-#include "timing_diagram.hpp"
 #include <dtm/dtm.hpp>
 #include <dtm/http.hpp>
 
@@ -33,29 +32,37 @@ std::string RefusalOfBankB(const std::string& run, const std::string& path) {
 }
 
 void Program(const std::string& run, const std::string& folder) {
-  const EventFile events(folder + "/events_of_act");
-  Bank bank_a("bank A", folder + "/bank_a.db", events, [](auto&) { return ""; });
-  Bank bank_b("bank B", folder + "/bank_b.db", events,
+  Bank bank_a("bank A", folder + "/bank_a.db", [](auto&) { return ""; });
+  Bank bank_b("bank B", folder + "/bank_b.db",
               [&run](auto& path) { return RefusalOfBankB(run, path); });
 
-  dtm::Coordinator tm(folder + "/bank.db");
+  dtm::Options options;
+  options.node_name = "process " + std::to_string(::getpid());  // as the drawings call it
+  dtm::Coordinator tm(folder + "/bank.db", options);
   tm.Use(dtm::HttpBranches());
   tm.Start();  // from here on it also goes on with what a crash has left unfinished
 
   std::string gid;
   if (run != "again") {
     gid = dtm::MustGenGid(tm);
-    events.Arrow("application", "coordinator", "Submit");
     dtm::NewSaga(tm, gid)
         .Add(bank_a.Url("/TransOut"), bank_a.Url("/TransOutCom"), Transfer{30})
         .Add(bank_b.Url("/TransIn"), bank_b.Url("/TransInCom"), Transfer{30})
         .Submit();
-    events.Arrow("coordinator", "application", "stored");
   } else {
     gid = tm.List().transactions.at(0).definition->gid;  // the newest: only to watch it
   }
-  const dtm::TransResult result = tm.Wait(gid, std::chrono::seconds(30));
-  events.Arrow("coordinator", "application", dtm::Name(result.status));
+  (void)tm.Wait(gid, std::chrono::seconds(30));
+}
+
+/// The transaction as its journal tells it. The coordinator knows the banks by their URLs, people by their names.
+std::string Drawing(const dtm::Timeline& story) {
+  dtm::Diagram diagram = dtm::MakeDiagram(story);
+  diagram.lifelines.at(2).name = "bank A";
+  diagram.lifelines.at(3).name = "bank B";
+  dtm::DrawOptions options;
+  options.colour = ::isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
+  return dtm::Draw(diagram, dtm::DrawFormat::kText, options);
 }
 
 /// One act: runs the program, in a process of its own.
@@ -69,10 +76,7 @@ class Stage {
   Stage(const Stage&) = delete;
   Stage& operator=(const Stage&) = delete;
 
-  void Begin(const char* title) {
-    std::printf("\n%s\n\n", title);
-    std::filesystem::remove(folder_ + "/events_of_act");
-  }
+  static void Begin(const char* title) { std::printf("\n%s\n\n", title); }
 
   void Run(const std::string& run) const {
     const int status = RunProcess({self_, "--program", run, folder_});
@@ -83,17 +87,18 @@ class Stage {
     }
   }
 
-  const EventFile& Events() const { return events_; }
-
   /// The process is gone; what has it left?
   void LookAround() const {
-    events_.ForAll("note", "nobody is there: " + Balances() + ", and half a saga in bank.db");
+    std::printf(
+        "   kill -9, and nobody is there: %s, and half a saga in bank.db. Started again:\n\n",
+        Balances().c_str());
   }
 
   /// Shows what happened, and checks it.
   void End(dtm::Status expected, const std::string& expected_balances) const {
-    TimingDiagram().Print(events_.Read());
-    const auto saga = dtm::Coordinator(folder_ + "/bank.db").List().transactions.at(0);
+    dtm::Coordinator tm(folder_ + "/bank.db");
+    const auto saga = tm.List().transactions.at(0);
+    std::puts(Drawing(tm.Timeline(saga.definition->gid).value()).c_str());
     std::printf("   status: %s   balances: %s\n", dtm::Name(saga.status), Balances().c_str());
     if (!saga.reason.empty()) std::printf("   reason: %s\n", saga.reason.c_str());
     std::fflush(stdout);
@@ -132,26 +137,23 @@ class Stage {
 
   const std::string self_;
   const std::string folder_ = MakeFolder();
-  const EventFile events_{folder_ + "/events_of_act"};
 };
 
-void Play(Stage& stage) {
+void Play(const Stage& stage) {
   std::puts("Bank A and bank B are HTTP services with an account of 100 each.");
 
-  stage.Begin("1. Transfer 30 from A to B.");
+  Stage::Begin("1. Transfer 30 from A to B.");
   stage.Run("transfer");
   stage.End(dtm::Status::kSucceed, "bank A 70, bank B 130");
 
-  stage.Begin(
+  Stage::Begin(
       "2. The same, but bank B refuses: what may have been done is undone, the last first.");
   stage.Run("refuse");
   stage.End(dtm::Status::kFailed, "bank A 70, bank B 130");
 
-  stage.Begin("3. The same, but the process is killed between TransOut and TransIn.");
+  Stage::Begin("3. The same, but the process is killed between TransOut and TransIn.");
   stage.Run("crash");
-  stage.Events().ForAll("end", "kill -9 of the process");
   stage.LookAround();
-  stage.Events().ForAll("begin", "started again");
   stage.Run("again");
   stage.End(dtm::Status::kSucceed, "bank A 40, bank B 160");
 }
@@ -161,7 +163,7 @@ int main(int argc, char** argv) {
     if (argc == 4 && std::string(argv[1]) == "--program") {
       Program(argv[2], argv[3]);
     } else {
-      Stage stage(argv[0]);
+      const Stage stage(argv[0]);
       Play(stage);
     }
     return 0;
