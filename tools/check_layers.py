@@ -14,7 +14,7 @@ MAY_INCLUDE = {
     'base': [],
     'core': ['base'],
     'client': ['base', 'core'],
-    'observe': ['base', 'core'],
+    'observe': ['base', 'core', 'text'],
     'engine': ['base', 'core'],
     'text': ['base'],
     'timeline/drawing': ['base'],

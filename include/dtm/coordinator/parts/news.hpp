@@ -58,7 +58,7 @@ class News {
 
   /// The rollback is decided.
   void RolledBack(const Transaction& transaction, Time now) {
-    Say(kRollbacks, now, [&] {
+    Say(kRollbacks, transaction, now, [&] {
       const bool failed = transaction.status == Status::kFailed;  // there was nothing to undo
       std::string text = Who(transaction) + " (" + Name(transaction.definition->type) + ")" +
                          (failed ? " has failed" : " is being rolled back");
@@ -74,16 +74,17 @@ class News {
              std::uint32_t errors, Time now) {
     const auto what = [&] { return engine::DescribeResult(*transaction.definition, row, result); };
     if (errors == 1) {
-      Say(kFirstErrors, now, [&] { return Who(transaction) + ", first error: " + what(); });
+      Say(kFirstErrors, transaction, now,
+          [&] { return Who(transaction) + ", first error: " + what(); });
     } else if (errors == kErrorsThatGoOn) {
-      Say(kMoreErrors, now,
+      Say(kMoreErrors, transaction, now,
           [&] { return Who(transaction) + " keeps failing and is retried: " + what(); });
     }
   }
 
   /// The transaction goes on only with help.
   void Stuck(const Transaction& transaction, Time now) {
-    Say(kStuck, now, [&] {
+    Say(kStuck, transaction, now, [&] {
       return Who(transaction) + " is stuck: " + transaction.last_error +
              "; see Explain, then RetryNow or ForceStop";
     });
@@ -100,14 +101,14 @@ class News {
 
   /// Somebody else has removed its record.
   void Vanished(const Transaction& transaction, Time now) {
-    Say(kVanished, now, [&] {
+    Say(kVanished, transaction, now, [&] {
       return Who(transaction) + " has vanished from the store; somebody else removed it";
     });
   }
 
   /// See Sweep.
   void SetGoing(const Transaction& transaction, Time now) {
-    Say(kSetGoing, now, [&] {
+    Say(kSetGoing, transaction, now, [&] {
       return Who(transaction) +
              " was in memory and nothing would have gone on with it; it is set going. If no turn "
              "of "
@@ -118,7 +119,7 @@ class News {
   /// This program has no function or caller for the branch; see MissingFunctions.
   void NobodyToCall(const Transaction& transaction, std::size_t row, const Result& result,
                     Time now) {
-    Say(kNobody, now, [&] {
+    Say(kNobody, transaction, now, [&] {
       return Who(transaction) +
              " waits: " + engine::DescribeResult(*transaction.definition, row, result);
     });
@@ -192,10 +193,11 @@ class News {
   }
 
   template <typename MakeText>
-  void Say(Kind kind, Time now, const MakeText& text) {
+  void Say(Kind kind, const Transaction& about, Time now, const MakeText& text) {
     Quietly([&] {
       if (limits_[kind].NextFlush() <= now) Flush(now);
-      if (limits_[kind].Allow(now)) LogTo(options_, kLevels[kind], text());
+      if (!limits_[kind].Allow(now)) return;
+      LogTo(options_, kLevels[kind], text(), about.definition.get());
     });
   }
 

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <functional>
 #include <string>
 
@@ -16,26 +15,18 @@
 #include <dtm/base/text.hpp>
 #include <dtm/core/journal.hpp>
 #include <dtm/core/limits.hpp>
+#include <dtm/core/transaction.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/observe/event.hpp>
+#include <dtm/observe/log_line.hpp>
 #include <dtm/observe/span.hpp>
+#include <dtm/observe/trace_context.hpp>
 #include <dtm/store/durability.hpp>
 #include <dtm/store/peers.hpp>
 
 namespace dtm {
 inline namespace v1 {
-
-/// What a line of the log is: what happened, what should be looked at, what is wrong.
-enum class LogLevel { kInfo, kWarning, kError };
-
-/// The log that Options have by default: a line to standard error.
-inline void LogToStderr(LogLevel level, const std::string& text) {
-  const char* name = level == LogLevel::kError     ? "error"
-                     : level == LogLevel::kWarning ? "warning"
-                                                   : "info";
-  std::fprintf(stderr, "dtm %s: %s\n", name, text.c_str());
-}
 
 /// A branch keeps failing: it had `retry_count` errors in a row.
 struct Alert {
@@ -125,8 +116,9 @@ struct Options {
   /// even from inside calls of the coordinator. It should only wake an event loop; it must not use the coordinator. See
   /// WakeFd.
   std::function<void()> on_wake;
-  /// Called from any thread; must not throw.
-  std::function<void(LogLevel, const std::string&)> log = LogToStderr;
+  /// Called from any thread; must not throw. It takes `LogLevel, const std::string&`, or `const LogLine&` with the gid and the
+  /// trace beside the text: see LogAsJson of <dtm/observe/json_line.hpp>.
+  LogFunction log = LogToStderr;
 };
 
 /// What happens to transactions is put into words, for somebody.
@@ -135,9 +127,17 @@ inline bool TellsEntries(const Options& options) {
 }
 
 /// Ignores exceptions of the log.
-inline void LogTo(const Options& options, LogLevel level, const std::string& text) {
+/// `about`: a transaction that the line is about, or null.
+inline void LogTo(const Options& options, LogLevel level, const std::string& text,
+                  const Definition* about = nullptr) {
   try {
-    if (options.log) options.log(level, text);
+    if (!options.log) return;
+    LogLine line{level, text, {}, {}};
+    if (about != nullptr) {
+      line.gid = about->gid;
+      line.trace_id = TraceIdOf(*about, options.on_span != nullptr);
+    }
+    options.log(line);
   } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
   }
 }
