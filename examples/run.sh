@@ -31,6 +31,7 @@ case $name in
     needs DTM_MYSQL_HOST with_mariadb.sh libmariadb-dev
     ;;
   event_loop_asio) packages+=(libboost-dev) ;;
+  observe_spdlog) packages+=(libspdlog-dev) ;;
 esac
 [ "$name" != polyglot ] || packages+=(python3 python3-pip)
 install_packages "${packages[@]}"

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <map>
@@ -12,6 +13,7 @@
 
 #include "server_store.hpp"
 #include <dtm/http.hpp>
+#include <dtm/observe/json_line.hpp>
 #ifdef DTM_SERVER_TLS
 #include <dtm/http/tls.hpp>
 #endif
@@ -22,6 +24,8 @@ struct ServerConfig {
   std::string host = "127.0.0.1";
   int port = 36789;
   bool desk = true;
+  dtm::LogLevel least_logged = dtm::LogLevel::kInfo;
+  bool json_log = false, log_events = false;
   bool help = false, version = false;
   dtm::Options coordinator = [] {
     dtm::Options options;
@@ -73,6 +77,8 @@ inline constexpr const char kHelp[] =
     "  AlertRetryLimit [ALERT_RETRY_LIMIT]\n"
     "                                     from which error in a row on (3)\n"
     "  LogLevel [LOG_LEVEL]               debug, info, warn or error (info)\n"
+    "  LogFormat [LOG_FORMAT]             text; json: an object a line; events: json, and what\n"
+    "                                     happens to each transaction (text)\n"
     "  Desk [DTM_DESK]                    on or off: a page for people at /desk (on)\n"
     "  Store.FinishedDataExpire [STORE_FINISHED_DATA_EXPIRE]\n"
     "                                     how long finished transactions are kept (86400)\n"
@@ -103,6 +109,7 @@ inline const std::map<std::string, std::string> kEnvironment = {
     {"Store.History", "STORE_HISTORY"},
     {"NodeName", "NODE_NAME"},
     {"LogLevel", "LOG_LEVEL"},
+    {"LogFormat", "LOG_FORMAT"},
     {"Desk", "DTM_DESK"},
     {"Store.Driver", "STORE_DRIVER"},
     {"Store.Url", "STORE_URL"},
@@ -191,15 +198,19 @@ inline void Set(ServerConfig& config, const std::string& name, const std::string
     }
   } else if (name == "LogLevel") {
     const std::string level = dtm::Lowered(value);
-    const dtm::LogLevel least = level == "error"  ? dtm::LogLevel::kError
-                                : level == "warn" ? dtm::LogLevel::kWarning
-                                                  : dtm::LogLevel::kInfo;
+    config.least_logged = level == "error"  ? dtm::LogLevel::kError
+                          : level == "warn" ? dtm::LogLevel::kWarning
+                                            : dtm::LogLevel::kInfo;
     if (level != "debug" && level != "info" && level != "warn" && level != "error") {
       throw BadSetting("LogLevel is '" + value + "'; it must be debug, info, warn or error");
     }
-    config.coordinator.log = [least](dtm::LogLevel of, const std::string& text) {
-      if (of >= least) dtm::LogToStderr(of, text);
-    };
+  } else if (name == "LogFormat") {
+    const std::string format = dtm::Lowered(value);
+    if (format != "text" && format != "json" && format != "events") {
+      throw BadSetting("LogFormat is '" + value + "'; it must be text, json or events");
+    }
+    config.json_log = format != "text";
+    config.log_events = format == "events";
   } else {
     std::fprintf(stderr, "dtm-server: the setting %s is not known here; it is ignored\n",
                  name.c_str());
@@ -256,6 +267,19 @@ inline void Listen(ServerConfig& config, const std::string& where) {
 
 }  // namespace server_config
 
+/// To stderr, as LogLevel and LogFormat say.
+inline void SetLog(ServerConfig& config) {
+  config.coordinator.log = [least = config.least_logged,
+                            json = config.json_log](const dtm::LogLine& line) {
+    if (line.level < least) return;
+    json ? dtm::LogAsJson(line) : dtm::LogToStderr(line.level, line.text);
+  };
+  if (!config.log_events) return;
+  config.coordinator.on_event = [](const dtm::Event& event) {
+    std::fputs((JsonLine(event) + "\n").c_str(), stderr);
+  };
+}
+
 /// @throws BadSetting
 inline ServerConfig ReadConfig(const std::vector<std::string>& arguments) {
   ServerConfig config;
@@ -295,5 +319,6 @@ inline ServerConfig ReadConfig(const std::vector<std::string>& arguments) {
   if (flags.count("--listen") > 0) server_config::Listen(config, flags["--listen"]);
   if (flags.count("--token") > 0) config.server.token = flags["--token"];
   if (flags.count("--history") > 0) server_config::Set(config, "--history", flags["--history"]);
+  SetLog(config);
   return config;
 }

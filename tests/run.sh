@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 . tools/install_packages.sh
 install_packages g++ cmake ninja-build pkg-config python3 nlohmann-json3-dev libcpp-httplib-dev libsqlite3-dev libboost-dev catch2 \
   clang libclang-rt-14-dev clang-tidy-14 clang-format-14 openssl \
-  libpq-dev libmariadb-dev libhiredis-dev libpqxx-dev libsoci-dev postgresql mariadb-server redis-server galera-4 rsync doxygen \
+  libpq-dev libmariadb-dev libhiredis-dev libpqxx-dev libsoci-dev libspdlog-dev postgresql mariadb-server redis-server galera-4 rsync doxygen \
   chromium chromium-driver
 
 presets=("$@")

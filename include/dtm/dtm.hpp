@@ -12,6 +12,7 @@
 #include <dtm/client/workflow.hpp>
 #include <dtm/client/xa.hpp>
 #include <dtm/coordinator/coordinator.hpp>
+#include <dtm/observe/json_line.hpp>
 #include <dtm/store/memory.hpp>
 #include <dtm/store/sqlite/read_only_store.hpp>
 #include <dtm/store/sqlite/sqlite_store.hpp>

@@ -178,6 +178,7 @@ class ProgramTest(unittest.TestCase):
         self.refused("RETRY_INTERVAL|RetryInterval is 'soon'", RETRY_INTERVAL='soon')
         self.refused('stores in SQLite', STORE_DRIVER='redis')
         self.refused("LogLevel is 'loud'", LOG_LEVEL='loud')
+        self.refused("LogFormat is 'xml'; it must be text, json or events", LOG_FORMAT='xml')
         self.refused("AlertWebHook: the alert web hook \"ftp://h/x\" does not start with http:// or https://",
                      ALERT_WEB_HOOK='ftp://h/x')
         self.refused("AlertRetryLimit is 'often'", ALERT_RETRY_LIMIT='often')
@@ -185,6 +186,24 @@ class ProgramTest(unittest.TestCase):
         self.refused("--history is 'all'", '--history', 'all')
         (self.folder / 'bad.yml').write_text('no colon here\n')
         self.refused('bad.yml: the line', '-c', 'bad.yml')
+
+    def test_the_log_as_json_with_events(self):
+        for log_format in ('json', 'events'):
+            server = self.start(LOG_FORMAT=log_format, TIMEOUT_TO_FAIL='1')
+            gid = log_format + '\u00e4"'
+            server.ask('/api/dtmsvr/prepare', {'gid': gid, 'trans_type': 'tcc'})
+            for _ in range(100):
+                if server.ask('/api/dtmsvr/query?gid=' + urllib.parse.quote(gid))[1]['transaction']['status'] == 'failed':
+                    break
+                time.sleep(0.1)
+            code, _, said = server.stop()
+            self.assertEqual(code, 0)
+            lines = [json.loads(line) for line in said.splitlines()]
+            logged = [line for line in lines if 'level' in line and line.get('gid') == gid]
+            self.assertEqual([line['level'] for line in logged], ['info'], said)
+            self.assertIn('Timeout after 1 seconds', logged[0]['message'])
+            events = [line['event'] for line in lines if 'event' in line]
+            self.assertEqual(events, ['prepared', 'rollback', 'failed'] if log_format == 'events' else [], said)
 
     def test_a_branch_that_keeps_failing_is_told_to_the_web_hook(self):
         told = queue.Queue()

@@ -93,7 +93,7 @@ class News {
   /// Somebody has said that the row is done.
   void Repaired(const Transaction& transaction, std::size_t row, const std::string& who,
                 const std::string& why, Time now) {
-    Say(kRepairs, now, [&] {
+    Say(kRepairs, transaction, now, [&] {
       return Who(transaction) + ": " +
              engine::DescribeRepair(*transaction.definition, row, who, why);
     });

@@ -117,7 +117,7 @@ struct Options {
   /// WakeFd.
   std::function<void()> on_wake;
   /// Called from any thread; must not throw. It takes `LogLevel, const std::string&`, or `const LogLine&` with the gid and the
-  /// trace beside the text: see LogAsJson of <dtm/observe/json_line.hpp>.
+  /// trace beside the text: such a function is LogAsJson.
   LogFunction log = LogToStderr;
 };
 
