@@ -36,9 +36,7 @@ void Program(const std::string& run, const std::string& folder) {
   Bank bank_b("bank B", folder + "/bank_b.db",
               [&run](auto& path) { return RefusalOfBankB(run, path); });
 
-  dtm::Options options;
-  options.node_name = "process " + std::to_string(::getpid());  // as the drawings call it
-  dtm::Coordinator tm(folder + "/bank.db", options);
+  dtm::Coordinator tm(folder + "/bank.db");
   tm.Use(dtm::HttpBranches());
   tm.Start();  // from here on it also goes on with what a crash has left unfinished
 

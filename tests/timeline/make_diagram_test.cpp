@@ -185,6 +185,38 @@ TEST_CASE("diagram: a journal that knows more than the record, which was read be
   CHECK(TextsOf(dtm::MakeDiagram(story.Make()), DiagramEvent::Kind::kNote).empty());
 }
 
+TEST_CASE("diagram: processes are named as shortly as they can be told apart") {
+  const auto breaks = [](const std::vector<std::string>& names) {
+    Story story = story_kit::Transfer();
+    story.entries[0].who = names[0];
+    for (std::size_t i = 1; i < names.size(); ++i) {
+      story.Tell(static_cast<double>(i), JournalKind::kTakenUp, dtm::kNoRow, "", names[i]);
+    }
+    const Diagram diagram = dtm::MakeDiagram(story.Make());
+    Names texts;
+    for (const DiagramEvent& event : diagram.events) {
+      if (event.kind == DiagramEvent::Kind::kEnd || event.kind == DiagramEvent::Kind::kBegin) {
+        texts.push_back(InWords(event));
+      }
+    }
+    return texts;
+  };
+  CHECK(breaks({"host:7", "host:9"}) == Names{"process 7 is gone", "taken up by process 9"});
+  CHECK(breaks({"host:7", "other:9"}) == Names{"host:7 is gone", "taken up by other:9"});
+  CHECK(breaks({"host:7", "host:"}) == Names{"host:7 is gone", "taken up by host:"});
+  CHECK(breaks({"a", "a"}) == Names{"a is gone", "started again"});
+  CHECK(breaks({"", "a"}) == Names{"its process is gone", "taken up by a"});
+  CHECK(breaks({"a", ""}) == Names{"a is gone", "taken up"});
+  CHECK(breaks({"", ""}) == Names{"its process is gone", "taken up"});
+  std::vector<std::string> many;
+  for (int i = 0; i < 20; ++i) many.push_back("n" + std::to_string(i));
+  const Names texts = breaks(many);
+  REQUIRE(texts.size() == 10);
+  CHECK(texts[3] == "taken up by n2");
+  CHECK(texts[4] == "n16 is gone");
+  CHECK(texts[9] == "taken up by n19");
+}
+
 TEST_CASE("diagram: tones") {
   const auto tones = [](const dtm::Timeline& story) {
     std::string text;

@@ -20,6 +20,7 @@
 #include <dtm/core/url.hpp>
 #include <dtm/timeline/drawing/diagram.hpp>
 #include <dtm/timeline/drawing/shown_text.hpp>
+#include <dtm/timeline/timeline.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -103,16 +104,43 @@ inline std::string CallInWords(const Definition& definition, std::size_t row) {
   return ShownName(text);
 }
 
+/// Of "machine:4711" only the number, if all are of one machine: that is how a coordinator names itself.
+inline std::vector<std::string> ProcessNames(const std::vector<DrivenBy>& runs) {
+  const auto host = [](const std::string& name) {
+    const std::size_t colon = name.rfind(':');
+    const bool number = colon != std::string::npos && colon + 1 < name.size() &&
+                        name.find_first_not_of("0123456789", colon + 1) == std::string::npos;
+    return number ? name.substr(0, colon + 1) : std::string();
+  };
+  const bool one = std::all_of(runs.begin(), runs.end(), [&](const DrivenBy& run) {
+    return !host(run.process).empty() && host(run.process) == host(runs.front().process);
+  });
+  std::vector<std::string> names;
+  for (const DrivenBy& run : runs) {
+    const std::size_t skipped = one ? host(run.process).size() : 0;
+    names.push_back((one ? "process " : "") + ShownName(run.process.substr(skipped)));
+  }
+  return names;
+}
+
 /// The lifelines of one drawing. First Add each call, then Name.
 class Lifelines {
  public:
-  explicit Lifelines(const Definition& definition) : definition_(definition) {}
+  explicit Lifelines(const Definition& definition) : definition_(definition) {
+    if (!RegistersSteps(definition.type)) return;
+    const bool query = HasQueryRow(definition.type);
+    for (std::size_t row = 1; row < RowCount(definition); row += query ? 1 : 2) {
+      parents_.emplace(BranchIdOf(definition, row), row);
+    }
+  }
 
   void Add(std::size_t row) {
-    if (row >= RowCount(definition_) || IsInitiator(row)) return;
+    if (row >= RowCount(definition_) || IsInitiator(row) || rows_.count(row) > 0) return;
     const Service service = ServiceOf(UrlOf(definition_, row));
     if (service.key.empty()) return;
-    if (keys_.emplace(service.key, services_.size()).second) services_.push_back(service);
+    const auto [found, is_new] = keys_.emplace(service.key, services_.size());
+    if (is_new) services_.push_back(service);
+    rows_.emplace(row, found->second);
   }
 
   /// The application and the coordinator, then the services in the order in which they were added.
@@ -159,15 +187,11 @@ class Lifelines {
 
   /// The row of the branch that this one is nested in; kNone without one.
   std::size_t ParentOf(std::size_t row) const {
-    if (row >= RowCount(definition_)) return kNone;
+    if (row >= RowCount(definition_) || parents_.empty()) return kNone;
     const std::string id = BranchIdOf(definition_, row);
-    if (id.size() < 4 || !RegistersSteps(definition_.type)) return kNone;
-    const std::string wanted = id.substr(0, id.size() - 2);
-    for (std::size_t other = 0; other < RowCount(definition_); ++other) {
-      const bool forward = HasQueryRow(definition_.type) || other % 2 == 1;
-      if (forward && BranchIdOf(definition_, other) == wanted) return other;
-    }
-    return kNone;
+    const auto found =
+        parents_.find(id.substr(0, id.size() - (std::min)(id.size(), std::size_t{2})));
+    return found == parents_.end() ? kNone : found->second;
   }
 
   static constexpr std::size_t kNone = SIZE_MAX;
@@ -179,9 +203,8 @@ class Lifelines {
   }
 
   std::size_t FindService(std::size_t row) const {
-    if (row >= RowCount(definition_) || IsInitiator(row)) return kNone;
-    const auto found = keys_.find(ServiceOf(UrlOf(definition_, row)).key);
-    return found == keys_.end() ? kNone : found->second;
+    const auto found = rows_.find(row);
+    return found == rows_.end() ? kNone : found->second;
   }
 
   /// Each gets its shortest name that no other one has.
@@ -201,7 +224,9 @@ class Lifelines {
 
   const Definition& definition_;
   std::vector<Service> services_;
-  std::map<std::string, std::size_t> keys_;
+  std::map<std::string, std::size_t> keys_;     // services
+  std::map<std::size_t, std::size_t> rows_;     // that were added, and their services
+  std::map<std::string, std::size_t> parents_;  // rows of branches, by their ids
   std::vector<std::string> names_;
   std::size_t drawn_ = 0;  ///< so many services have lifelines of their own
 };

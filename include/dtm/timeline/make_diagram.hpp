@@ -65,7 +65,7 @@ class DiagramMaker {
         if (entry < attempts_.size()) attempts_[entry] = &attempt;
       }
     }
-    if (!story.runs.empty()) process_ = ShownName(story.runs.front().process);
+    processes_ = ProcessNames(story.runs);
   }
 
   static Time BeginOf(const Timeline& story) {
@@ -86,7 +86,7 @@ class DiagramMaker {
       if (branch.tries > 0) lifelines_.Add(row);
     }
     std::vector<Lifeline> lifelines = lifelines_.Name();
-    lifelines[kCoordinator].more = process_;
+    if (!story_.runs.empty()) lifelines[kCoordinator].more = ShownName(story_.runs[0].process);
     return lifelines;
   }
 
@@ -108,6 +108,7 @@ class DiagramMaker {
     const JournalEntry& entry = story_.entries[i];
     events_.At(times_.since[i]);
     if (const auto fold = folds_.folds.find(i); fold != folds_.folds.end()) TellFold(fold->second);
+    if (entry.kind == JournalKind::kTakenUp) ++run_;
     if (folds_.hidden[i]) return;
     if (times_.set_back[i] >= kWorthANote) {
       events_.Note("the clock was set back by " + drawing::SpanInWords(times_.set_back[i]), "",
@@ -139,7 +140,7 @@ class DiagramMaker {
       case JournalKind::kFinish:
         return entry.text.empty() ? TellInitiator("finish")
                                   : TellInitiator("fail", entry.text, Tone::kBad);
-      case JournalKind::kTakenUp: return TellTakenUp(entry);
+      case JournalKind::kTakenUp: return TellTakenUp();
       case JournalKind::kGap: return TellGap(entry, times_.since[i]);
       case JournalKind::kRepair: return TellAsked(lifelines_.Call(entry.row) + " skipped", entry);
     }
@@ -235,14 +236,18 @@ class DiagramMaker {
     events_.Note(who.empty() ? what : what + " by " + who, entry.text, Tone::kWarning);
   }
 
-  void TellTakenUp(const JournalEntry& entry) {
-    const std::string before = process_;
-    process_ = ShownName(entry.who);
-    const bool same = process_ == before && !before.empty();
+  void TellTakenUp() {
+    const std::string before = Process(run_ - 1), now = Process(run_);
+    const bool same = before == now && !now.empty();
     events_.Break(before.empty() ? "its process is gone" : before + " is gone",
-                  same               ? "started again"
-                  : process_.empty() ? "taken up"
-                                     : "taken up by " + process_);
+                  same          ? "started again"
+                  : now.empty() ? "taken up"
+                                : "taken up by " + now);
+  }
+
+  /// Empty if it is not known.
+  std::string Process(std::size_t run) const {
+    return run < processes_.size() ? processes_[run] : std::string();
   }
 
   void TellGap(const JournalEntry& entry, Duration until) {
@@ -274,8 +279,9 @@ class DiagramMaker {
   Lifelines lifelines_;
   std::vector<const Attempt*> attempts_;  // by entry
   StoryEvents events_;
-  std::size_t last_call_ = kNoEntry;  // the entry whose call is the last event
-  std::string process_{};             // which drives it
+  std::size_t last_call_ = kNoEntry;      // the entry whose call is the last event
+  std::vector<std::string> processes_{};  // which drove it
+  std::size_t run_ = 0;                   // of them
   bool ended_ = false;
 };
 

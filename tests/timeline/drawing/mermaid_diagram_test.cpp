@@ -18,9 +18,9 @@ sequenceDiagram
     p1->>p2: 0.2 ms · 01 TransOut
     p2-->>p1: 4.0 ms · success
     p1--xp3: 4.2 ms · 02 TransIn
-    Note over p0,p3: host#58;7 is gone
+    Note over p0,p3: process 7 is gone
     Note right of p1: 3.4 s later
-    Note over p0,p3: 3.4 s · taken up by host#58;9
+    Note over p0,p3: 3.4 s · taken up by process 9
     p1->>p3: 3.4 s · 02 TransIn
     p3-->>p1: 3.5 s · success
     p1-->>p0: 3.5 s · succeed
