@@ -20,11 +20,11 @@ from split_header import Splitter, masked, opened
 OUTPUTS = ['dtm/dtm.hpp', 'dtm/http.hpp']
 EXTRAS = ['dtm/http/tls.hpp', 'dtm/httplib.hpp']  # what needs another library; both include those two
 # What no umbrella includes: for a database whose driver the program chooses, and the session of another client library.
-DRIVERS = [header for header in all_headers() if room(header) != 'testing' and
+DRIVERS = [header for header in all_headers() if not room(header).startswith('testing') and
            header not in {name for umbrella in OUTPUTS + EXTRAS for name in reachable(umbrella)}]
 # Files that a program includes beside these, with what they need of other libraries: inline in the compiled form too.
 BESIDE = {
-    'dtm/dtm.hpp': [header for header in all_headers() if room(header) == 'testing'] + DRIVERS,
+    'dtm/dtm.hpp': [header for header in all_headers() if room(header).startswith('testing')] + DRIVERS,
     'dtm/http.hpp': [header for header in all_headers() if header in (
         'dtm/http/httplib/branch_service.hpp', 'dtm/http/httplib/mount.hpp', 'dtm/http/tls.hpp', 'dtm/httplib.hpp')],
 }

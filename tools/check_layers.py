@@ -48,7 +48,8 @@ MAY_INCLUDE = {
     'http/remote': ['base', 'core', 'http/wire', 'http/http1', 'http/hosts'],
     'http': ['base', 'core', 'coordinator', 'coordinator/parts', 'http/wire', 'http/http1', 'http/transport', 'http/hosts', 'http/api',
              'http/desk', 'http/serving', 'http/calls', 'http/remote'],
-    'testing': ['base', 'core', 'text', 'timeline', 'sql', 'store', 'store/shared', 'coordinator', 'coordinator/parts'],
+    'testing/incident': ['base', 'core', 'text', 'timeline'],
+    'testing': ['base', 'core', 'timeline', 'sql', 'store', 'store/shared', 'coordinator', 'coordinator/parts', 'coordinator/state', 'testing/incident'],
 }
 # header: what it may include besides, and why.
 EXCEPT = {'dtm/coordinator/coordinator.hpp': ('dtm/store/sqlite/sqlite_store.hpp', 'its constructor that takes the name of a file')}

@@ -15,7 +15,7 @@ WHOLE = ('dtm/http/tls.hpp', 'dtm/http/httplib/branch_service.hpp', 'dtm/http/ht
 
 
 def source_of(header):
-    return 'http' if room(header).startswith('http') or header.startswith('dtm/http') else 'testing' if room(header) == 'testing' else 'dtm'
+    return 'http' if room(header).startswith('http') or header.startswith('dtm/http') else 'testing' if room(header).startswith('testing') else 'dtm'
 
 
 def outputs():

@@ -416,6 +416,32 @@ TEST_CASE("coordinator: branches of another scheme are called by its caller, and
   CHECK(called == "grpc://bank/In ");
 }
 
+TEST_CASE("coordinator: a caller of functions gets the calls of those that are not registered") {
+  struct StandIn : dtm::BranchCaller {
+    explicit StandIn(std::string& called_in) : called(called_in) {}
+    std::vector<std::string> Schemes() const override { return {"local"}; }
+    void Call(std::vector<dtm::BranchCall> calls, dtm::BranchResults& results) override {
+      for (dtm::BranchCall& call : calls) {
+        called += call.Url() + " ";
+        results.Done(std::move(call), Result::Success());
+      }
+    }
+    void Stop() override {}
+    std::string& called;
+  };
+  std::string called;
+  int runs = 0;
+  Coordinator tm(std::make_unique<dtm::MemoryStore>(), dtm_test::Quiet());
+  tm.Use(std::make_unique<StandIn>(called));
+  tm.Register<int>("A", [&runs](const int&) { ++runs; });
+  dtm::Definition definition;
+  definition.gid = "a";
+  definition.steps = {{"local:A", "", "7"}, {"local:B", "", "8"}};
+  CHECK(tm.SubmitAndWait(definition, hours(1)).Succeeded());
+  CHECK(called == "local:B ");
+  CHECK(runs == 1);
+}
+
 TEST_CASE("coordinator: a workflow whose step is not finished yet is resumed at its interval") {
   TestCoordinator kit({}, dtm_test::Quiet());
   const dtm::Time start = kit.Clock().Now();

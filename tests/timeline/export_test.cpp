@@ -1,4 +1,4 @@
-/// What an exported transaction looks like. That all of it comes back: tests/testing/read_export_test.cpp.
+/// What an exported transaction looks like. That all of it comes back: tests/testing/incident/read_export_test.cpp.
 #include <chrono>
 #include <memory>
 #include <string>

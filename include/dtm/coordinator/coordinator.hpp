@@ -128,7 +128,8 @@ class Coordinator : public EmbeddedEndpoint {
   }
 
   /// Adds what calls the branches with URLs of some schemes: `tm.Use(dtm::HttpBranches())` from <dtm/http.hpp> for http and
-  /// https. A submission with a URL of another scheme is refused unless its caller was added before.
+  /// https. A submission with a URL of another scheme is refused unless its caller was added before. A caller with the scheme
+  /// "local" gets the calls of functions that are not registered here; tests and replays stand in for them so.
   /// @throws LogicError  one of its schemes has a caller, or it comes after Start or Stop.
   void Use(std::unique_ptr<BranchCaller> caller) { Checked().Use(std::move(caller)); }
 

@@ -1,5 +1,5 @@
 /// A transaction as one JSON document: its record and its journal, to be kept, sent to somebody, and replayed
-/// (testing/incident.hpp). testing/read_export.hpp does the opposite.
+/// (testing/incident.hpp). testing/incident/read_export.hpp does the opposite.
 /// Needs: nlohmann/json. Threads: pure functions. Document: docs/export_format.md.
 #pragma once
 

@@ -38,6 +38,8 @@ class ProgramFunctions final : public BranchCaller {
     resumes_ = true;
     if (threaded_) workflows_.StartThreads();
   }
+  /// Calls of functions that are not registered go there. Set it before the first call.
+  void ElseCall(BranchCaller& others) { workflows_.ElseCall(others); }
   /// Empty if there is none of this name.
   BranchFunction Find(const std::string& name) {
     BranchFunction function = branches_.Find(name);

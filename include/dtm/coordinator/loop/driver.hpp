@@ -55,6 +55,7 @@ class Driver {
     const std::lock_guard<std::mutex> lock(drive_mutex_);
     if (threaded_ || inbox.Closed()) throw LogicError("Use() comes before Start() and Stop()");
     urls.Use(std::move(caller));
+    if (urls.CallsFunctions()) functions.ElseCall(urls);
   }
 
   /// See Coordinator::Start.

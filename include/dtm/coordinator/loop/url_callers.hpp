@@ -29,6 +29,8 @@ inline namespace v1 {
 
 class UrlCallers final : public BranchCaller {
  public:
+  static constexpr const char* kLocalScheme = "local";  ///< of functions that are not registered
+
   /// @throws LogicError  there is no caller, or one of its schemes has one.
   void Use(std::unique_ptr<BranchCaller> caller) {
     if (caller == nullptr) throw LogicError("Use() was given no caller of branches");
@@ -39,6 +41,12 @@ class UrlCallers final : public BranchCaller {
     }
     for (const std::string& scheme : caller->Schemes()) by_scheme_[scheme] = caller.get();
     callers_.push_back(std::move(caller));
+  }
+
+  /// True if there is a caller of functions.
+  bool CallsFunctions() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return by_scheme_.count(kLocalScheme) > 0;
   }
 
   /// Empty, or why this can be the URL of no branch here. A program without HttpBranches takes http all the same: such calls
@@ -161,7 +169,7 @@ class UrlCallers final : public BranchCaller {
   }
   /// With mutex_ held.
   BranchCaller* Found(const std::string& url) const {
-    const auto found = by_scheme_.find(SchemeOf(url));
+    const auto found = by_scheme_.find(IsLocal(url) ? kLocalScheme : SchemeOf(url));
     return found == by_scheme_.end() ? nullptr : found->second;
   }
 

@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/catch.hpp"
-#include <dtm/testing/read_export.hpp>
+#include <dtm/testing/incident/read_export.hpp>
 #include <dtm/timeline/export.hpp>
 
 using Catch::Matchers::ContainsSubstring;

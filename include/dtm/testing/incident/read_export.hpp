@@ -18,7 +18,7 @@
 #include <dtm/core/limits.hpp>
 #include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
-#include <dtm/testing/strict_json.hpp>
+#include <dtm/testing/incident/strict_json.hpp>
 #include <dtm/timeline/export.hpp>
 #include <dtm/timeline/timeline.hpp>
 

@@ -1,0 +1,24 @@
+/// What came of a replay, for the test that asked for it.
+/// Needs: std. Threads: values only.
+#pragma once
+
+#include <string>
+
+#include <dtm/timeline/timeline.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace testing {
+
+/// What came of a replay.
+struct ReplayReport {
+  bool same = false;             ///< nothing differed, as far as it was replayed
+  std::string first_difference;  ///< what was recorded, and what is now; empty: nothing
+  std::string not_replayed;      ///< what the journal does not keep; empty: all was replayed
+  Timeline recorded;
+  Timeline replayed;  ///< until the first difference, in the time of the replay
+};
+
+}  // namespace testing
+}  // namespace v1
+}  // namespace dtm
