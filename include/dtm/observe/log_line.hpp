@@ -50,7 +50,9 @@ inline constexpr bool kFits = kPlain<Function> || kWhole<Function>;
 class LogFunction {
  public:
   LogFunction() = default;
+  /// Logs nothing.
   LogFunction(std::nullptr_t) {}  // NOLINT(google-explicit-constructor): as of a std::function
+  /// Keeps `function`.
   template <typename Function, typename = std::enable_if_t<!std::is_same_v<Function, LogFunction> &&
                                                            log_function::kFits<Function>>>
   LogFunction(Function function) {  // NOLINT(google-explicit-constructor): so that a lambda is one
@@ -64,8 +66,11 @@ class LogFunction {
     }
   }
 
+  /// False: it logs nothing.
   explicit operator bool() const { return static_cast<bool>(log_); }
+  /// Only if it is not empty.
   void operator()(const LogLine& line) const { log_(line); }
+  /// A line without gid and trace; the same.
   void operator()(LogLevel level, const std::string& text) const { log_({level, text, {}, {}}); }
 
  private:
