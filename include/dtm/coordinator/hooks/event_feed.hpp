@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -45,6 +46,9 @@ class EventFeed {
     durable_.reserve(durable_.size() + events_.size());
   }
 
+  /// A commit worked: no commit is in doubt any more.
+  void Committed() noexcept { settled_.clear(); }
+
   /// The commit took the n-th change of the batch. Throws nothing.
   void Stored(std::size_t n) noexcept {
     if (n >= changes_.size()) return;
@@ -55,6 +59,8 @@ class EventFeed {
   void InDoubt() {
     doubtful_.clear();
     for (std::size_t n = 0; n < changes_.size(); ++n) {
+      const auto settled = settled_.find(changes_[n].gid);
+      if (settled != settled_.end() && settled->second == changes_[n].version) continue;
       doubtful_.push_back({std::move(changes_[n].gid), changes_[n].version, {}});
       doubtful_.back().events.reserve(changes_[n].end - BeginOf(n));
       Take(n, events_, doubtful_.back().events);
@@ -69,6 +75,7 @@ class EventFeed {
       const Doubtful& next = doubtful_.front();
       const std::optional<Transaction> stored = store.Load(next.gid);
       if (stored && stored->version == next.version) {
+        settled_[next.gid] = next.version;
         durable_.insert(durable_.end(), next.events.begin(), next.events.end());
       }
       doubtful_.pop_front();
@@ -98,6 +105,8 @@ class EventFeed {
   Events& durable_;
   const bool spans_;
   std::deque<Doubtful> doubtful_;
+  /// Versions of records that an earlier commit in doubt has stored: a later one cannot have stored them again.
+  std::map<std::string, std::uint64_t> settled_;
 };
 
 }  // namespace v1

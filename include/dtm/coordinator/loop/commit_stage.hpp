@@ -259,6 +259,7 @@ class CommitStage {
   std::string Written() {
     std::string unread;
     in_commit_work_.Committed();
+    feed_.Committed();
     written_.clear();
     written_.swap(state_.to_commit.dirty);
     for (std::size_t i = 0; i < written_.size(); ++i) {
