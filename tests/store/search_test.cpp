@@ -46,7 +46,8 @@ struct Numbers : dtm::SearchSource {
       ids.push_back(at);
     return ids;
   }
-  std::vector<Transaction> Read(const Ids& ids, const ScanFilter&, std::size_t most) override {
+  std::vector<Transaction> Read(const Ids& ids, bool, const ScanFilter&,
+                                std::size_t most) override {
     std::vector<Transaction> read;
     for (const std::int64_t id : ids) {
       ++looked;

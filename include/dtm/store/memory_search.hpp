@@ -42,7 +42,7 @@ class Searched : public SearchSource {
     }
     return ids;
   }
-  std::vector<Transaction> Read(const Ids& ids, const ScanFilter& filter,
+  std::vector<Transaction> Read(const Ids& ids, bool, const ScanFilter& filter,
                                 std::size_t most) override {
     std::vector<Transaction> read;
     for (const std::int64_t id : ids) {

@@ -38,8 +38,8 @@ class SearchSource {
   /// The largest ids below this one, largest first, and at most `most`.
   virtual Ids Below(std::int64_t id, std::size_t most) = 0;
   /// Of these ids, in their order, the first `most` whose records may match the filter: where it is cheap to see that one
-  /// does not, it is left out.
-  virtual std::vector<Transaction> Read(const Ids& ids, const ScanFilter& filter,
+  /// does not, it is left out. `in_a_row`: there were no others between them, so they may be read in one go.
+  virtual std::vector<Transaction> Read(const Ids& ids, bool in_a_row, const ScanFilter& filter,
                                         std::size_t most) = 0;
 };
 
@@ -79,7 +79,8 @@ inline bool OnlyUnfinished(const ScanFilter& filter) {
 /// What is to be looked at, newest first.
 struct Candidates {
   SearchSource::Ids ids;
-  bool all = false;  ///< there are no others
+  bool all = false;       ///< there are no others
+  bool in_a_row = false;  ///< of all records, not of an index
 };
 
 inline Candidates FromIndex(SearchSource::Ids ids, std::int64_t below) {
@@ -89,7 +90,7 @@ inline Candidates FromIndex(SearchSource::Ids ids, std::int64_t below) {
   std::sort(ids.begin(), ids.end(), std::greater<>());
   const bool all = ids.size() <= kMostSought;
   if (!all) ids.resize(kMostSought);
-  return {std::move(ids), all};
+  return {std::move(ids), all, false};
 }
 
 inline Candidates CandidatesOf(SearchSource& source, const ScanFilter& filter, std::int64_t below) {
@@ -104,7 +105,7 @@ inline Candidates CandidatesOf(SearchSource& source, const ScanFilter& filter, s
   }
   SearchSource::Ids ids = source.Below(below, kMostLooked);
   const bool all = ids.size() < kMostLooked;
-  return {std::move(ids), all};
+  return {std::move(ids), all, true};
 }
 
 /// As Store::Scan, for a filter that is a search.
@@ -121,8 +122,8 @@ inline ScanPage Search(SearchSource& source, const ScanFilter& filter, std::int6
     const std::size_t size = (std::min)(chunk, ids.size() - at);
     const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(at);
     const std::size_t most = (std::min)(kAtATime, limit - page.transactions.size());
-    std::vector<Transaction> read = source.Read(
-        SearchSource::Ids(begin, begin + static_cast<std::ptrdiff_t>(size)), filter, most);
+    const SearchSource::Ids part(begin, begin + static_cast<std::ptrdiff_t>(size));
+    std::vector<Transaction> read = source.Read(part, found.in_a_row, filter, most);
     const bool full = read.size() == most;
     at = full ? static_cast<std::size_t>(
                     std::upper_bound(ids.begin(), ids.end(), read.back().id, std::greater<>()) -

@@ -67,12 +67,12 @@ class SharedMemoryRequests {
   }
   /// See Query::kSearch.
   bool MayMatch(const Row& row) const {
-    const std::string_view part = std::get<SqlBytes>(values_->at(7)).bytes;
-    return (Number(1) == 0 || row.type == Number(1)) &&
-           (Number(2) == 0 || row.status == Number(2)) && row.created >= Number(3) &&
-           row.created <= Number(4) && (Number(5) == 0 || row.due) &&
-           (Number(5) < 2 || IsStuck(row)) &&
-           (Number(6) == 0 || row.state.substr(3, 2) != std::string(2, '\0')) &&
+    const std::string_view part = std::get<SqlBytes>(values_->at(6)).bytes;
+    return (Number(0) == 0 || row.type == Number(0)) &&
+           (Number(1) == 0 || row.status == Number(1)) && row.created >= Number(2) &&
+           row.created <= Number(3) && (Number(4) == 0 || row.due) &&
+           (Number(4) < 2 || IsStuck(row)) &&
+           (Number(5) == 0 || row.state.substr(3, 2) != std::string(2, '\0')) &&
            (!row.steps.empty() || row.definition.find(part) != std::string::npos);
   }
 

@@ -105,9 +105,16 @@ class SharedMemoryStatements : SharedMemoryRequests {
           rows.push_back({row->first});
         }
         break;
+      case Query::kSearchRange:
+        for (auto row = tables_.Rows().upper_bound(Number(9)); row != tables_.Rows().begin();) {
+          --row;
+          if (row->first < Number(8) || Full(rows, 7)) break;
+          if (MayMatch(row->second)) rows.push_back(Record(row->second));
+        }
+        break;
       case Query::kSearch:
-        for (const std::int64_t id : List(0)) {
-          if (Full(rows, 8)) break;
+        for (const std::int64_t id : List(8)) {
+          if (Full(rows, 7)) break;
           const Row* row = tables_.At(id);
           if (row != nullptr && MayMatch(*row)) rows.push_back(Record(*row));
         }
@@ -132,7 +139,7 @@ class SharedMemoryStatements : SharedMemoryRequests {
         std::int64_t stuck = 0;
         std::int64_t oldest = INT64_MAX;
         for (const auto& [id, row] : tables_.Rows()) {
-          if (!row.due) continue;
+          if (!row.due || row.owner != Number(1)) continue;
           ++unfinished;
           const bool is_stuck = IsStuck(row);
           stuck += is_stuck;

@@ -55,12 +55,10 @@ inline bool MayCall(const sql::Statement& row, const std::string& part) {
 }
 
 inline std::vector<Transaction> ReadWanted(Reader& reader, const SearchSource::Ids& ids,
-                                           const ScanFilter& filter, std::size_t most) {
+                                           bool in_a_row, const ScanFilter& filter,
+                                           std::size_t most) {
   if (ids.empty()) return {};
-  const auto gaps = ids.front() - ids.back() - static_cast<std::int64_t>(ids.size());
-  // Rows that follow each other are read in one go. What else is among them may match as well.
-  const bool dense = gaps <= static_cast<std::int64_t>(ids.size());
-  sql::Statement& search = dense ? reader.search_range : reader.search;
+  sql::Statement& search = in_a_row ? reader.search_range : reader.search;
   search.Bind(3, filter.type ? static_cast<std::int64_t>(*filter.type) : 0);
   search.Bind(4, filter.status ? static_cast<std::int64_t>(*filter.status) : 0);
   search.Bind(5, Stored(filter.created_from)).Bind(6, Stored(filter.created_to));
@@ -72,9 +70,9 @@ inline std::vector<Transaction> ReadWanted(Reader& reader, const SearchSource::I
     search.Bind(1, id).Bind(2, ids.back());
     while (read.size() < most && search.Step()) {
       if (MayCall(search, part)) read.push_back(ReadTransaction(search, reader.steps));
-      if (!dense) break;
+      if (!in_a_row) break;
     }
-    if (dense || read.size() == most) break;
+    if (in_a_row || read.size() == most) break;
   }
   return read;
 }
@@ -98,10 +96,10 @@ class Searched : public SearchSource {
     const typename All::Reading reader(all_);
     return IdsBelow(*reader, id, most);
   }
-  std::vector<Transaction> Read(const Ids& ids, const ScanFilter& filter,
+  std::vector<Transaction> Read(const Ids& ids, bool in_a_row, const ScanFilter& filter,
                                 std::size_t most) override {
     const typename All::Reading reader(all_);
-    return ReadWanted(*reader, ids, filter, most);
+    return ReadWanted(*reader, ids, in_a_row, filter, most);
   }
 
  private:
