@@ -44,6 +44,7 @@ struct Numbers : dtm::SearchSource {
     Ids ids;
     for (std::int64_t at = (std::min)(id - 1, count); at > 0 && ids.size() < most; --at)
       ids.push_back(at);
+    named += ids.size();
     return ids;
   }
   std::vector<Transaction> Read(const Ids& ids, bool, const ScanFilter&,
@@ -62,7 +63,7 @@ struct Numbers : dtm::SearchSource {
   }
 
   std::int64_t count, unfinished = 0, every = 1, matching = 1;
-  std::size_t bytes = 2, looked = 0, largest = 0, indexes = 0;
+  std::size_t bytes = 2, looked = 0, largest = 0, named = 0, indexes = 0;
 };
 
 ScanFilter Short() {
@@ -127,6 +128,24 @@ TEST_CASE("a search looks at a bounded number of records") {
   numbers.looked = 0;
   CHECK(AllPages(numbers, Short(), 100).second == 4);
   CHECK(numbers.looked == 35000);  // each once
+}
+
+TEST_CASE("a page that is full soon asks for few ids") {
+  Numbers numbers(100000);
+  CHECK(dtm::search::Search(numbers, Short(), 0, 100).transactions.size() == 100);
+  CHECK(numbers.named == 256);
+}
+
+TEST_CASE("a list that is no search is full, however many records that takes") {
+  Numbers numbers(100000);
+  numbers.every = 20000;
+  ScanFilter filter;
+  filter.status = Status::kSubmitted;
+  numbers.unfinished = static_cast<std::int64_t>(kMostFromIndex) + 1;
+  const ScanPage page = dtm::search::FullPage(numbers, filter, 0, 4);
+  CHECK(Gids(page.transactions) == std::vector<std::string>{"100000", "80000", "60000", "40000"});
+  CHECK(page.next == 40000);
+  CHECK(dtm::search::FullPage(numbers, filter, page.next, 4).next == 0);
 }
 
 TEST_CASE("a page ends where it is full, and the next one goes on there") {

@@ -76,68 +76,113 @@ inline bool OnlyUnfinished(const ScanFilter& filter) {
   return filter.unfinished || filter.stuck || (filter.status && !IsFinal(*filter.status));
 }
 
-/// What is to be looked at, newest first.
+/// Newest first.
 struct Candidates {
   SearchSource::Ids ids;
-  bool all = false;       ///< there are no others
-  bool in_a_row = false;  ///< of all records, not of an index
+  bool all = false;  ///< there are no others
 };
 
-inline Candidates FromIndex(SearchSource::Ids ids, std::int64_t below) {
+inline Candidates Newest(SearchSource::Ids ids, std::int64_t below) {
   ids.erase(std::remove_if(ids.begin(), ids.end(),
                            [below](std::int64_t id) { return id <= 0 || id >= below; }),
             ids.end());
   std::sort(ids.begin(), ids.end(), std::greater<>());
   const bool all = ids.size() <= kMostSought;
   if (!all) ids.resize(kMostSought);
-  return {std::move(ids), all, false};
+  return {std::move(ids), all};
 }
 
-inline Candidates CandidatesOf(SearchSource& source, const ScanFilter& filter, std::int64_t below) {
+/// Nothing: no index helps.
+inline std::optional<Candidates> FromIndex(SearchSource& source, const ScanFilter& filter,
+                                           std::int64_t below) {
   if (!filter.gid_prefix.empty()) {
     auto ids =
         source.WithGids(filter.gid_prefix, BehindPrefix(filter.gid_prefix), kMostFromIndex + 1);
-    if (ids && ids->size() <= kMostFromIndex) return FromIndex(std::move(*ids), below);
+    if (ids && ids->size() <= kMostFromIndex) return Newest(std::move(*ids), below);
   }
   if (OnlyUnfinished(filter)) {
     SearchSource::Ids ids = source.Unfinished(filter.stuck, kMostFromIndex + 1);
-    if (ids.size() <= kMostFromIndex) return FromIndex(std::move(ids), below);
+    if (ids.size() <= kMostFromIndex) return Newest(std::move(ids), below);
   }
-  SearchSource::Ids ids = source.Below(below, kMostLooked);
-  const bool all = ids.size() < kMostLooked;
-  return {std::move(ids), all, true};
+  return std::nullopt;
 }
+
+/// One page, as far as it has come.
+class PageInWork {
+ public:
+  PageInWork(SearchSource& source, const ScanFilter& filter, std::size_t limit)
+      : source_(source), filter_(filter), limit_(limit) {}
+
+  /// Looks at these until the page ends; returns at how many. `in_a_row`: see SearchSource::Read.
+  std::size_t LookAt(const SearchSource::Ids& ids, bool in_a_row) {
+    constexpr std::size_t kAtATime = 32;  // a record may be a megabyte
+    constexpr std::size_t kLargest = 2048;
+    std::size_t at = 0;
+    while (at < ids.size() && !Ended()) {
+      const std::size_t size = (std::min)(chunk_, ids.size() - at);
+      const std::size_t most = (std::min)(kAtATime, limit_ - found_.size());
+      const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(at);
+      const SearchSource::Ids part(begin, begin + static_cast<std::ptrdiff_t>(size));
+      std::vector<Transaction> read = source_.Read(part, in_a_row, filter_, most);
+      const bool full = read.size() == most;
+      at = full ? static_cast<std::size_t>(
+                      std::upper_bound(ids.begin(), ids.end(), read.back().id, std::greater<>()) -
+                      ids.begin())
+                : at + size;
+      if (read.empty()) chunk_ = (std::min)(2 * chunk_, kLargest);
+      for (Transaction& transaction : read) {
+        bytes_ += BytesOf(*transaction.definition);
+        if (Matches(filter_, transaction)) found_.push_back(std::move(transaction));
+      }
+    }
+    return at;
+  }
+  bool Ended() const { return found_.size() == limit_ || bytes_ >= kMostBytes; }
+  ScanPage Take(std::int64_t next) { return {std::move(found_), next}; }
+
+ private:
+  SearchSource& source_;
+  const ScanFilter& filter_;
+  const std::size_t limit_;
+  std::vector<Transaction> found_;
+  std::size_t bytes_ = 0, chunk_ = 64;
+};
 
 /// As Store::Scan, for a filter that is a search.
 inline ScanPage Search(SearchSource& source, const ScanFilter& filter, std::int64_t position,
                        std::size_t limit) {
-  constexpr std::size_t kAtATime = 32;  // a record may be a megabyte
-  constexpr std::size_t kSmallest = 64, kLargest = 2048;
-  ScanPage page;
-  if (limit == 0 || !IsUtf8(filter.gid_prefix) || !IsUtf8(filter.target)) return page;
-  const Candidates found = CandidatesOf(source, filter, position > 0 ? position : INT64_MAX);
-  const SearchSource::Ids& ids = found.ids;
-  std::size_t at = 0, bytes = 0;
-  for (std::size_t chunk = kSmallest; at < ids.size() && bytes < kMostBytes;) {
-    const std::size_t size = (std::min)(chunk, ids.size() - at);
-    const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(at);
-    const std::size_t most = (std::min)(kAtATime, limit - page.transactions.size());
-    const SearchSource::Ids part(begin, begin + static_cast<std::ptrdiff_t>(size));
-    std::vector<Transaction> read = source.Read(part, found.in_a_row, filter, most);
-    const bool full = read.size() == most;
-    at = full ? static_cast<std::size_t>(
-                    std::upper_bound(ids.begin(), ids.end(), read.back().id, std::greater<>()) -
-                    ids.begin())
-              : at + size;
-    if (read.empty()) chunk = (std::min)(2 * chunk, kLargest);
-    for (Transaction& transaction : read) {
-      bytes += BytesOf(*transaction.definition);
-      if (Matches(filter, transaction)) page.transactions.push_back(std::move(transaction));
-    }
-    if (page.transactions.size() == limit) break;
+  if (limit == 0 || !IsUtf8(filter.gid_prefix) || !IsUtf8(filter.target)) return {};
+  PageInWork page(source, filter, limit);
+  std::int64_t below = position > 0 ? position : INT64_MAX;
+  if (const std::optional<Candidates> named = FromIndex(source, filter, below)) {
+    const std::size_t looked = page.LookAt(named->ids, false);
+    const bool end = named->all && looked == named->ids.size();
+    return page.Take(end ? 0 : named->ids[looked - 1]);
   }
-  if (at < ids.size() || !found.all) page.next = ids.empty() ? 0 : ids[at - 1];
-  return page;
+  std::size_t looked = 0;
+  for (std::size_t piece = 256;; piece *= 4) {  // most pages need few
+    const std::size_t most = (std::min)(piece, kMostLooked - looked);
+    const SearchSource::Ids ids = source.Below(below, most);
+    const std::size_t at = page.LookAt(ids, true);
+    if (at == ids.size() && ids.size() < most) return page.Take(0);
+    below = ids[at - 1];
+    looked += at;
+    if (page.Ended() || looked == kMostLooked) return page.Take(below);
+  }
+}
+
+/// The same for one that is not: a page that is not the last is full.
+inline ScanPage FullPage(SearchSource& source, const ScanFilter& filter, std::int64_t position,
+                         std::size_t limit) {
+  ScanPage all;
+  if (limit == 0) return all;
+  do {
+    ScanPage page = Search(source, filter, position, limit - all.transactions.size());
+    for (Transaction& each : page.transactions) all.transactions.push_back(std::move(each));
+    position = all.next = page.next;
+  } while (position != 0 && all.transactions.size() < limit);
+  if (all.transactions.size() == limit) all.next = all.transactions.back().id;
+  return all;
 }
 
 }  // namespace search

@@ -74,17 +74,6 @@ class SharedMemoryStatements : SharedMemoryRequests {
       case Query::kFind:
         if (const Row* row = tables_.Find(std::string(Text(0)))) rows.push_back(Record(*row));
         break;
-      case Query::kScan:
-        for (auto row = tables_.Rows().rbegin(); row != tables_.Rows().rend(); ++row) {
-          const Row& one = row->second;
-          if (Full(rows, 5)) break;
-          const bool wanted = one.id > 0 && one.id < Number(0) &&
-                              (Number(1) == 0 || one.type == Number(1)) &&
-                              (Number(2) == 0 || one.status == Number(2)) &&
-                              one.created >= Number(3) && one.created <= Number(4);
-          if (wanted) rows.push_back(Record(one));
-        }
-        break;
       case Query::kUnfinished:
         for (auto key = tables_.Due().lower_bound({Number(0), Number(1), INT64_MIN});
              key != tables_.Due().end() && std::get<0>(*key) == Number(0) && !Full(rows, 2);

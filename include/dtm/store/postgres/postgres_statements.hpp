@@ -42,10 +42,6 @@ inline std::string TextOf(shared_store::Query query) {
   using Query = shared_store::Query;
   switch (query) {
     case Query::kFind: return Records("WHERE gid = $1");
-    case Query::kScan:
-      return Records(
-          "WHERE id > 0 AND id < $1 AND ($2 = 0 OR type = $2) AND ($3 = 0 OR status = $3) AND "
-          "created >= $4 AND created <= $5 ORDER BY id DESC LIMIT $6");
     case Query::kUnfinished:
       return "SELECT id FROM dtm_trans WHERE owner = $1 AND due IS NOT NULL AND due >= $2 LIMIT $3";
     case Query::kGids:

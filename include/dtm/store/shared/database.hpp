@@ -19,8 +19,7 @@ namespace shared_store {
 
 /// One statement each. Parameters are listed in their order; numbers unless said.
 enum class Query {
-  kFind,  ///< gid (text): one record, see Column
-  kScan,  ///< below this id, type or 0, status or 0, created from, to, limit: records, newest first
+  kFind,        ///< gid (text): one record, see Column
   kUnfinished,  ///< owner, from this due on, limit: ids
   kGids,        ///< from this gid, to (texts; to may be empty), limit: ids, of kept gids too
   kBelow,       ///< below this id, limit: ids, largest first

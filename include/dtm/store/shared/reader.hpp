@@ -142,22 +142,9 @@ class Reader {
   }
 
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) {
-    if (filter.IsSearch()) {
-      Searched searched(*this);
-      return search::Search(searched, filter, position, limit);
-    }
-    const auto rows = Run(
-        Query::kScan,
-        {position > 0 ? position : INT64_MAX,
-         filter.type ? static_cast<std::int64_t>(*filter.type) : std::int64_t{0},
-         filter.status ? static_cast<std::int64_t>(*filter.status) : std::int64_t{0},
-         Stored(filter.created_from), Stored(filter.created_to), static_cast<std::int64_t>(limit)});
-    ScanPage page;
-    for (std::size_t row = 0; row < rows->Count(); ++row) {
-      page.transactions.push_back(ReadTransaction(*rows, row, app_));
-    }
-    if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().id;
-    return page;
+    Searched searched(*this);
+    return filter.IsSearch() ? search::Search(searched, filter, position, limit)
+                             : search::FullPage(searched, filter, position, limit);
   }
 
   KeyValuePage ScanValues(const std::string& category, const std::string& key,

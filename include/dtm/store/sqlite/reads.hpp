@@ -134,10 +134,9 @@ class Reads {
   }
 
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) {
-    if (filter.IsSearch()) {
-      Searched<All> searched(all_);
-      return search::Search(searched, filter, position, limit);
-    }
+    Searched<All> searched(all_);
+    if (filter.IsSearch()) return search::Search(searched, filter, position, limit);
+    if (search::OnlyUnfinished(filter)) return search::FullPage(searched, filter, position, limit);
     const typename All::Reading reader(all_);
     sql::Statement& scan = reader->scan;
     const Finally reset{scan};
