@@ -78,7 +78,7 @@ def main():
             time.sleep(5)
             browser.look()
             browser.open(server.desk + '#/transaction?gid=order-20481')
-            browser.size(1280, 1500)
+            browser.size(1280, 1240)
             browser.wait('document.querySelector("[data-key=diagram]")')
             time.sleep(.5)
             browser.screenshot(FOLDER / 'desk.png')

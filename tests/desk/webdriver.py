@@ -11,6 +11,7 @@ import urllib.request
 
 ELEMENT = 'element-6066-11e4-a52e-4f735466cecf'
 KEYS = {'Escape': '\ue00c', 'Enter': '\ue007', 'Tab': '\ue004', 'Backspace': '\ue003'}
+SEEN = '(document.querySelector(arguments[0])?.checkVisibility() ? document.querySelector(arguments[0]).innerText : "")'
 
 
 class BrowserError(Exception):
@@ -89,7 +90,8 @@ class Browser:
         self.command('POST', '/actions', {'actions': [{'type': 'key', 'id': 'keys', 'actions': actions}]})
 
     def text(self, css='body'):
-        return self.run('document.querySelector(arguments[0])?.innerText ?? ""', css)
+        """As it is seen."""
+        return self.run(SEEN, css)
 
     def wait(self, script, *arguments, seconds=10):
         """Until the expression is true. Returns its value."""
@@ -103,7 +105,7 @@ class Browser:
             time.sleep(.03)
 
     def wait_text(self, text, css='body', seconds=10):
-        self.wait('(document.querySelector(arguments[0])?.innerText ?? "").includes(arguments[1])', css, text, seconds=seconds)
+        self.wait(SEEN + '.includes(arguments[1])', css, text, seconds=seconds)
 
     def wait_gone(self, css):
         self.wait('document.querySelector(arguments[0]) === null', css)

@@ -205,7 +205,8 @@ progress { width: 100%; height: 8px; accent-color: var(--focus); }
 .dtm-diagram .g .e,.dtm-diagram .b .e,.dtm-diagram .w .e,.dtm-diagram .q .e{fill:var(--c)}
 .dtm-diagram .q .e{font-style:italic}
 
-.diagram svg { --bg: var(--card); display: block; margin: auto; }
+.diagram { overflow-x: auto; padding: 0 24px; }
+.diagram svg { --bg: var(--card); display: block; margin: auto; overflow: visible; }
 
 @media (max-width: 720px) {
   .bar > div { padding: 0 12px; }
@@ -223,10 +224,10 @@ progress { width: 100%; height: 8px; accent-color: var(--focus); }
   .folds td { border: 0; padding: 2px 0; display: flex; gap: 12px; text-align: left !important; }
   .folds td > * { min-width: 0; }
   .folds td:empty { display: none; }
-  .folds td[data-name]::before { content: attr(data-name); color: var(--soft); font-size: .8rem; flex: 0 0 84px; padding-top: 2px; }
-  .folds tr.chosen td:first-child { box-shadow: none; }
 )desk"
-R"desk(  .folds tr.chosen { box-shadow: inset 3px 0 var(--focus); }
+R"desk(  .folds td[data-name]::before { content: attr(data-name); color: var(--soft); font-size: .8rem; flex: 0 0 84px; padding-top: 2px; }
+  .folds tr.chosen td:first-child { box-shadow: none; }
+  .folds tr.chosen { box-shadow: inset 3px 0 var(--focus); }
   dl { grid-template-columns: 1fr; gap: 0; }
   dd { margin-bottom: 8px; }
 }
@@ -834,8 +835,8 @@ function drawTransaction(data) {
   }
   return [
     transactionHead(transaction),
-    data.explanation && element('section', {class: 'card', 'data-key': 'explanation'}, element('h2', {}, 'What it does now'), element('pre', {}, data.explanation)),
-    data.diagram && element('section', {class: 'card', 'data-key': 'diagram'}, element('h2', {}, 'Timing'), box('diagram scroll', copyDrawing(data.diagram))),
+    data.explanation && !isFinal(transaction) && element('section', {class: 'card', 'data-key': 'explanation'}, element('h2', {}, 'What it does now'), element('pre', {}, data.explanation)),
+    data.diagram && element('section', {class: 'card', 'data-key': 'diagram'}, element('h2', {}, 'Timing'), box('diagram', copyDrawing(data.diagram))),
     branchesCard(transaction, branches, attempts),
     attemptsCard(attempts, runs),
     decisionsCard(entries),
@@ -954,10 +955,10 @@ function topicCard({name, subscribers}) {
       box('right', button('Unsubscribe …', {'data-do': 'unsubscribe', 'data-url': one.url ?? ''}))]))));
 }
 
-const loadNodes = () => ask('nodes');
-
 )desk"
-R"desk(function drawNodes(data) {
+R"desk(const loadNodes = () => ask('nodes');
+
+function drawNodes(data) {
   const nodes = data?.nodes ?? [];
   return [
     element('h1', {}, 'Nodes'),
