@@ -62,6 +62,11 @@ class Audit {
     trace.push_back(Now() + what);
   }
 
+  /// Somebody is about to say that this row is done.
+  void MaySkip(const std::string& gid, std::size_t row) {
+    may_skip_[gid].emplace(row, dtm::kNever);
+  }
+
   /// A coordinator was told that it is no member, and has forgotten what it drove.
   void Forgot(std::int64_t node) { forgot_[node].push_back(time_->Now()); }
 
@@ -94,8 +99,11 @@ class Audit {
     } else if (row->owner == caller && dtm::IsFinal(stored.status)) {
       Violated(who + " is called, and has ended");
     }
+    const bool known = call.row < stored.branches.size();
+    const bool done = known && stored.branches[call.row].status == dtm::BranchStatus::kSucceed;
+    if (row->owner == caller && done) Violated(who + " is called, and is stored as done");
     made.push_back({time_->Now(), time_->Now() + after, caller, result.kind});
-    if (call.row >= stored.branches.size() || made.size() > stored.branches[call.row].tries) {
+    if (!known || made.size() > stored.branches[call.row].tries) {
       Violated(who + " is called before that is stored");
     }
   }
@@ -117,7 +125,7 @@ class Audit {
   std::deque<std::string> trace;
   struct Counts {
     int calls = 0, claims = 0, taken_by_write = 0, late = 0, ended = 0, rolled_back = 0,
-        repeated_elsewhere = 0;
+        repeated_elsewhere = 0, skipped = 0;
   };
   Counts counts;
 
@@ -163,6 +171,7 @@ class Audit {
       Violated(gid + ": version " + std::to_string(after.version) + " after " +
                std::to_string(before->version));
     }
+    NoteSkipped(after);
     const auto was = static_cast<Status>(before->status);
     if (dtm::IsFinal(was)) Violated(gid + " had ended and was changed");
     const bool forward = was == status || was == Status::kPrepared ||
@@ -211,6 +220,33 @@ class Audit {
       if (call.said == dtm::Result::Kind::kSuccess) first = (std::min)(first, call.answered);
     }
     return first;
+  }
+  /// When the row was done: by a call that succeeded, or because somebody said so.
+  dtm::Time DoneAt(const std::string& gid, std::size_t row) {
+    const dtm::Time called = FirstSuccess(CallsAt(gid, row));
+    const auto asked = may_skip_[gid].find(row);
+    return asked == may_skip_[gid].end() ? called : (std::min)(called, asked->second);
+  }
+  void NoteSkipped(const Row& after) {
+    const auto asked = may_skip_.find(after.gid);
+    if (asked == may_skip_.end()) return;
+    const dtm::Transaction stored = Stored(after);
+    for (auto& [row, done] : asked->second) {
+      if (done != dtm::kNever || row >= stored.branches.size() ||
+          stored.branches[row].status != dtm::BranchStatus::kSucceed) {
+        continue;
+      }
+      done = time_->Now();
+      const bool called = FirstSuccess(CallsAt(after.gid, row)) <= done;
+      counts.skipped += !called;
+      if (called) continue;
+      Note(after.gid + " row " + std::to_string(row) + " was skipped");
+      for (const Call& call : CallsAt(after.gid, row)) {
+        if (call.answered > done && !ChangedOwner(after.gid, call.at, done)) {
+          Violated(after.gid + " row " + std::to_string(row) + " was skipped while it was called");
+        }
+      }
+    }
   }
   bool ChangedOwner(const std::string& gid, dtm::Time from, dtm::Time to) {
     const auto& changes = changes_of_owner_[gid];
@@ -267,9 +303,9 @@ class Audit {
       }
       if (!failed) {
         if (!undos.empty()) Violated(gid + " succeeded and was compensated");
-        if (FirstSuccess(actions) == dtm::kNever)
+        if (DoneAt(gid, dtm::ActionOf(step)) == dtm::kNever)
           Violated(who + " never succeeded, but the saga did");
-      } else if (!actions.empty() && FirstSuccess(undos) == dtm::kNever) {
+      } else if (!actions.empty() && DoneAt(gid, dtm::CompensateOf(step)) == dtm::kNever) {
         Violated(who + " may have run and was not compensated");
       }
       if (!definition.concurrent && step > 0) CheckOrder(definition, step - 1, step);
@@ -283,14 +319,13 @@ class Audit {
   /// Actions start when those before have succeeded, compensations the other way round.
   void CheckOrder(const dtm::Definition& definition, std::size_t before, std::size_t then) {
     const std::string who = definition.gid + "/" + dtm::NumberOf(then);
-    const auto& first = CallsAt(definition.gid, dtm::ActionOf(before));
     const auto& later = CallsAt(definition.gid, dtm::ActionOf(then));
-    if (!later.empty() && FirstSuccess(first) > later.front().at) {
+    if (!later.empty() && DoneAt(definition.gid, dtm::ActionOf(before)) > later.front().at) {
       Violated(who + " was called before " + dtm::NumberOf(before) + " had succeeded");
     }
-    const auto& undo = CallsAt(definition.gid, dtm::CompensateOf(then));
     const auto& undo_before = CallsAt(definition.gid, dtm::CompensateOf(before));
-    if (!undo_before.empty() && !later.empty() && FirstSuccess(undo) > undo_before.front().at) {
+    if (!undo_before.empty() && !later.empty() &&
+        DoneAt(definition.gid, dtm::CompensateOf(then)) > undo_before.front().at) {
       Violated(who + " was not compensated before " + dtm::NumberOf(before));
     }
   }
@@ -302,7 +337,8 @@ class Audit {
       const std::string who = gid + "/" + dtm::NumberOf(step);
       CheckRepeats(gid, dtm::DeliveryOf(step), who);
       if (failed && !made.empty()) Violated(who + " was delivered, and the message failed");
-      if (!failed && FirstSuccess(made) == dtm::kNever) Violated(who + " was never delivered");
+      if (!failed && DoneAt(gid, dtm::DeliveryOf(step)) == dtm::kNever)
+        Violated(who + " was never delivered");
     }
     if (known.accepted && failed) Violated(gid + " was accepted and is not delivered");
     if (known.commits && *known.commits == failed && !known.aborts) {
@@ -325,7 +361,7 @@ class Audit {
       const auto& cancels = CallsAt(gid, dtm::CompensateOf(step));
       if (!failed && !cancels.empty()) Violated(who + " was cancelled, and it succeeded");
       if (failed && !confirms.empty()) Violated(who + " was confirmed, and it failed");
-      if (FirstSuccess(failed ? cancels : confirms) == dtm::kNever)
+      if (DoneAt(gid, failed ? dtm::CompensateOf(step) : dtm::ActionOf(step)) == dtm::kNever)
         Violated(who + " was not carried through");
     }
     for (const std::string& branch : known.registered) {
@@ -357,6 +393,7 @@ class Audit {
   std::optional<std::pair<std::int64_t, std::int64_t>>
       late_;  // whose statement lands, of which epoch
   std::map<std::string, CallsOfRow> calls_;
+  std::map<std::string, std::map<std::size_t, dtm::Time>> may_skip_;  // and since when it is done
   std::map<std::string, std::vector<dtm::Time>> changes_of_owner_;
   std::map<std::int64_t, std::vector<dtm::Time>> forgot_;
   std::set<std::string> stopped_by_force_;

@@ -52,7 +52,8 @@ class Clients {
     auto client = known.begin();
     std::advance(client, random_.Below(static_cast<int>(known.size())));
     const std::string gid = client->first;
-    const int what = random_.Below(4);
+    const int what = random_.Below(6);
+    if (what >= 4) return Skip(client->second);
     if (client->second.definition.type != dtm::TransType::kSaga && what < 2) return;
     if (what < 2) client->second.forced = true;
     Once([gid, what](dtm::Coordinator& tm, const dtm::AnswerCallback& answer) {
@@ -62,6 +63,21 @@ class Clients {
         case 2: return tm.RetryNowAsync(gid, answer);
         default: return tm.WaitAsync(gid, seconds(1), answer);
       }
+    });
+  }
+
+  /// Somebody says that a branch is done, any.
+  void Skip(const Known& client) {
+    const std::string gid = client.definition.gid;
+    const dtm::TransType type = client.definition.type;
+    const auto step = static_cast<std::size_t>(random_.Below(3));
+    const std::size_t row = dtm::HasQueryRow(type) ? dtm::DeliveryOf(step)
+                            : random_.OneIn(2)     ? dtm::CompensateOf(step)
+                                                   : dtm::ActionOf(step);
+    audit_.MaySkip(gid, row);
+    Once([gid, branch = dtm::NumberOf(step), op = dtm::OpOf(type, row)](
+             dtm::Coordinator& tm, const dtm::AnswerCallback& answer) {
+      tm.SkipAsync(gid, branch, op, {"somebody", "by hand"}, answer);
     });
   }
 

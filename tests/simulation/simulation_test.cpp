@@ -60,6 +60,7 @@ std::vector<std::string> Run(std::uint64_t seed, Fault fault, Counts& counts) {
   counts.ended += audit.counts.ended;
   counts.rolled_back += audit.counts.rolled_back;
   counts.repeated_elsewhere += audit.counts.repeated_elsewhere;
+  counts.skipped += audit.counts.skipped;
   return audit.Violations();
 }
 
@@ -120,5 +121,6 @@ TEST_CASE("several coordinators on one store: whatever happens to them, the inva
   CHECK(counts.taken_by_write > 10 * runs);
   CHECK(counts.repeated_elsewhere > runs / 4);
   CHECK(counts.late > runs / 4);
+  CHECK(counts.skipped > runs / 4);
   CHECK(counts.jumps > runs / 20);
 }
