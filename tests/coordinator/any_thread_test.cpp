@@ -227,6 +227,9 @@ class Crowd {
         [&tm, any] { tm.Cancel(any()); },
         [&tm, any] { tm.ForceStop("t" + any()); },
         [&tm, any] { tm.RetryNow(any()); },
+        [&tm, any] {
+          tm.Skip(any(), "01", dtm::Op::kCompensate, {"", "why"});
+        },
         [&tm] { (void)tm.ListWaiting(milliseconds(1), 5); },
         [&tm] { tm.Subscribe("topic", "http://x/topic"); },
         [&tm] { tm.Unsubscribe("topic", "http://x/topic"); },

@@ -341,6 +341,7 @@ TEST_CASE("coordinator: a forked child can do nothing, and harms nothing") {
     expect([&] { tm.Cancel("before"); });
     expect([&] { tm.ForceStop("before"); });
     expect([&] { tm.RetryNow("before"); });
+    expect([&] { tm.Skip("before", "01", dtm::Op::kAction, {"", "why"}); });
     expect([&] { (void)tm.Poll(); });
     expect([&] { tm.Start(); });
     expect([&] { (void)tm.Stop(seconds(1)); });

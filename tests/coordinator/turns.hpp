@@ -82,6 +82,12 @@ class Turns {
     return place;
   }
 
+  std::size_t Ask(dtm::Command command) {
+    const std::size_t place = NewPlace(command.waiter);
+    CHECK(inbox_.Push(std::move(command)));
+    return place;
+  }
+
   bool Push(dtm::Command command) { return inbox_.Push(std::move(command)); }
 
   /// Turns until there is nothing to do at this moment.

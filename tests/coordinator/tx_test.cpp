@@ -296,6 +296,9 @@ TEST_CASE("tx: whatever would wait inside is a LogicError, and the work goes on"
       [&](Tx&) { bank->Cancel("g"); },
       [&](Tx&) { bank->ForceStop("g"); },
       [&](Tx&) { bank->RetryNow("g"); },
+      [&](Tx&) {
+        bank->Skip("g", "01", dtm::Op::kAction, {"", "why"});
+      },
       [&](Tx&) { (void)bank->Explain("g"); },
       [&](Tx&) { bank->Subscribe("t", "http://x"); },
       [&](Tx&) { (void)bank->Poll(); },

@@ -223,6 +223,9 @@ class Run {
         [&] { (void)kit_->ListWaiting(0s, 10); },
         [&] { (void)kit_->List(); },
         [&] { kit_->RetryNow("again"); },
+        [&] {
+          kit_->Skip("again", "01", dtm::Op::kCompensate, {"ann", "a long enough reason"});
+        },
         [&] { kit_->Cancel("by-url"); },
         [&] { kit_->ForceStop("by-url"); },
         [&] { kit_->Subscribe("topic", "http://branch"); },

@@ -193,13 +193,17 @@ class Run {
       if (asked_.empty()) return;
       gid = asked_.back().gid;
     }
-    const std::function<void()> commands[] = {[&] { (void)tm_.Wait(gid, 20ms); },
-                                              [&] { (void)tm_.Explain(gid); },
-                                              [&] { (void)tm_.ListWaiting(0s, 100); },
-                                              [&] { (void)tm_.List(); },
-                                              [&] { tm_.RetryNow(gid); },
-                                              [&] { tm_.Cancel(gid); },
-                                              [&] { (void)tm_.Measure(); }};
+    const std::function<void()> commands[] = {
+        [&] { (void)tm_.Wait(gid, 20ms); },
+        [&] { (void)tm_.Explain(gid); },
+        [&] { (void)tm_.ListWaiting(0s, 100); },
+        [&] { (void)tm_.List(); },
+        [&] { tm_.RetryNow(gid); },
+        [&] {
+          tm_.Skip(gid, "01", dtm::Op::kCompensate, {"", "why"});
+        },
+        [&] { tm_.Cancel(gid); },
+        [&] { (void)tm_.Measure(); }};
     for (const auto& command : commands) {
       try {
         command();

@@ -153,6 +153,82 @@ TEST_CASE("elsewhere: Cancel and RetryNow are obeyed by the one that drives it, 
              StartsWith("RejectedError") && ContainsSubstring("already ended as succeed"));
 }
 
+namespace {
+
+/// Asks `node` to skip branch 01 action; the place of the answer.
+std::size_t Skip(Node& node, const std::string& gid) {
+  dtm::Command command;
+  command.kind = Kind::kSkip;
+  command.gid = gid;
+  command.reason = "by hand";
+  command.step.branch_id = "01";
+  command.step.op = Op::kAction;
+  return node.turns.Ask(std::move(command));
+}
+
+}  // namespace
+
+TEST_CASE("elsewhere: a branch is skipped by the one that drives it, if it knows how") {
+  Two nodes;
+  for (const char* gid : {"r", "s"}) {
+    nodes.one.turns.branches.On(Url(gid, 0, Op::kAction),
+                                {{Result::Error("no"), {}, false}, {Result::Success(), {}, false}});
+    (void)nodes.one.turns.Submit(Saga(gid));
+  }
+  nodes.one.turns.Settle();
+  const std::size_t skip = Skip(nodes.two, "r");
+  nodes.two.turns.Settle();
+  nodes.one.Hear();
+  CHECK(nodes.one.turns.Status("r") == "succeed");
+  CHECK(nodes.table->asked.at(1).reply == std::optional<std::string>("+skipped"));
+  nodes.two.Pass(milliseconds(100));
+  CHECK(nodes.two.Answer(skip) == "succeed");
+  // An earlier version takes what it does not know for a look, and replies that all is well.
+  const std::size_t old = Skip(nodes.two, "s");
+  nodes.two.turns.Settle();
+  REQUIRE(nodes.one.store->TakeUp(2));
+  nodes.one.store->Reply(2, "+");
+  nodes.two.Pass(milliseconds(100));
+  CHECK_THAT(nodes.two.Answer(old), StartsWith("RejectedError: gid 's' was not changed") &&
+                                        ContainsSubstring("an earlier version"));
+  // What a later version asks is refused, and not taken for done.
+  dtm::Request request;
+  request.kind = static_cast<dtm::Request::Kind>(5);
+  request.gid = "s";
+  const std::int64_t later = nodes.two.store->Ask(request);
+  nodes.one.Hear();
+  CHECK_THAT(nodes.table->asked.at(later).reply.value_or(""),
+             StartsWith("rgid 's' was not changed") && ContainsSubstring("an earlier version"));
+  CHECK(nodes.one.turns.Status("s") == "submitted");
+}
+
+TEST_CASE(
+    "elsewhere: a skip that finds the coordinator fenced is in doubt; asked again, the heir does "
+    "it") {
+  Two nodes;
+  Node heir{nodes.table, "heir"};
+  nodes.one.turns.branches.On(Url("r", 0, Op::kAction), {{Result::Error("no"), {}, false}});
+  (void)nodes.one.turns.Submit(Saga("r"));
+  nodes.one.turns.Settle();
+  const std::size_t fenced = Skip(nodes.one, "r");
+  nodes.one.store->before_commit = [&] {
+    if (!nodes.table->IsMember(nodes.one.store->Owner())) return;
+    nodes.table->Inherit(nodes.one.store->Owner(), heir.store->Owner());
+  };
+  nodes.one.turns.Settle();
+  CHECK_THAT(nodes.one.Answer(fenced), StartsWith("InDoubtError"));
+  heir.turns.Settle();
+  CHECK(heir.store->Load("r")->branches[1].status == dtm::BranchStatus::kPrepared);
+  nodes.one.store->before_commit = nullptr;
+  const std::size_t again = Skip(nodes.one, "r");
+  nodes.one.turns.Settle();
+  heir.Hear();
+  nodes.one.Pass(milliseconds(200));
+  CHECK(nodes.one.Answer(again) == "succeed");
+  CHECK(heir.turns.Status("r") == "succeed");
+  for (const std::string& url : heir.turns.branches.Urls()) CHECK(url != Url("r", 0, Op::kAction));
+}
+
 TEST_CASE("elsewhere: the heir obeys what the dead one was asked") {
   Two nodes;
   Node heir{nodes.table, "heir"};
