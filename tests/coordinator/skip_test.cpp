@@ -429,6 +429,43 @@ TEST_CASE("skip: while the store fails it is in doubt, and done once the store w
              Catch::Matchers::StartsWith("ended: "));
 }
 
+/// Its event is applied again, to the record that a commit in doubt has stored, and by then the branch is due.
+TEST_CASE("skip: who is told that it is done has it done, also after a commit in doubt") {
+  int rejected = 0;
+  for (int ms = 1; ms <= 30; ++ms) {  // until the store is tried again
+    CAPTURE(ms);
+    TestCoordinator kit({}, Telling());
+    kit.Branches().On("http://g/01/action", Failing());
+    kit.Branches().On("http://g/02/action", {{Result::Success(), milliseconds(500), false}});
+    Definition saga = NewDefinition("g", 3);
+    saga.concurrent = true;
+    saga.options.retry_interval = seconds(1);
+    kit->Submit(saga);
+    kit.Advance(milliseconds(499));
+    kit.Store().FailOnce(3, StoreFault::kInDoubtButStored);  // Begin, Apply, Commit
+    kit.Advance(milliseconds(1));  // the result of branch 02 is stored, and nobody knows
+    REQUIRE(kit->Query("g")->branches[3].status == dtm::BranchStatus::kSucceed);
+    kit.Store().FailAlways(StoreFault::kDefinite);
+    kit.Clock().MoveTowards(kit.Clock().Now() + milliseconds(ms));
+    std::string said = "nothing";
+    kit->SkipAsync("g", "01", Op::kAction, kBy,
+                   [&](const dtm::Answer& answer) { said = Refused([&] { (void)answer.Get(); }); });
+    kit.Advance(milliseconds(1500));
+    kit.Store().FailAlways(StoreFault::kNone);
+    kit.Advance(seconds(5));
+    CAPTURE(said);
+    CHECK(said != "nothing");
+    const bool skipped = !RepairsIn(*kit, "g").empty();
+    if (said.empty()) CHECK(skipped);
+    if (said.compare(0, 9, "rejected:") == 0) {
+      ++rejected;
+      CHECK_FALSE(skipped);
+    }
+    CHECK(skipped == (kit->Query("g")->status == Status::kSucceed));
+  }
+  CHECK(rejected > 10);
+}
+
 TEST_CASE("skip: a timeout that has passed, and alerts") {
   dtm::Options options = Telling();
   std::vector<std::string> alerts;

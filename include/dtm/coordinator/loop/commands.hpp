@@ -100,7 +100,7 @@ class Commands {
   }
 
   /// Returns why it was refused, or nothing.
-  std::string Change(ActiveTransaction& active, const Command& command) {
+  std::string Change(ActiveTransaction& active, Command& command) {
     switch (command.kind) {
       case Command::Kind::kAddBranch: return AddBranch(active, command);
       case Command::Kind::kSkip: return Skip(active, command);
@@ -233,7 +233,7 @@ class Commands {
     return state_.Advance(active, {engine::EventKind::kBranchAdded, row, {}});
   }
 
-  std::string Skip(ActiveTransaction& active, const Command& command) {
+  std::string Skip(ActiveTransaction& active, Command& command) {
     const Transaction& transaction = active.transaction;
     if (active.Fresh()) return "it is not stored yet";  // and the command is issued again
     if (transaction.unreadable) return transaction.last_error;
@@ -244,6 +244,7 @@ class Commands {
                      Printable(branch.branch_id) + " " + Name(branch.op) +
                      "; query shows its branches");
     }
+    command.waiter.skips = row;
     const Result why{Result::Kind::kSuccess, command.reason};
     return state_.Advance(active, {engine::EventKind::kRepair, *row, why, {}, command.who});
   }

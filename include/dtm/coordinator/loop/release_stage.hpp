@@ -141,7 +141,7 @@ class ReleaseStage {
       const bool now = ended || waiter.when == AnswerWhen::kStored || !state_.context.may_call ||
                        (settled && waiter.when == AnswerWhen::kSettled) ||
                        waiter.deadline <= state_.context.now;
-      if (now && waiter.promise.Open()) waiter.Give(ResultOf(transaction));
+      if (now && waiter.promise.Open()) waiter.GiveStatusOf(transaction);
     }
     const auto answered = [](const Waiter& waiter) { return !waiter.promise.Open(); };
     active.waiters.erase(std::remove_if(active.waiters.begin(), active.waiters.end(), answered),

@@ -3,17 +3,21 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <exception>
 #include <functional>
 #include <future>
 #include <new>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include <dtm/base/error.hpp>
 #include <dtm/base/time.hpp>
 #include <dtm/core/endpoint.hpp>
+#include <dtm/core/in_words.hpp>
 #include <dtm/core/result.hpp>
+#include <dtm/core/transaction.hpp>
 #include <dtm/core/types.hpp>
 
 namespace dtm {
@@ -107,6 +111,8 @@ struct Waiter {
   bool ongoing_is_error = false;  ///< an unfinished status is told as OngoingError
   bool submits = false;           ///< the answer must not be a status without its submit
   Time deadline = kNever;         ///< then the answer is the present status
+  /// The row that it skips. After a failure of the store that is decided anew, and may be refused.
+  std::optional<std::size_t> skips{};
   /// Asks again, if another coordinator on the store has written the transaction first. Empty: there is nothing to ask again.
   std::function<void(Waiter&&)> again{};
   Promise promise{};
@@ -127,6 +133,18 @@ struct Waiter {
     promise.Keep(answer);
   }
   void Refuse(const std::exception_ptr& error) { promise.Keep({{}, error}); }
+  /// Answers with the record as it is stored now.
+  void GiveStatusOf(const Transaction& stored) {
+    const auto& rows = stored.branches;
+    const bool lost =
+        skips && (*skips >= rows.size() || rows[*skips].status != BranchStatus::kSucceed);
+    if (!lost) return Give(ResultOf(stored));
+    Refuse(Made<RejectedError>([&] {
+      return "gid '" + stored.definition->gid +
+             "' was not changed: the store failed meanwhile, and when it worked again the branch "
+             "could not be skipped any more; Explain says why, then ask again";
+    }));
+  }
 };
 
 struct Answers {
