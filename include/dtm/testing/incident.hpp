@@ -22,6 +22,7 @@ namespace dtm {
 inline namespace v1 {
 namespace testing {
 
+/// A transaction that was exported where it happened, to be replayed in a test.
 class Incident {
  public:
   /// Reads a file that `dtm export` or Export has written.
@@ -35,6 +36,7 @@ class Incident {
     return Incident(text, name);
   }
 
+  /// The story that the export tells.
   const Timeline& Recorded() const { return exported_.story; }
 
   /// Replays it. `setup` registers functions and workflows, as for a TestCoordinator, and is called again after every crash

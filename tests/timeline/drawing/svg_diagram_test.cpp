@@ -66,6 +66,18 @@ TEST_CASE("svg: between two processes nothing is alive") {
   CHECK(Count(svg, "class=\"a\"") == 4);    // the coordinator twice
 }
 
+TEST_CASE("svg: the name of the last lifeline is seen in full") {
+  dtm::Diagram diagram;
+  diagram.lifelines = {{"application"}, {"coordinator"}, {"ledger.example:44061"}};
+  const std::string svg = dtm::Draw(diagram, DrawFormat::kSvg);
+  const auto number = [&svg](const std::string& before, std::size_t from) {
+    return std::stoi(svg.substr(svg.find(before, from) + before.size()));
+  };
+  const std::size_t box = svg.rfind("<rect class=\"k\"");
+  REQUIRE(box != std::string::npos);
+  CHECK(number(" x=\"", box) + number(" width=\"", box) < number(" width=\"", 0));
+}
+
 TEST_CASE("svg: what has no room is cut, and seen in full under the pointer") {
   dtm::Diagram diagram;
   const std::string text(400, 'x');

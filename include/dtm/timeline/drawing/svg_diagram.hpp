@@ -57,7 +57,8 @@ class SvgDiagram {
       columns_.push_back(x);
       x += i == 0 ? kFirstGap : gap;
     }
-    width_ = (std::max)(columns_.back() + kRight, services == 0 ? 460 : 0);
+    const int right = (std::max)(kRight, HalfOf(NameOf(columns_.size() - 1)) + 8);
+    width_ = (std::max)(columns_.back() + right, services == 0 ? 460 : 0);
   }
 
   // --- pieces
@@ -235,16 +236,22 @@ class SvgDiagram {
     return Path("l", solid) + (dotted.empty() ? dotted : Path("l d", dotted)) + "\n";
   }
 
+  /// Of a lifeline, as far as there is room.
+  std::string NameOf(std::size_t i) const {
+    const int gap = i + 1 < columns_.size() ? columns_[i + 1] - columns_[i]
+                                            : columns_[i] - columns_[i - (i > 0)];
+    const int room =
+        (std::max)((std::min)(gap, i > 0 ? columns_[i] - columns_[i - 1] : gap) - 24, 70);
+    return Fitted(diagram_.lifelines[i].name, ColumnsIn(room));
+  }
+  static int HalfOf(const std::string& name) { return WidthOf(name) / 2 + 9; }
+
   std::string Names() const {
     std::string names;
     for (std::size_t i = 0; i < columns_.size(); ++i) {
       const Lifeline& lifeline = diagram_.lifelines[i];
-      const int gap = i + 1 < columns_.size() ? columns_[i + 1] - columns_[i]
-                                              : columns_[i] - columns_[i - (i > 0)];
-      const int room =
-          (std::max)((std::min)(gap, i > 0 ? columns_[i] - columns_[i - 1] : gap) - 24, 70);
-      const std::string name = Fitted(lifeline.name, ColumnsIn(room));
-      const int half = WidthOf(name) / 2 + 9;
+      const std::string name = NameOf(i);
+      const int half = HalfOf(name);
       names += "<g>";
       if (!lifeline.more.empty()) names += "<title>" + EscapedXml(lifeline.more) + "</title>";
       names += Box("k", columns_[i] - half, 10, 2 * half, 26, 6) +
