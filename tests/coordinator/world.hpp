@@ -43,6 +43,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "tests/support/journal_problems.hpp"
 #include "tests/support/quiet.hpp"
 #include <dtm/core/rows.hpp>
 #include <dtm/dtm.hpp>
@@ -380,51 +381,11 @@ class World {
     }
   }
 
-  /// The journal tells what the record says: each try, each answer that counted and each decision, once.
   void CheckJournal(const dtm::Transaction& stored) {
-    using dtm::JournalKind;
-    const std::string& gid = stored.definition->gid;
-    const std::vector<dtm::JournalEntry> journal = inner->ReadJournal(gid);
-    std::vector<std::size_t> tries(stored.branches.size());
-    std::vector<std::size_t> successes(stored.branches.size());
-    std::map<JournalKind, std::size_t> kinds;
-    Time time{};
-    for (const dtm::JournalEntry& entry : journal) {
-      ++kinds[entry.kind];
-      if (entry.time < time) Violated(gid + ": the journal runs back");
-      time = entry.time;
-      if (entry.row >= stored.branches.size()) continue;
-      if (entry.op != dtm::OpOf(*stored.definition, entry.row)) Violated(gid + ": another op");
-      if (entry.kind == JournalKind::kStarted) ++tries[entry.row];
-      if (entry.kind == JournalKind::kNotSent) --tries[entry.row];
-      if (entry.kind == JournalKind::kSuccess) ++successes[entry.row];
-    }
-    if (kinds[JournalKind::kGap] > 0) return;
-    const auto once = [&](JournalKind kind, bool wanted) {
-      if (kinds[kind] == (wanted ? 1U : 0U)) return;
-      Violated(gid + ": the journal tells " + std::to_string(kinds[kind]) +
-               " times: " + Name(kind));
-    };
-    const bool failed = stored.status == Status::kFailed;
-    once(JournalKind::kSubmitted, true);
-    once(JournalKind::kPrepared, stored.definition->prepared_first);
-    once(JournalKind::kRollback, failed);
-    once(JournalKind::kFailed, failed);
-    once(JournalKind::kSucceeded, !failed);
-    once(JournalKind::kStuck, false);
-    if (kinds[JournalKind::kTakenUp] > crashes_.size()) Violated(gid + " was taken up too often");
-    const bool ends = !journal.empty() && (journal.back().kind == JournalKind::kFailed ||
-                                           journal.back().kind == JournalKind::kSucceeded);
-    if (!ends) Violated(gid + ": the journal does not end with the end");
-    for (std::size_t row = 0; row < stored.branches.size(); ++row) {
-      const dtm::Branch& branch = stored.branches[row];
-      const std::string who = gid + " row " + std::to_string(row);
-      if (tries[row] != branch.tries) {
-        Violated(who + ": " + std::to_string(branch.tries) + " tries, the journal tells of " +
-                 std::to_string(tries[row]));
-      }
-      const bool done = branch.status == dtm::BranchStatus::kSucceed && branch.tries > 0;
-      if (successes[row] != (done ? 1U : 0U)) Violated(who + ": successes in the journal");
+    const auto journal = inner->ReadJournal(stored.definition->gid);
+    for (const std::string& problem :
+         dtm_test::JournalProblems::Of(stored, journal, 0, crashes_.size())) {
+      Violated(problem);
     }
   }
 

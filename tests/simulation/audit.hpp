@@ -17,10 +17,13 @@
 #include <utility>
 #include <vector>
 
+#include "tests/support/journal_problems.hpp"
 #include <dtm/coordinator/parts/branch_caller.hpp>
+#include <dtm/core/journal.hpp>
 #include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/store/codec.hpp>
+#include <dtm/store/journal_codec.hpp>
 #include <dtm/testing/shared_memory_tables.hpp>
 #include <dtm/testing/virtual_time.hpp>
 
@@ -178,6 +181,7 @@ class Audit {
                          (was == Status::kSubmitted && status != Status::kPrepared) ||
                          (was == Status::kAborting && status == Status::kFailed);
     if (!forward) Violated(gid + " went from " + dtm::Name(was) + " to " + dtm::Name(status));
+    if (Stored(*before).driver != Stored(after).driver) ++taken_up_[gid];
     if (before->owner == after.owner) return;
     changes_of_owner_[gid].push_back(time_->Now());
     if (claims) {
@@ -201,6 +205,7 @@ class Audit {
     if (!dtm::IsFinal(status)) return Violated(gid + " has not ended: " + dtm::Name(status));
     ++counts.ended;
     counts.rolled_back += status == dtm::Status::kFailed;
+    CheckJournal(*row);
     const bool failed = status == dtm::Status::kFailed;
     switch (known.definition.type) {
       case dtm::TransType::kSaga: return CheckSaga(known, failed);
@@ -208,6 +213,23 @@ class Audit {
       case dtm::TransType::kTcc:
       case dtm::TransType::kXa: return CheckBranches(known, *row, failed);
       case dtm::TransType::kWorkflow: return CheckWorkflow(known, *row, status);
+    }
+  }
+
+  void CheckJournal(const Row& row) {
+    dtm::Transaction stored = Stored(row);
+    const auto type = static_cast<dtm::TransType>(row.type);
+    auto definition = dtm::codec::DecodeDefinition(row.gid, type, row.definition);
+    for (const auto& step : row.steps)
+      definition->steps.push_back(dtm::codec::DecodeStep(step.second));
+    stored.definition = std::move(definition);
+    std::vector<dtm::JournalEntry> journal;
+    dtm::codec::DecodeJournal(row.folded, journal);
+    dtm::codec::DecodeJournal(row.journal, journal);
+    const std::size_t taken_up = taken_up_[row.gid];
+    for (const std::string& problem :
+         dtm_test::JournalProblems::Of(stored, journal, taken_up, taken_up, true)) {
+      Violated(problem);
     }
   }
 
@@ -395,6 +417,7 @@ class Audit {
   std::map<std::string, CallsOfRow> calls_;
   std::map<std::string, std::map<std::size_t, dtm::Time>> may_skip_;  // and since when it is done
   std::map<std::string, std::vector<dtm::Time>> changes_of_owner_;
+  std::map<std::string, std::size_t> taken_up_;  // how often another one went on with it
   std::map<std::int64_t, std::vector<dtm::Time>> forgot_;
   std::set<std::string> stopped_by_force_;
   std::vector<std::string> violations_;
