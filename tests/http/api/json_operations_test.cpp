@@ -108,9 +108,9 @@ TEST_CASE("json_operations: who asks and why are told to the journal, and are st
   const auto asked = [&](const std::string& gid) {
     const auto story = kit.kit->Timeline(gid);
     for (const dtm::JournalEntry& entry : story->entries) {
-      const bool by_hand = entry.kind == dtm::JournalKind::kCancel ||
-                           entry.kind == dtm::JournalKind::kForceStop ||
-                           entry.kind == dtm::JournalKind::kRetryNow;
+      const bool by_hand =
+          entry.kind == dtm::JournalKind::kCancel || entry.kind == dtm::JournalKind::kForceStop ||
+          entry.kind == dtm::JournalKind::kRetryNow || entry.kind == dtm::JournalKind::kRepair;
       if (by_hand) return entry.who + ": " + entry.text;
     }
     return std::string("none");
@@ -126,7 +126,9 @@ TEST_CASE("json_operations: who asks and why are told to the journal, and are st
         Row{"g2", "abort", R"("who":"ann","why":"x","rollback_reason":"y")", "ann: y"},
         Row{"g3", "abort", R"("WHO":null)", ": "},
         Row{"g4", "forceStop", R"("who":"bob","why":"a test")", "bob: a test"},
-        Row{"g5", "resetNextCronTime", R"("who":"cy","why":"back")", "cy: back"}}) {
+        Row{"g5", "resetNextCronTime", R"("who":"cy","why":"back")", "cy: back"},
+        Row{"g7", "skipBranch", R"("branch_id":"01","op":"action","who":"di","why":"by hand")",
+            "di: by hand"}}) {
     CAPTURE(row.gid);
     REQUIRE(kit.AskPost("submit", Saga(row.gid, Step("http://b/a", "http://b/c"))).status == 200);
     const std::string body =
@@ -140,7 +142,7 @@ TEST_CASE("json_operations: who asks and why are told to the journal, and are st
                            R"("trans_type":"saga","who":"di","why":"by JSON-RPC"}})";
   CHECK(kit.AskPost("/api/json-rpc", call).status == 200);
   CHECK(asked("g6") == "di: by JSON-RPC");
-  for (const char* path : {"abort", "forceStop", "resetNextCronTime"}) {
+  for (const char* path : {"abort", "forceStop", "resetNextCronTime", "skipBranch"}) {
     for (const char* wrong : {R"("who":7)", R"("why":["a"])"}) {
       CAPTURE(path, wrong);
       const std::string body = R"({"trans_type":"saga","gid":"g6",)" + std::string(wrong) + "}";
