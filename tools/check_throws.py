@@ -58,6 +58,8 @@ def thrown(body):
 
 def problems():
     for header in all_headers():
+        if header == 'dtm/http/desk/desk_page.hpp':  # a page as a text
+            continue
         for number, head, comment, body in functions(read(header).splitlines()):
             if thrown(body) and not re.search(r'@throws|\b[Ss]ee \w', comment):
                 yield f'include/{header}:{number}: {head[:70]} throws; say what and when with @throws.'

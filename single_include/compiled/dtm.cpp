@@ -2,16 +2,319 @@
 /// MIT License, copyright (c) dtm for C++ authors.
 #include "dtm/dtm.hpp"
 
+// ---- dtm/base/option_range.hpp -----------------------------------------------------------------
+
+/// What an option may be, and the sentence if it is something else.
+/// Needs: std. Threads: pure functions.
+///
+/// The ranges are checked where the options are: CheckedOptions of an embedded coordinator, of a server, of callers.
+
+#include <chrono>
+#include <cstddef>
+#include <limits>
+#include <string>
+
+namespace dtm {
+inline namespace v1 {
+namespace option_range {
+
+inline constexpr Duration kShortest = std::chrono::milliseconds(1);
+inline constexpr Duration kEver = (Duration::max)();
+inline constexpr std::size_t kAnyNumber = (std::numeric_limits<std::size_t>::max)();
+
+inline std::string InWords(Duration value) {
+  const auto count = value.count();
+  if (count % 1000000 == 0) return std::to_string(count / 1000000) + " s";
+  if (count % 1000 == 0) return std::to_string(count / 1000) + " ms";
+  return std::to_string(count) + " us";
+}
+inline std::string InWords(std::chrono::seconds value) {
+  return std::to_string(value.count()) + " s";  // the greatest of them is no Duration
+}
+inline std::string InWords(int value) { return std::to_string(value); }
+inline std::string InWords(std::size_t value) { return std::to_string(value); }
+
+template <typename Value>
+struct Itself {  // so that only `value` decides the type
+  using Type = Value;
+};
+
+/// @throws LogicError  `value` is below `least` or above `most`.
+template <typename Value>
+void Check(const char* name, const Value& value, const typename Itself<Value>::Type& least,
+           const typename Itself<Value>::Type& most) {
+  if (value >= least && value <= most) return;
+  throw LogicError(std::string("the option ") + name + " is " + InWords(value) + "; it must be " +
+                   InWords(least) + " to " + InWords(most));
+}
+
+}  // namespace option_range
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/hooks/hook_queue.hpp ------------------------------------------------------
+
+/// Gives what happened to a function of the program: outside the loop, one after the other, with a bounded queue.
+/// Needs: std. Threads: thread-safe. Without StartThread the function runs where RunWaiting is called.
+/// Protocol: §3 (alert), off the path of the transactions (§12, W9).
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace dtm {
+inline namespace v1 {
+
+/// `T` has a gid. It does not use the pool of functions: a hook may hang, and must not take threads from branches or count
+/// as a branch.
+template <typename T>
+class HookQueue {
+ public:
+  using Hook = std::function<void(const T&)>;
+  using List = std::vector<std::shared_ptr<const T>>;
+
+  /// `name`: of the option. At most `max_waiting` wait. `hook` and `options` outlive it.
+  HookQueue(const char* name, const Hook& hook, std::size_t max_waiting, Clock& clock,
+            const Options& options)
+      : name_(name), hook_(hook), max_waiting_(max_waiting), clock_(clock), options_(options) {}
+  ~HookQueue() {
+    DropWaiting();
+    if (thread_.joinable()) thread_.join();
+  }
+  HookQueue(const HookQueue&) = delete;
+  HookQueue& operator=(const HookQueue&) = delete;
+
+  bool Wanted() const { return static_cast<bool>(hook_); }
+
+  /// From now on the hook runs on a thread of its own.
+  void StartThread() {
+    if (!Wanted()) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    thread_ = std::thread([this] { ThreadMain(); });
+    threaded_ = true;
+  }
+
+  /// Returns at once; what does not fit is dropped, and counted.
+  void Tell(List told) {
+    std::size_t dropped = 0;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (stopping_) return;
+      for (auto& one : told) {
+        if (!Keep(one)) ++dropped;
+      }
+      changed_.notify_all();
+    }
+    if (dropped == 0) return;
+    dropped_ += dropped;
+    WarnNowAndThen(next_too_slow_, [this] {
+      return std::string(name_) + " is too slow: " + std::to_string(max_waiting_) +
+             " wait for it, more are dropped (" + std::to_string(dropped_) + " so far)";
+    });
+  }
+
+  /// Without a thread: tells what waits, in this thread. Does nothing inside the hook. True: there is more.
+  bool RunWaiting() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (threaded_ || running_) return false;
+    // What comes meanwhile is told next time.
+    for (std::size_t n = waiting_.size(); n > 0 && !waiting_.empty() && !running_; --n)
+      RunOne(lock);
+    return !threaded_ && !running_ && !waiting_.empty();
+  }
+
+  /// Tells what waits until `until`, drops the rest, and waits for the one that is being told. False: it is still running.
+  /// Nothing comes any more.
+  bool Stop(Time until) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (!threaded_ && !running_ && !waiting_.empty() && clock_.Now() < until) RunOne(lock);
+    while (threaded_ && !waiting_.empty() && clock_.Now() < until) {
+      clock_.Wait(changed_, lock, until);
+    }
+    const std::size_t rest = waiting_.size();
+    waiting_.clear();
+    stopping_ = true;
+    changed_.notify_all();
+    while (running_ && clock_.Now() < until) clock_.Wait(changed_, lock, until);
+    const bool done = !running_;
+    lock.unlock();
+    if (rest > 0) {
+      dropped_ += rest;
+      Warn([&] {
+        return std::string(name_) + " is too slow: " + std::to_string(rest) +
+               " waited for it when the coordinator stopped, and are dropped";
+      });
+    }
+    if (done && thread_.joinable()) thread_.join();
+    return done;
+  }
+
+  HookLoad Load() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return {waiting_.size(), dropped_};
+  }
+
+ private:
+  static constexpr Duration kBetweenLines = std::chrono::seconds(10);
+
+  void DropWaiting() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+    waiting_.clear();
+    changed_.notify_all();
+  }
+
+  /// With mutex_ held.
+  bool Keep(std::shared_ptr<const T>& one) {
+    if (waiting_.size() >= max_waiting_) return false;
+    try {
+      waiting_.push_back(std::move(one));
+      return true;
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+  }
+
+  void ThreadMain() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (;;) {
+      // One that began before there was this thread may still run.
+      changed_.wait(lock, [this] { return (!waiting_.empty() && !running_) || stopping_; });
+      if (stopping_) return;
+      RunOne(lock);
+    }
+  }
+
+  /// Takes one, and tells it without the lock.
+  void RunOne(std::unique_lock<std::mutex>& lock) {
+    const std::shared_ptr<const T> one = std::move(waiting_.front());
+    waiting_.pop_front();
+    running_ = true;
+    lock.unlock();
+    try {
+      hook_(*one);
+    } catch (...) {
+      const std::string thrown = WhatWasThrown();
+      ++failures_;
+      WarnNowAndThen(next_failed_, [&] {
+        return std::string(name_) + " failed for gid '" + one->gid + "': " + thrown +
+               (failures_ > 1 ? " (" + std::to_string(failures_) + " failures so far)" : "");
+      });
+    }
+    lock.lock();
+    running_ = false;
+    changed_.notify_all();
+  }
+
+  /// A hook that always fails or is always too slow does not fill the log. `next`: of this kind of line.
+  template <typename Text>
+  void WarnNowAndThen(std::atomic<Time>& next, const Text& text) const {
+    const Time now = clock_.Now();
+    if (now < next.load()) return;
+    next = now + kBetweenLines;
+    Warn(text);
+  }
+
+  template <typename Text>
+  void Warn(const Text& text) const {
+    try {
+      LogTo(options_, LogLevel::kWarning, text());
+    } catch (...) {  // out of memory
+      LogTo(options_, LogLevel::kWarning, name_);
+    }
+  }
+
+  const char* const name_;
+  const Hook& hook_;
+  const std::size_t max_waiting_;
+  Clock& clock_;
+  const Options& options_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::shared_ptr<const T>> waiting_;
+  bool threaded_ = false;
+  bool running_ = false;
+  bool stopping_ = false;
+  std::atomic<std::uint64_t> dropped_{0};
+  std::atomic<std::uint64_t> failures_{0};
+  std::atomic<Time> next_too_slow_{Time{}};
+  std::atomic<Time> next_failed_{Time{}};
+  std::thread thread_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/hooks/hooks.hpp -----------------------------------------------------------
+
+/// The hooks of the program, each with a queue of its own: Options::on_alert, on_event, on_span.
+/// Needs: std. Threads: thread-safe.
+
+#include <map>
+
+namespace dtm {
+inline namespace v1 {
+
+struct Hooks {
+  static constexpr std::size_t kMaxAlerts = 1000;
+  static constexpr std::size_t kMaxEvents = 10000;
+
+  /// Both outlive it.
+  Hooks(Clock& clock, const Options& options)
+      : alerts("on_alert", options.on_alert, kMaxAlerts, clock, options),
+        events("on_event", options.on_event, kMaxEvents, clock, options),
+        spans("on_span", options.on_span, kMaxEvents, clock, options) {}
+
+  void StartThreads() {
+    alerts.StartThread();
+    events.StartThread();
+    spans.StartThread();
+  }
+  /// See HookQueue; true: there is more.
+  bool RunWaiting() {
+    const bool more_alerts = alerts.RunWaiting();
+    const bool more_spans = spans.RunWaiting();
+    return events.RunWaiting() || more_alerts || more_spans;
+  }
+  bool Stop(Time until) {
+    const bool events_told = events.Stop(until);
+    const bool spans_told = spans.Stop(until);
+    return alerts.Stop(until) && events_told && spans_told;
+  }
+
+  /// Of those that are set, by the name of the option.
+  std::map<std::string, HookLoad> Load() const {
+    std::map<std::string, HookLoad> loads;
+    if (alerts.Wanted()) loads["on_alert"] = alerts.Load();
+    if (events.Wanted()) loads["on_event"] = events.Load();
+    if (spans.Wanted()) loads["on_span"] = spans.Load();
+    return loads;
+  }
+
+  HookQueue<Alert> alerts;
+  HookQueue<Event> events;
+  HookQueue<Span> spans;
+  SpanIds span_ids;  ///< of calls that do not come from the loop
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/base/thread_list.hpp ------------------------------------------------------------------
 
 /// Threads of a pool, which may leave one by one and are all joined in the end.
 /// Needs: std. Threads: the owner's mutex is held for each call, but for JoinAll.
 
 #include <algorithm>
-#include <cstddef>
 #include <list>
-#include <thread>
-#include <utility>
 
 namespace dtm {
 inline namespace v1 {
@@ -70,12 +373,7 @@ class ThreadList {
 /// Decides which call of a function begins next: each function has a queue, they take turns, and none takes all threads.
 /// Needs: std. Threads: none inside; the caller holds its own lock.
 
-#include <deque>
-#include <map>
-#include <memory>
-#include <string>
 #include <string_view>
-#include <vector>
 
 namespace dtm {
 inline namespace v1 {
@@ -212,12 +510,7 @@ class FunctionQueue {
 /// Needs: std. Threads: thread-safe. Without StartThreads the functions run where RunQueued is
 /// called.
 
-#include <atomic>
-#include <chrono>
-#include <condition_variable>
 #include <exception>
-#include <mutex>
-#include <new>
 
 namespace dtm {
 inline namespace v1 {
@@ -497,6 +790,8 @@ class ProgramFunctions final : public BranchCaller {
     resumes_ = true;
     if (threaded_) workflows_.StartThreads();
   }
+  /// Calls of functions that are not registered go there. Set it before the first call.
+  void ElseCall(BranchCaller& others) { workflows_.ElseCall(others); }
   /// Empty if there is none of this name.
   BranchFunction Find(const std::string& name) {
     BranchFunction function = branches_.Find(name);
@@ -560,8 +855,6 @@ class ProgramFunctions final : public BranchCaller {
 
 /// The registry of functions that run inside the coordinator's own commit, on the thread of the loop.
 /// Needs: std. Threads: thread-safe.
-
-#include <functional>
 
 namespace dtm {
 inline namespace v1 {
@@ -638,53 +931,6 @@ void VisitAhead(List& list, const Object& object, const Parts& parts, Visit visi
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/base/option_range.hpp -----------------------------------------------------------------
-
-/// What an option may be, and the sentence if it is something else.
-/// Needs: std. Threads: pure functions.
-///
-/// The ranges are checked where the options are: CheckedOptions of an embedded coordinator, of a server, of callers.
-
-#include <limits>
-
-namespace dtm {
-inline namespace v1 {
-namespace option_range {
-
-inline constexpr Duration kShortest = std::chrono::milliseconds(1);
-inline constexpr Duration kEver = (Duration::max)();
-inline constexpr std::size_t kAnyNumber = (std::numeric_limits<std::size_t>::max)();
-
-inline std::string InWords(Duration value) {
-  const auto count = value.count();
-  if (count % 1000000 == 0) return std::to_string(count / 1000000) + " s";
-  if (count % 1000 == 0) return std::to_string(count / 1000) + " ms";
-  return std::to_string(count) + " us";
-}
-inline std::string InWords(std::chrono::seconds value) {
-  return std::to_string(value.count()) + " s";  // the greatest of them is no Duration
-}
-inline std::string InWords(int value) { return std::to_string(value); }
-inline std::string InWords(std::size_t value) { return std::to_string(value); }
-
-template <typename Value>
-struct Itself {  // so that only `value` decides the type
-  using Type = Value;
-};
-
-/// @throws LogicError  `value` is below `least` or above `most`.
-template <typename Value>
-void Check(const char* name, const Value& value, const typename Itself<Value>::Type& least,
-           const typename Itself<Value>::Type& most) {
-  if (value >= least && value <= most) return;
-  throw LogicError(std::string("the option ") + name + " is " + InWords(value) + "; it must be " +
-                   InWords(least) + " to " + InWords(most));
-}
-
-}  // namespace option_range
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/engine/machine.hpp --------------------------------------------------------------------
 
 /// The interface of the machines: what can happen to a transaction, and what follows from it.
@@ -692,7 +938,6 @@ void Check(const char* name, const Value& value, const typename Itself<Value>::T
 /// Protocol: §3 (alert), §4; implemented by saga_machine.hpp, msg_machine.hpp,
 /// tcc_machine.hpp (tcc and xa) and workflow_machine.hpp.
 
-#include <cstdint>
 #include <optional>
 
 namespace dtm {
@@ -710,14 +955,17 @@ enum class EventKind {
   kFinish,       ///< workflow: it ended with `result` (success or failure, why) and returned `data`
   kForceStop,    ///< it is to end as failed, and nothing more is to be called
   kRegistered,   ///< the missing function of `row` is registered now
-  kRetryNow      ///< the waits are to be forgotten
+  kRetryNow,     ///< the waits are to be forgotten
+  kRepair        ///< `row` counts as done, without a call
 };
 
 struct Event {
   EventKind kind = EventKind::kTimer;
-  std::size_t row = 0;  ///< kResult, kRegistered, kBranchAdded: the row concerned
+  std::size_t row = 0;  ///< kResult, kRegistered, kBranchAdded, kRepair: the row concerned
   Result result;        ///< kResult: its answer
   std::string data{};   ///< kFinish
+  std::string
+      who{};  ///< kCancel, kForceStop, kRetryNow, kRepair: who asked; the text of `result` says why
 };
 
 /// What a machine knows besides the transaction.
@@ -766,10 +1014,12 @@ struct AppliedEvent : engine::Event {
   Time at{};
   bool changed = false;      ///< the record; the others are only true if this is
   bool taken_up = false;     ///< the first change by this run of the coordinator
+  bool from_outbox = false;  ///< the first change by any: the program itself has stored it
   bool rolled_back = false;  ///< that was decided
   bool stuck = false;        ///< it got stuck
   bool ended = false;
   std::uint32_t errors = 0;  ///< in a row of its branch, if it is one of them
+  bool refused = false;      ///< what was asked for; what changed is due to the time
 };
 
 struct ActiveTransaction {
@@ -1015,6 +1265,54 @@ class ActiveTable {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/hooks/span_feed.hpp -------------------------------------------------------
+
+/// The spans of what the loop drives: when they begin, and which are over.
+/// Needs: std. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class SpanFeed {
+ public:
+  using Spans = std::vector<std::shared_ptr<const Span>>;
+
+  /// `ended`: gets the spans that are over. Both outlive it.
+  SpanFeed(const Options& options, Spans& ended) : options_(options), ended_(ended) {}
+
+  /// Of a call that starts now; null: nobody wants spans.
+  std::shared_ptr<const CallSpan> Begin(const Transaction& transaction, std::size_t row, Time now) {
+    if (!options_.on_span) return nullptr;
+    return std::make_shared<const CallSpan>(
+        CallSpan{ids_.Next(), now, transaction.branches[row].tries});
+  }
+
+  void End(const BranchCall& call, const Result& result, Time now) noexcept {
+    if (call.span == nullptr || result.at_once) return;  // it is none, or did not begin
+    Add([&] { return SpanOf(*call.definition, call.row, *call.span, result, now); });
+  }
+
+  void Ended(const Transaction& transaction) noexcept {
+    if (options_.on_span) Add([&] { return SpanOf(transaction); });
+  }
+
+ private:
+  template <typename Make>
+  void Add(const Make& make) noexcept {
+    try {
+      ended_.push_back(std::make_shared<const Span>(make()));
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): no memory for it
+    }
+  }
+
+  const Options& options_;
+  Spans& ended_;
+  SpanIds ids_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/parts/missing_functions.hpp -----------------------------------------------
 
 /// The functions that this program lacks, so that people are told of each of them once a minute.
@@ -1112,6 +1410,11 @@ inline bool HasItsTurn(const Transaction& transaction, std::size_t index) {
     return (index == kQueryRow) == (transaction.status == Status::kPrepared);
   }
   return (index % 2 == 0) == (transaction.status == Status::kAborting);
+}
+
+/// The action of a saga had a call that may have had an effect, or counts as done.
+inline bool MayHaveRun(const Branch& action) {
+  return action.tries > 0 || action.status == BranchStatus::kSucceed;
 }
 
 /// The present interval: that of the branch with the most errors in a row, among those that it waits for.
@@ -1297,6 +1600,73 @@ inline std::string Explain(const Transaction& transaction, Time now) {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/engine/repair.hpp ---------------------------------------------------------------------
+
+/// A repair: somebody says that a row is done, and the transaction goes on without a call. Nothing else changes.
+/// Needs: std. Threads: pure functions.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+/// Whether a call of the row may still come. A saga that goes forward may be rolled back later.
+inline bool MayBeCalled(const Transaction& transaction, std::size_t row) {
+  const bool saga = transaction.definition->type == TransType::kSaga;
+  if (saga && transaction.status == Status::kSubmitted) return true;
+  if (!HasItsTurn(transaction, row)) return false;
+  const bool undo = saga && row % 2 == 0;
+  return !undo || MayHaveRun(transaction.branches[row + 1]);
+}
+
+/// Why the row of an unfinished transaction cannot be said to be done; empty: it can. While a call of it is out, or may be, it
+/// cannot: the call could have its effect after somebody has done the same by hand.
+inline std::string RepairProblem(const Transaction& transaction, std::size_t row, Time now) {
+  const Definition& definition = *transaction.definition;
+  const std::size_t rows = transaction.branches.size();
+  if (definition.type == TransType::kWorkflow) {
+    return "the steps of a workflow are made by its own code, so none can be skipped; it goes on "
+           "with "
+           "that code, or ends with ForceStop";
+  }
+  if (rows != RowCount(definition) || row >= rows) {
+    return "its record is damaged, it has " + std::to_string(rows) + " branch rows for " +
+           std::to_string(definition.steps.size()) + " steps; ForceStop ends it";
+  }
+  if (transaction.status == Status::kPrepared) {
+    return "it is prepared, so none of its branches is called yet; submit it, or cancel it";
+  }
+  const Branch& branch = transaction.branches[row];
+  const std::string who = BranchInWords(definition, row);
+  if (branch.status == BranchStatus::kSucceed) return who + " has succeeded already";
+  if (!MayBeCalled(transaction, row)) {
+    return "it is " + std::string(Name(transaction.status)) + ", and " + who +
+           " will not be called, so there is nothing to skip";
+  }
+  if (branch.in_flight) return "a call of " + who + " is running; skip it once that has ended";
+  if (branch.deadline <= now) return {};
+  return "a call of " + who + " may still be running, for at most " +
+         Seconds(branch.deadline - now) + " s; skip it then";
+}
+
+/// "branch 02 compensate was skipped by ann: paid back by hand"
+inline std::string DescribeRepair(const Definition& definition, std::size_t row,
+                                  const std::string& who, const std::string& why) {
+  return "branch " + BranchIdOf(definition, row) + " " + Name(OpOf(definition, row)) +
+         " was skipped" + (who.empty() ? "" : " by " + who) + ": " + why;
+}
+
+/// The last error, and behind it what people have done about it.
+inline std::string LastErrorWith(const std::string& error, std::string repair) {
+  constexpr std::size_t kBetween = 2;
+  repair = Truncated(std::move(repair), kMaxReasonBytes);
+  if (error.empty() || repair.size() + kBetween >= kMaxReasonBytes) return repair;
+  return Truncated(error, kMaxReasonBytes - kBetween - repair.size()) + "; " + repair;
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/parts/news.hpp ------------------------------------------------------------
 
 /// The lines about transactions in the log: rollbacks, first errors, missing functions, stuck transactions, the recovery.
@@ -1345,7 +1715,7 @@ class News {
 
   /// The rollback is decided.
   void RolledBack(const Transaction& transaction, Time now) {
-    Say(kRollbacks, now, [&] {
+    Say(kRollbacks, transaction, now, [&] {
       const bool failed = transaction.status == Status::kFailed;  // there was nothing to undo
       std::string text = Who(transaction) + " (" + Name(transaction.definition->type) + ")" +
                          (failed ? " has failed" : " is being rolled back");
@@ -1361,31 +1731,41 @@ class News {
              std::uint32_t errors, Time now) {
     const auto what = [&] { return engine::DescribeResult(*transaction.definition, row, result); };
     if (errors == 1) {
-      Say(kFirstErrors, now, [&] { return Who(transaction) + ", first error: " + what(); });
+      Say(kFirstErrors, transaction, now,
+          [&] { return Who(transaction) + ", first error: " + what(); });
     } else if (errors == kErrorsThatGoOn) {
-      Say(kMoreErrors, now,
+      Say(kMoreErrors, transaction, now,
           [&] { return Who(transaction) + " keeps failing and is retried: " + what(); });
     }
   }
 
   /// The transaction goes on only with help.
   void Stuck(const Transaction& transaction, Time now) {
-    Say(kStuck, now, [&] {
+    Say(kStuck, transaction, now, [&] {
       return Who(transaction) + " is stuck: " + transaction.last_error +
              "; see Explain, then RetryNow or ForceStop";
     });
   }
 
+  /// Somebody has said that the row is done.
+  void Repaired(const Transaction& transaction, std::size_t row, const std::string& who,
+                const std::string& why, Time now) {
+    Say(kRepairs, transaction, now, [&] {
+      return Who(transaction) + ": " +
+             engine::DescribeRepair(*transaction.definition, row, who, why);
+    });
+  }
+
   /// Somebody else has removed its record.
   void Vanished(const Transaction& transaction, Time now) {
-    Say(kVanished, now, [&] {
+    Say(kVanished, transaction, now, [&] {
       return Who(transaction) + " has vanished from the store; somebody else removed it";
     });
   }
 
   /// See Sweep.
   void SetGoing(const Transaction& transaction, Time now) {
-    Say(kSetGoing, now, [&] {
+    Say(kSetGoing, transaction, now, [&] {
       return Who(transaction) +
              " was in memory and nothing would have gone on with it; it is set going. If no turn "
              "of "
@@ -1396,7 +1776,7 @@ class News {
   /// This program has no function or caller for the branch; see MissingFunctions.
   void NobodyToCall(const Transaction& transaction, std::size_t row, const Result& result,
                     Time now) {
-    Say(kNobody, now, [&] {
+    Say(kNobody, transaction, now, [&] {
       return Who(transaction) +
              " waits: " + engine::DescribeResult(*transaction.definition, row, result);
     });
@@ -1439,6 +1819,7 @@ class News {
     kMoreErrors,
     kNobody,
     kStuck,
+    kRepairs,
     kVanished,
     kSetGoing,
     kKinds
@@ -1448,11 +1829,12 @@ class News {
                                                              "branches that keep failing",
                                                              "functions that are missing",
                                                              "stuck transactions",
+                                                             "branches that people skipped",
                                                              "transactions that have vanished",
                                                              "transactions that are set going"};
   static constexpr std::array<LogLevel, kKinds> kLevels = {
       LogLevel::kInfo,  LogLevel::kWarning, LogLevel::kWarning, LogLevel::kWarning,
-      LogLevel::kError, LogLevel::kError,   LogLevel::kError};
+      LogLevel::kError, LogLevel::kWarning, LogLevel::kError,   LogLevel::kError};
   static constexpr std::uint32_t kErrorsThatGoOn = 3;
 
   static std::string Who(const Transaction& transaction) {
@@ -1468,10 +1850,11 @@ class News {
   }
 
   template <typename MakeText>
-  void Say(Kind kind, Time now, const MakeText& text) {
+  void Say(Kind kind, const Transaction& about, Time now, const MakeText& text) {
     Quietly([&] {
       if (limits_[kind].NextFlush() <= now) Flush(now);
-      if (limits_[kind].Allow(now)) LogTo(options_, kLevels[kind], text());
+      if (!limits_[kind].Allow(now)) return;
+      LogTo(options_, kLevels[kind], text(), about.definition.get());
     });
   }
 
@@ -1512,6 +1895,8 @@ struct ToCommit {
 struct ToRelease {
   std::vector<ActiveTransaction*> touched;           ///< calls, timers and answers are held back
   std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
+  std::vector<std::shared_ptr<const Event>> events;  ///< the same
+  std::vector<std::shared_ptr<const Span>> spans;
 };
 
 }  // namespace v1
@@ -1559,6 +1944,132 @@ inline std::exception_ptr ErrorOf(const std::string& reply) {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/engine/resubmission.hpp ---------------------------------------------------------------
+
+/// Decides what a submit or prepare of a gid that exists means.
+/// Needs: std. Threads: pure functions. Protocol: §2.3, with the differences of docs/http_api.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+struct Resubmission {
+  enum class Kind {
+    kAttach,   ///< the same again: nothing runs twice, the answer is that of the stored one
+    kPromote,  ///< the submit of a prepared one
+    kRefuse
+  };
+  Kind kind = Kind::kAttach;
+  std::string refused;  ///< kRefuse: why
+};
+
+/// Whether its status can only have come after its submit. A tcc, xa or workflow is rolled back only if none came in time.
+inline bool ShowsSubmit(const Transaction& stored) {
+  if (stored.status == Status::kPrepared) return false;
+  return !RegistersSteps(stored.definition->type) || stored.status != Status::kAborting;
+}
+
+/// `again`: the new submit or (`prepare`) prepare. A submit is compared only with a submit, and a prepare only
+/// with a prepare, since a submit after a prepare need not repeat the steps.
+inline Resubmission OnResubmission(const Transaction& stored, const Definition& again,
+                                   bool prepare) {
+  const Definition& first = *stored.definition;
+  const std::string gid = "gid '" + again.gid + "'";
+  if (stored.unreadable) return {Resubmission::Kind::kRefuse, gid + ": " + stored.last_error};
+  if (first.type != again.type) {
+    return {Resubmission::Kind::kRefuse, gid + " exists as a " + Name(first.type) + ", not as a " +
+                                             Name(again.type) +
+                                             "; nothing was changed. Use a new gid"};
+  }
+  const bool prepared = stored.status == Status::kPrepared;
+  const auto cannot = [&](const char* what) -> Resubmission {
+    return {Resubmission::Kind::kRefuse,
+            gid + ": current status '" + Name(stored.status) + "', cannot " + what + ". FAILURE"};
+  };
+  if (prepare && !prepared) return cannot("prepare");
+  if (!prepare && prepared) return {Resubmission::Kind::kPromote, {}};
+  // The initiator has to learn that its submit came too late.
+  if (!prepare && !ShowsSubmit(stored)) return cannot("submit");
+  const bool same = stored.expired ? stored.content == 0 || stored.content == ContentHash(again)
+                                   : first.prepared_first != prepare || SameContent(first, again);
+  if (!same) {
+    return {Resubmission::Kind::kRefuse,
+            gid +
+                " exists with other content; nothing was changed. Use a new gid, or submit "
+                "exactly what was submitted first"};
+  }
+  return {Resubmission::Kind::kAttach, {}};
+}
+
+/// Empty if `again` prepares the stored workflow; otherwise why not. The URL that resumes it may have changed; name and data
+/// are compared only if both have them.
+inline std::string OtherWorkflow(const Definition& stored, const Definition& again) {
+  const std::string gid = "gid '" + again.gid + "' ";
+  const char* end = "; nothing was changed or run. Use a new gid";
+  if (stored.type != TransType::kWorkflow) {
+    return gid + "is a " + Name(stored.type) + ", not a workflow" + end;
+  }
+  if (!again.workflow.empty() && again.workflow != stored.workflow) {
+    return gid + "is the workflow '" + stored.workflow + "', not '" + again.workflow + "'" + end;
+  }
+  if (!again.data.empty() && again.data != stored.data) {
+    return gid + "was started with other data" + end;
+  }
+  return {};
+}
+
+/// The headers of the submit replace those of the prepare, but a transaction stays in the trace in which it began.
+inline std::map<std::string, std::string> MergedHeaders(const TransOptions& prepared,
+                                                        const TransOptions& submitted) {
+  using Headers = std::map<std::string, std::string>;
+  const auto part = [](const Headers& headers, bool of_trace) {
+    Headers found;
+    for (const auto& header : headers) {
+      if (IsTraceHeader(header.first) == of_trace) found.insert(header);
+    }
+    return found;
+  };
+  Headers merged = part(submitted.branch_headers, false);
+  if (merged.empty()) merged = part(prepared.branch_headers, false);
+  Headers trace = part(prepared.branch_headers, true);
+  if (trace.empty()) trace = part(submitted.branch_headers, true);
+  for (const auto& header : trace) {
+    if (merged.size() < kMaxHeaders) merged.insert(header);
+  }
+  return merged;
+}
+
+/// The steps stay those of the prepare; options and orders of the submit replace those of the prepare.
+inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
+  Definition merged = prepared;
+  TransOptions& options = merged.options;
+  const TransOptions& later = submitted.options;
+  options.wait_result = later.wait_result;
+  const auto take = [](auto& value, const auto& newer) {
+    if (newer != std::decay_t<decltype(newer)>{}) value = newer;
+  };
+  if (merged.query_prepared.empty()) merged.query_prepared = submitted.query_prepared;
+  take(options.timeout_to_fail, later.timeout_to_fail);
+  take(options.request_timeout, later.request_timeout);
+  take(options.retry_interval, later.retry_interval);
+  take(options.retry_limit, later.retry_limit);
+  options.branch_headers = MergedHeaders(options, later);
+  take(merged.delay, submitted.delay);
+  const bool order = submitted.concurrent || !submitted.orders.empty();
+  if (order) {
+    merged.concurrent = submitted.concurrent;
+    merged.orders = submitted.orders;
+  }
+  if (order || submitted.delay.count() > 0 || !submitted.custom_data.empty()) {
+    merged.custom_data = submitted.custom_data;
+  }
+  return merged;
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/state/elsewhere.hpp -------------------------------------------------------
 
 /// What was asked here about transactions that other coordinators on the store drive: who waits for their end, and requests
@@ -1592,28 +2103,22 @@ class Elsewhere {
   /// obey as well, so this waits for longer than that takes.
   /// @throws StoreError  nothing was asked.
   void Ask(Command&& command, Time now) {
-    Request request;
-    request.gid = command.gid;
-    request.kind =
-        command.kind == Command::Kind::kCancel ? Request::Kind::kCancel : Request::Kind::kRetryNow;
-    request.reason = command.reason;
-    const std::int64_t id = peers_->Ask(request);
+    const std::int64_t id = peers_->Ask(RequestFor(command));
     LookAt(now + kEvery, now);
     asked_.emplace(id, Asked{std::move(command), now + kLongestReply, false});
   }
 
   /// What others ask of this one.
   void Hear(std::vector<Command>& reissue) {
-    for (Request& request : peers_->Asked()) {
-      Command command;
-      command.kind = request.kind == Request::Kind::kCancel     ? Command::Kind::kCancel
-                     : request.kind == Request::Kind::kRetryNow ? Command::Kind::kRetryNow
-                                                                : Command::Kind::kLook;
-      command.gid = std::move(request.gid);
-      command.reason = std::move(request.reason);
-      command.asked = request.id;
-      command.waiter.promise = [peers = peers_, id = request.id](const Answer& answer) {
-        peers->Reply(id, ReplyOf(answer));
+    for (const Request& request : peers_->Asked()) {
+      if (request.kind > Request::Kind::kSkip) {
+        Answers::Protected([&] { peers_->Reply(request.id, NotKnown(request)); });
+        continue;
+      }
+      Command command = CommandFor(request);
+      const bool skips = command.kind == Command::Kind::kSkip;
+      command.waiter.promise = [peers = peers_, id = request.id, skips](const Answer& answer) {
+        peers->Reply(id, skips && !answer.error ? kSkipped : ReplyOf(answer));
       };
       reissue.push_back(std::move(command));
     }
@@ -1681,6 +2186,43 @@ class Elsewhere {
     bool taken_up;
   };
 
+  static Request RequestFor(const Command& command) {
+    Request request;
+    request.kind = command.kind == Command::Kind::kCancel ? Request::Kind::kCancel
+                   : command.kind == Command::Kind::kSkip ? Request::Kind::kSkip
+                                                          : Request::Kind::kRetryNow;
+    request.gid = command.gid;
+    request.reason = command.reason;
+    request.who = command.who;
+    request.branch_id = command.step.branch_id;
+    request.op = command.step.op;
+    return request;
+  }
+
+  static std::string NotKnown(const Request& request) {
+    return ReplyOf({{},
+                    Answers::Rejected("gid '" + request.gid +
+                                      "' was not changed: the coordinator that drives it is of "
+                                      "an earlier version of dtm; replace it, then ask again")});
+  }
+
+  static Command CommandFor(const Request& request) {
+    Command command;
+    switch (request.kind) {
+      case Request::Kind::kCancel: command.kind = Command::Kind::kCancel; break;
+      case Request::Kind::kRetryNow: command.kind = Command::Kind::kRetryNow; break;
+      case Request::Kind::kSkip: command.kind = Command::Kind::kSkip; break;
+      case Request::Kind::kLook: command.kind = Command::Kind::kLook; break;
+    }
+    command.gid = request.gid;
+    command.reason = request.reason;
+    command.who = request.who;
+    command.step.branch_id = request.branch_id;
+    command.step.op = request.op;
+    command.asked = request.id;
+    return command;
+  }
+
   void LookAt(Time time, Time now) {
     if (next_ == kNever) next_ = now + kEvery;
     next_ = (std::min)(next_, time);
@@ -1712,6 +2254,13 @@ class Elsewhere {
 
   void OnReply(Command&& command, const std::string& reply, Time now) {
     if (const std::exception_ptr error = ErrorOf(reply)) return command.waiter.Refuse(error);
+    if (command.kind == Command::Kind::kSkip && reply != kSkipped) {
+      return command.waiter.Refuse(Made<RejectedError>([&] {
+        return "gid '" + command.gid +
+               "' was not changed: the coordinator that drives it is of an earlier version of dtm, "
+               "which skips no branches; replace it, then ask again";
+      }));
+    }
     const std::optional<Transaction> stored = store_.Load(command.gid);
     if (!stored) return command.waiter.Refuse(InDoubt(command.gid, "its record is gone"));
     if (command.wait_result != WaitResult::kCounts || !stored->definition->options.wait_result) {
@@ -1811,11 +2360,18 @@ class Elsewhere {
     } catch (const StoreError&) {  // NOLINT(bugprone-empty-catch): then it is not known
     }
     for (auto waiter = first; waiter != waiters.end(); ++waiter) {
-      stored ? waiter->Give(ResultOf(*stored)) : waiter->Refuse(InDoubt(gid, why));
+      const bool told = stored && (!waiter->submits || engine::ShowsSubmit(*stored));
+      if (told) {
+        waiter->Give(ResultOf(*stored));
+      } else {
+        waiter->Refuse(InDoubt(gid, stored ? std::string("it is ") + Name(stored->status) : why));
+      }
     }
     waiters.erase(first, waiters.end());
   }
 
+  /// The reply when a branch was skipped; what an earlier version replies to what it does not know says only "no error".
+  static constexpr char kSkipped[] = "+skipped";
   static constexpr Duration kEvery = std::chrono::milliseconds(100);
   static constexpr Duration kLongestReply = std::chrono::seconds(5);
   static constexpr std::size_t kPage = 1000;
@@ -2096,7 +2652,7 @@ class MachineParts {
     if (event.kind == EventKind::kLoaded) ForgetPreviousRun(t_, context_);
     if (IsFinal(t_.status)) {
       if (event.kind == EventKind::kCancel || event.kind == EventKind::kForceStop ||
-          event.kind == EventKind::kRetryNow) {
+          event.kind == EventKind::kRetryNow || event.kind == EventKind::kRepair) {
         effects_.refused = "it has already ended as " + std::string(Name(t_.status));
       }
       return false;
@@ -2110,6 +2666,7 @@ class MachineParts {
       case EventKind::kRegistered: Awaken(event.row); break;
       case EventKind::kForceStop: Finish(Status::kFailed); return false;
       case EventKind::kRetryNow: TryAgainNow(); break;
+      case EventKind::kRepair: Repair(event); break;
       case EventKind::kBranchAdded: AddRows(); break;
       default: break;
     }
@@ -2160,16 +2717,31 @@ class MachineParts {
     branch.deadline = branch.previous_deadline;  // calls of a previous run may still be running
     effects_.changed = true;
     if (result.kind == Result::Kind::kSuccess) {
-      branch.status = BranchStatus::kSucceed;
-      branch.finished = context_.now;
-      branch.errors = 0;
-      branch.next_try = Time{};
-      branch.asked_when = false;
+      Succeed(branch);
       return true;
     }
     t_.last_error = DescribeResult(def_, index, result);
     if (result.kind == Result::Kind::kNotSent && branch.tries > 0) --branch.tries;
     return true;
+  }
+
+  void Succeed(Branch& branch) {
+    branch.status = BranchStatus::kSucceed;
+    branch.finished = context_.now;
+    branch.errors = 0;
+    branch.next_try = Time{};
+    branch.asked_when = false;
+  }
+
+  /// Counts the row as done. A stuck transaction is driven again: whatever it lacked may be here now.
+  void Repair(const Event& event) {
+    effects_.refused = RepairProblem(t_, event.row, context_.now);
+    if (!effects_.refused.empty()) return;
+    Succeed(t_.branches[event.row]);
+    t_.stuck = false;
+    t_.last_error =
+        LastErrorWith(t_.last_error, DescribeRepair(def_, event.row, event.who, event.result.text));
+    effects_.changed = true;
   }
 
   /// After ONGOING, or if the call was not sent, it waits for one interval; after errors longer and longer; and always at
@@ -2534,9 +3106,7 @@ class SagaMachine : public MachineOf<SagaMachine> {
   /// Nothing is left to undo: the action cannot have run, or its compensation is done. An action that
   /// failed may have had an effect, so it is compensated too.
   bool Undone(std::size_t step) const {
-    const Branch& action = t_.branches[ActionOf(step)];
-    const bool may_have_run = action.tries > 0 || action.status == BranchStatus::kSucceed;
-    return !may_have_run || Succeeded(CompensateOf(step));
+    return !MayHaveRun(t_.branches[ActionOf(step)]) || Succeeded(CompensateOf(step));
   }
 
   /// A running call, or one of a previous run that may still be running, may have its effect later; and no action
@@ -2853,6 +3423,10 @@ class TurnState : public Answers {
     const Transaction& transaction = active.transaction;
     if (event.alert) to_release.alerts.push_back(event.alert);
     if (event.stuck) news.Stuck(transaction, context.now);
+    if (event.kind == engine::EventKind::kRepair && !event.refused) {
+      metrics.Repaired(transaction.definition->type);
+      news.Repaired(transaction, event.row, event.who, event.result.text, context.now);
+    }
     if (event.kind != engine::EventKind::kResult) return;
     metrics.GotResult(*transaction.definition, event.row, event.result);
     if (event.errors > 0) {
@@ -2915,8 +3489,9 @@ class TurnState : public Answers {
   }
 
   /// This coordinator owns it, or will with its next write: of a prepared one no call is out, but perhaps to its initiator.
+  /// While it is fenced it owns nothing, although its heir may not have written that yet.
   bool MayDrive(const Transaction& stored) const {
-    return stored.owner == store.Owner() ||
+    return (stored.owner == store.Owner() && !fenced) ||
            (stored.status == Status::kPrepared && !stored.other_app);
   }
 
@@ -2951,6 +3526,7 @@ class TurnState : public Answers {
   Timers timers;
   Loader loader;
   StoreHealth health;
+  bool fenced = false;  ///< until the store has recovered
   Elsewhere elsewhere;
   Metrics metrics;
   News news;
@@ -2958,6 +3534,7 @@ class TurnState : public Answers {
   ToCollect to_collect;
   ToCommit to_commit;
   ToRelease to_release;
+  SpanFeed spans{options, to_release.spans};
 
  private:
   static void Forget(std::vector<ActiveTransaction*>& list, const ActiveTransaction& active) {
@@ -2971,7 +3548,10 @@ class TurnState : public Answers {
     const bool has_result = event.kind == engine::EventKind::kResult;
     const std::size_t row = event.row;
     const std::uint32_t errors = has_result ? ErrorsOf(transaction, row) : 0;
-    const bool earlier_run = !active.Fresh() && transaction.updated < context.started;
+    const std::uint64_t me = store.Owner();
+    const bool outbox = !active.Fresh() && me != 0 && transaction.driver == 0;
+    const bool other_run = !active.Fresh() && !outbox &&
+                           (transaction.driver != me || transaction.updated < context.started);
     if (active.held_calls.empty()) effects.calls.swap(active.held_calls);  // its memory
     try {
       effects = engine::Advance(transaction, event, context, std::move(effects));
@@ -2995,13 +3575,15 @@ class TurnState : public Answers {
     // Nothing below can fail. The events of a new transaction are not applied again, so they are kept only for what they tell.
     const bool rolled_back = BeganToFail(before, transaction.status);
     if (rolled_back) active.rolled_back = true;
-    if (!active.Fresh() || alert || has_result || stuck || options.journal) {
+    if (!active.Fresh() || alert || has_result || stuck || TellsEntries(options)) {
       active.events.push_back({std::move(event), std::move(alert), context.now, effects.changed,
-                               effects.changed && earlier_run, rolled_back, stuck,
-                               IsFinal(transaction.status) && !IsFinal(before), new_errors});
+                               effects.changed && other_run, effects.changed && outbox, rolled_back,
+                               stuck, IsFinal(transaction.status) && !IsFinal(before), new_errors,
+                               !effects.refused.empty()});
     }
     if (effects.changed) {
       transaction.updated = context.now;
+      transaction.driver = me;
       if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
     }
     active.timer = effects.timer;
@@ -3076,7 +3658,7 @@ inline void AnswerAsStored(TurnState& state, Waiter& waiter, const std::string& 
   if (waiter.when != AnswerWhen::kStored) {
     try {
       const std::optional<Transaction> stored = state.store.Load(gid);
-      const bool told = stored && !(waiter.submits && stored->status == Status::kPrepared);
+      const bool told = stored && (!waiter.submits || engine::ShowsSubmit(*stored));
       if (told) return waiter.Give(ResultOf(*stored));
     } catch (...) {  // NOLINT(bugprone-empty-catch): then it is not known
     }
@@ -3120,7 +3702,7 @@ inline void AnswerAll(TurnState& state, const std::string& why) {
     const std::string& gid = active.transaction.definition->gid;
     for (Waiter& waiter : std::exchange(active.waiters, {})) {
       TurnState::Protected([&] {
-        if (!active.dirty) return waiter.Give(ResultOf(active.transaction));
+        if (!active.dirty) return waiter.GiveStatusOf(active.transaction);
         if (active.Fresh()) return waiter.Refuse(NotTaken(state, gid, why));
         AnswerAsStored(state, waiter, gid, why);
       });
@@ -3200,9 +3782,7 @@ class Commands {
     }
     CheckStoreFor(command);
     if (command.kind != Command::Kind::kWait) {
-      const std::string refused = command.kind == Command::Kind::kAddBranch
-                                      ? AddBranch(*active, command)
-                                      : state_.Advance(*active, EventOf(command));
+      const std::string refused = Change(*active, command);
       if (!refused.empty()) {
         // It may be the submit of a prepared one, whose record is in the store.
         if (active->Fresh()) return state_.to_collect.reissue.push_back(std::move(command));
@@ -3221,6 +3801,15 @@ class Commands {
     }
     // The gid may turn out to be stored already; the command is then for the stored record.
     active->commands.push_back(std::move(command));
+  }
+
+  /// Returns why it was refused, or nothing.
+  std::string Change(ActiveTransaction& active, Command& command) {
+    switch (command.kind) {
+      case Command::Kind::kAddBranch: return AddBranch(active, command);
+      case Command::Kind::kSkip: return Skip(active, command);
+      default: return state_.Advance(active, EventOf(command));
+    }
   }
 
   /// @throws StoreError  it would change something, and nothing can be written now.
@@ -3244,6 +3833,7 @@ class Commands {
       case Command::Kind::kWait: return Watch(command);
       case Command::Kind::kCancel:
       case Command::Kind::kRetryNow:
+      case Command::Kind::kSkip:
         if (command.asked != 0) return state_.store.Shared()->Reply(command.asked, {});
         return state_.elsewhere.Ask(std::move(command), state_.context.now);
       default:
@@ -3300,10 +3890,11 @@ class Commands {
     const bool failed = command.status == Status::kFailed;
     const Result result{failed ? Result::Kind::kFailure : Result::Kind::kSuccess, command.reason};
     switch (command.kind) {
-      case Command::Kind::kCancel: return {engine::EventKind::kCancel, 0, result};
-      case Command::Kind::kForceStop: return {engine::EventKind::kForceStop, 0, {}};
+      case Command::Kind::kCancel: return {engine::EventKind::kCancel, 0, result, {}, command.who};
+      case Command::Kind::kForceStop:
+        return {engine::EventKind::kForceStop, 0, result, {}, command.who};
       case Command::Kind::kFinish: return {engine::EventKind::kFinish, 0, result, command.data};
-      default: return {engine::EventKind::kRetryNow, 0, {}};
+      default: return {engine::EventKind::kRetryNow, 0, result, {}, command.who};
     }
   }
 
@@ -3344,6 +3935,22 @@ class Commands {
     state_.MakeReady(active);
     state_.table.AddStep(active, step);
     return state_.Advance(active, {engine::EventKind::kBranchAdded, row, {}});
+  }
+
+  std::string Skip(ActiveTransaction& active, Command& command) {
+    const Transaction& transaction = active.transaction;
+    if (active.Fresh()) return "it is not stored yet";  // and the command is issued again
+    if (transaction.unreadable) return transaction.last_error;
+    const Step& branch = command.step;
+    const auto row = RowOf(*transaction.definition, branch.branch_id, branch.op);
+    if (!row) {
+      throw BadInput("gid '" + command.gid + "' was not changed: it has no branch " +
+                     Printable(branch.branch_id) + " " + Name(branch.op) +
+                     "; query shows its branches");
+    }
+    command.waiter.skips = row;
+    const Result why{Result::Kind::kSuccess, command.reason};
+    return state_.Advance(active, {engine::EventKind::kRepair, *row, why, {}, command.who});
   }
 
   /// Transactions that wait for a time, the earliest first. Those that are stuck or prepared wait for somebody, and are
@@ -3417,110 +4024,11 @@ class Commands {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/engine/resubmission.hpp ---------------------------------------------------------------
-
-/// Decides what a submit or prepare of a gid that exists means.
-/// Needs: std. Threads: pure functions. Protocol: §2.3, with the differences of docs/http_api.md.
-
-namespace dtm {
-inline namespace v1 {
-namespace engine {
-
-struct Resubmission {
-  enum class Kind {
-    kAttach,   ///< the same again: nothing runs twice, the answer is that of the stored one
-    kPromote,  ///< the submit of a prepared one
-    kRefuse
-  };
-  Kind kind = Kind::kAttach;
-  std::string refused;  ///< kRefuse: why
-};
-
-/// `again`: the new submit or (`prepare`) prepare. A submit is compared only with a submit, and a prepare only
-/// with a prepare, since a submit after a prepare need not repeat the steps.
-inline Resubmission OnResubmission(const Transaction& stored, const Definition& again,
-                                   bool prepare) {
-  const Definition& first = *stored.definition;
-  const std::string gid = "gid '" + again.gid + "'";
-  if (stored.unreadable) return {Resubmission::Kind::kRefuse, gid + ": " + stored.last_error};
-  if (first.type != again.type) {
-    return {Resubmission::Kind::kRefuse, gid + " exists as a " + Name(first.type) + ", not as a " +
-                                             Name(again.type) +
-                                             "; nothing was changed. Use a new gid"};
-  }
-  const bool prepared = stored.status == Status::kPrepared;
-  const auto cannot = [&](const char* what) -> Resubmission {
-    return {Resubmission::Kind::kRefuse,
-            gid + ": current status '" + Name(stored.status) + "', cannot " + what + ". FAILURE"};
-  };
-  if (prepare && !prepared) return cannot("prepare");
-  if (!prepare && prepared) return {Resubmission::Kind::kPromote, {}};
-  // The initiator has to learn that its submit came too late.
-  if (RegistersSteps(first.type) && stored.status == Status::kAborting) return cannot("submit");
-  const bool same = stored.expired ? stored.content == 0 || stored.content == ContentHash(again)
-                                   : first.prepared_first != prepare || SameContent(first, again);
-  if (!same) {
-    return {Resubmission::Kind::kRefuse,
-            gid +
-                " exists with other content; nothing was changed. Use a new gid, or submit "
-                "exactly what was submitted first"};
-  }
-  return {Resubmission::Kind::kAttach, {}};
-}
-
-/// Empty if `again` prepares the stored workflow; otherwise why not. The URL that resumes it may have changed; name and data
-/// are compared only if both have them.
-inline std::string OtherWorkflow(const Definition& stored, const Definition& again) {
-  const std::string gid = "gid '" + again.gid + "' ";
-  const char* end = "; nothing was changed or run. Use a new gid";
-  if (stored.type != TransType::kWorkflow) {
-    return gid + "is a " + Name(stored.type) + ", not a workflow" + end;
-  }
-  if (!again.workflow.empty() && again.workflow != stored.workflow) {
-    return gid + "is the workflow '" + stored.workflow + "', not '" + again.workflow + "'" + end;
-  }
-  if (!again.data.empty() && again.data != stored.data) {
-    return gid + "was started with other data" + end;
-  }
-  return {};
-}
-
-/// The steps stay those of the prepare; options and orders of the submit replace those of the prepare.
-inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
-  Definition merged = prepared;
-  TransOptions& options = merged.options;
-  const TransOptions& later = submitted.options;
-  options.wait_result = later.wait_result;
-  const auto take = [](auto& value, const auto& newer) {
-    if (newer != std::decay_t<decltype(newer)>{}) value = newer;
-  };
-  if (merged.query_prepared.empty()) merged.query_prepared = submitted.query_prepared;
-  take(options.timeout_to_fail, later.timeout_to_fail);
-  take(options.request_timeout, later.request_timeout);
-  take(options.retry_interval, later.retry_interval);
-  take(options.retry_limit, later.retry_limit);
-  take(options.branch_headers, later.branch_headers);
-  take(merged.delay, submitted.delay);
-  const bool order = submitted.concurrent || !submitted.orders.empty();
-  if (order) {
-    merged.concurrent = submitted.concurrent;
-    merged.orders = submitted.orders;
-  }
-  if (order || submitted.delay.count() > 0 || !submitted.custom_data.empty()) {
-    merged.custom_data = submitted.custom_data;
-  }
-  return merged;
-}
-
-}  // namespace engine
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/coordinator/loop/collect_stage.hpp ----------------------------------------------------
 
 /// The first two stages of a turn: take what arrived, and advance the transactions it concerns.
 /// Needs: std, engine, store. Threads: the thread that drives the loop.
-/// Protocol: §2.3 (what a repeat means), with the differences of the README.
+/// Protocol: §2.3 (what a repeat means), with the differences of docs/differences.md.
 
 namespace dtm {
 inline namespace v1 {
@@ -3626,6 +4134,7 @@ class CollectStage {
   }
 
   void OnResult(ArrivedResult& arrived) {
+    state_.spans.End(arrived.call, arrived.result, state_.context.now);
     ActiveTransaction* active = state_.table.At(arrived.call.slot, arrived.call.generation);
     if (active == nullptr) return;  // it has ended meanwhile, and its gid may have been given again
     if (MayWaitForLease(*active, arrived)) {
@@ -3791,6 +4300,106 @@ class CollectStage {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/hooks/event_feed.hpp ------------------------------------------------------
+
+/// Which events are durable: those of a batch are told once its commit is known to be stored.
+/// Needs: std, store. Threads: the thread that drives the loop.
+///
+/// An event is told once, whatever becomes of its commit: those of a batch that was rolled back come again with the next
+/// one. After a commit in doubt the store is asked. If another coordinator has gone on with the transaction by then, the
+/// events of that commit are not told, since it cannot be known any more whether it was stored.
+
+namespace dtm {
+inline namespace v1 {
+
+class EventFeed {
+ public:
+  using Events = std::vector<std::shared_ptr<const Event>>;
+
+  /// `durable`: gets the events of what is stored, and outlives it. `spans`: see TraceIdOf.
+  EventFeed(Events& durable, bool spans) : durable_(durable), spans_(spans) {}
+
+  /// A batch begins; what the one before has not stored is forgotten.
+  void Begin() {
+    changes_.clear();
+    events_.clear();
+  }
+
+  /// The next change of the batch, as it will be stored.
+  void Add(const Transaction& transaction, const std::vector<JournalEntry>& entries) {
+    for (const JournalEntry& entry : entries) {
+      events_.push_back(std::make_shared<const Event>(EventOf(transaction, entry, spans_)));
+    }
+    changes_.push_back({transaction.definition->gid, transaction.version + 1, events_.size()});
+    durable_.reserve(durable_.size() + events_.size());
+  }
+
+  /// A commit worked: no commit is in doubt any more.
+  void Committed() noexcept { settled_.clear(); }
+
+  /// The commit took the n-th change of the batch. Throws nothing.
+  void Stored(std::size_t n) noexcept {
+    if (n >= changes_.size()) return;
+    Take(n, events_, durable_);
+  }
+
+  /// The commit of the batch is in doubt.
+  void InDoubt() {
+    doubtful_.clear();
+    for (std::size_t n = 0; n < changes_.size(); ++n) {
+      const auto settled = settled_.find(changes_[n].gid);
+      if (settled != settled_.end() && settled->second == changes_[n].version) continue;
+      doubtful_.push_back({std::move(changes_[n].gid), changes_[n].version, {}});
+      doubtful_.back().events.reserve(changes_[n].end - BeginOf(n));
+      Take(n, events_, doubtful_.back().events);
+    }
+    Begin();
+  }
+
+  /// The store can be asked again what it has.
+  /// @throws StoreError  then it is asked again.
+  void Recovered(Store& store) {
+    while (!doubtful_.empty()) {
+      const Doubtful& next = doubtful_.front();
+      const std::optional<Transaction> stored = store.Load(next.gid);
+      if (stored && stored->version == next.version) {
+        settled_[next.gid] = next.version;
+        durable_.insert(durable_.end(), next.events.begin(), next.events.end());
+      }
+      doubtful_.pop_front();
+    }
+  }
+
+ private:
+  struct Change {
+    std::string gid;
+    std::uint64_t version = 0;  ///< of the record, with it
+    std::size_t end = 0;        ///< of its events
+  };
+  struct Doubtful {
+    std::string gid;
+    std::uint64_t version = 0;
+    Events events;
+  };
+
+  std::size_t BeginOf(std::size_t n) const { return n == 0 ? 0 : changes_[n - 1].end; }
+
+  void Take(std::size_t n, Events& from, Events& to) const {
+    for (std::size_t i = BeginOf(n); i < changes_[n].end; ++i) to.push_back(std::move(from[i]));
+  }
+
+  std::vector<Change> changes_;
+  Events events_;  // of all of them
+  Events& durable_;
+  const bool spans_;
+  std::deque<Doubtful> doubtful_;
+  /// Versions of records that an earlier commit in doubt has stored: a later one cannot have stored them again.
+  std::map<std::string, std::uint64_t> settled_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/loop/conflicts.hpp --------------------------------------------------------
 
 /// What a commit left out, since the store holds another version: the stored record wins.
@@ -3920,9 +4529,21 @@ class Conflicts {
     return active.transaction.version & ~kNoVersion;
   }
 
-  /// The commit in doubt, with the first of our events, did become durable.
-  static bool IsOfCommitInDoubt(const ActiveTransaction& active, const Transaction& stored) {
-    return active.doubtful_events > 0 && stored.version == Known(active) + 1;
+  /// The commit in doubt, with the first of our events, did become durable. Of a record that another coordinator owned before,
+  /// the next version may be that of our takeover just as well.
+  bool IsOfCommitInDoubt(const ActiveTransaction& active, const Transaction& stored) const {
+    return active.doubtful_events > 0 && stored.version == Known(active) + 1 &&
+           active.transaction.owner == state_.store.Owner();
+  }
+
+  /// Several commits may have been in doubt, one after the other, each with more events; at most one of them was stored. Which
+  /// one, the time of the record says, since each was made at a later time.
+  std::size_t StoredEvents(const ActiveTransaction& active, const Transaction& stored) const {
+    if (!IsOfCommitInDoubt(active, stored)) return 0;
+    const auto later = [&stored](const AppliedEvent& event) { return event.at > stored.updated; };
+    const auto end = active.events.begin() + static_cast<std::ptrdiff_t>(active.doubtful_events);
+    return static_cast<std::size_t>(std::find_if(active.events.begin(), end, later) -
+                                    active.events.begin());
   }
 
   /// Another coordinator has taken it over. Its change may have been made before that, in a commit that was in doubt.
@@ -3947,8 +4568,7 @@ class Conflicts {
   /// The events since the stored record are applied again, on top of it: results (their calls count as in flight until
   /// then) and commands. If a commit in doubt did become durable, the record has the first of them already.
   void KeepEvents(ActiveTransaction& active, Transaction& stored) {
-    const std::size_t stored_events =
-        IsOfCommitInDoubt(active, stored) ? active.doubtful_events : 0;
+    const std::size_t stored_events = StoredEvents(active, stored);
     const auto first = active.events.begin();
     const auto end = first + static_cast<std::ptrdiff_t>(stored_events);
     for (auto event = first; event != end; ++event) state_.Count(active, *event);
@@ -4073,6 +4693,9 @@ class InCommitWork {
   void Committed() {
     if (Ran() == 0) return;
     state_.to_commit.branch_works.erase(state_.to_commit.branch_works.begin(), FirstLeft());
+    for (const Branch& ran : branches_) {
+      state_.spans.End(ran.ended.call, ran.ended.result, ran.ended.at);
+    }
     branches_.clear();
     added_.clear();
     for (; transacts_ > 0; --transacts_) AnswerWork({});
@@ -4089,6 +4712,12 @@ class InCommitWork {
     std::size_t events = 0;
     Time timer = kNever;
     bool rolled_back = false;
+    /// Of a call that is a span: to be told once it is durable.
+    struct Ended {
+      BranchCall call;
+      Result result;
+      Time at{};
+    } ended{};
   };
 
   void TakeCallsOf(ActiveTransaction& active) {
@@ -4150,9 +4779,11 @@ class InCommitWork {
     call.definition = active->transaction.definition;
     call.row = work.row;
     const Time begin = clock_.Now();
+    call.span = state_.spans.Begin(active->transaction, work.row, begin);
     Result result = state_.store.Run(
         [&](const WorkContext& connection) { return functions_.Run(call, connection); });
     WarnIfSlow(begin, call.Url());
+    if (call.span != nullptr) branches_.back().ended = {call, result, clock_.Now()};
     AdvanceBranch(work, std::move(result));
   }
 
@@ -4217,22 +4848,22 @@ class InCommitWork {
 
 /// What the journal is told of a change: the events that led to it, what was decided on them, and the calls that start
 /// once it is durable.
-/// Needs: std, engine. Threads: the thread that drives the loop.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
 
 namespace dtm {
 inline namespace v1 {
 
 class JournalEntries {
  public:
-  /// Replaces `entries` by what no commit has told of `active` yet.
-  static void Make(const ActiveTransaction& active, Time now, std::vector<JournalEntry>& entries) {
-    JournalEntries(active, now, entries);
+  /// Appends to `out` what no commit has told of `active` yet, in the form that stores keep. `me`: the name of this process.
+  static void Tell(const ActiveTransaction& active, Time now, std::string_view me,
+                   std::string& out) {
+    JournalEntries(active, now, me, out);
   }
 
  private:
-  JournalEntries(const ActiveTransaction& active, Time now, std::vector<JournalEntry>& entries)
-      : transaction_(active.transaction), entries_(entries) {
-    entries.clear();
+  JournalEntries(const ActiveTransaction& active, Time now, std::string_view me, std::string& out)
+      : transaction_(active.transaction), me_(me), writer_(out) {
     for (std::size_t i = active.journaled_events; i < active.events.size(); ++i) {
       if (active.events[i].changed) AddEvent(active.events[i]);
     }
@@ -4241,24 +4872,24 @@ class JournalEntries {
         Add(now, JournalKind::kStarted, active.held_calls[i]);
       }
     }
-    FoldJournal(entries);
+    writer_.End();
   }
 
   void AddEvent(const AppliedEvent& event) {
-    if (event.taken_up) Add(event.at, JournalKind::kTakenUp);
+    if (event.from_outbox) AddDriver(transaction_.created, JournalKind::kSubmitted);
+    if (event.taken_up) AddDriver(event.at, JournalKind::kTakenUp);
     switch (event.kind) {
-      case engine::EventKind::kSubmitted: Add(event.at, JournalKind::kSubmitted); break;
-      case engine::EventKind::kPrepared: Add(event.at, JournalKind::kPrepared); break;
+      case engine::EventKind::kSubmitted: AddDriver(event.at, JournalKind::kSubmitted); break;
+      case engine::EventKind::kPrepared: AddDriver(event.at, JournalKind::kPrepared); break;
       case engine::EventKind::kBranchAdded: AddBranch(event); break;
       case engine::EventKind::kResult: AddResult(event); break;
-      case engine::EventKind::kCancel:
-        Add(event.at, JournalKind::kCancel, kNoRow, event.result.text);
-        break;
       case engine::EventKind::kFinish:
         Add(event.at, JournalKind::kFinish, kNoRow, event.result.text);
         break;
-      case engine::EventKind::kForceStop: Add(event.at, JournalKind::kForceStop); break;
-      case engine::EventKind::kRetryNow: Add(event.at, JournalKind::kRetryNow); break;
+      case engine::EventKind::kCancel: AddAsked(event, JournalKind::kCancel); break;
+      case engine::EventKind::kForceStop: AddAsked(event, JournalKind::kForceStop); break;
+      case engine::EventKind::kRetryNow: AddAsked(event, JournalKind::kRetryNow); break;
+      case engine::EventKind::kRepair: AddAsked(event, JournalKind::kRepair, event.row); break;
       case engine::EventKind::kLoaded:
       case engine::EventKind::kTimer:
       case engine::EventKind::kRegistered: break;  // what follows from them is told
@@ -4273,12 +4904,21 @@ class JournalEntries {
     Add(event.at, failed ? JournalKind::kFailed : JournalKind::kSucceeded);
   }
 
+  /// From now on this process drives it.
+  void AddDriver(Time at, JournalKind kind) { writer_.Tell(at, kind, kNoRow, {}, {}, me_); }
+
+  /// What somebody asked for.
+  void AddAsked(const AppliedEvent& event, JournalKind kind, std::size_t row = kNoRow) {
+    if (event.refused) return;
+    Add(event.at, kind, row, event.result.text, Front(event.who, kMaxJournalWho));
+  }
+
   void AddBranch(const AppliedEvent& event) {
     const Definition& definition = *transaction_.definition;
     const bool known = event.row < RowCount(definition);
     const bool failed = known && definition.steps[StepOf(definition.type, event.row)].failed;
     Add(event.at, JournalKind::kRegistered, event.row,
-        failed ? PayloadOf(definition, event.row) : std::string());
+        failed ? std::string_view(PayloadOf(definition, event.row)) : std::string_view());
   }
 
   void AddResult(const AppliedEvent& event) {
@@ -4295,16 +4935,17 @@ class JournalEntries {
     }
   }
 
-  void Add(Time at, JournalKind kind, std::size_t row = kNoRow, const std::string& text = {}) {
+  void Add(Time at, JournalKind kind, std::size_t row = kNoRow, std::string_view text = {},
+           std::string_view who = {}) {
     const Definition& definition = *transaction_.definition;
     const bool branch = row != kNoRow && row < RowCount(definition);
-    const std::size_t enough = kMaxJournalText + 1;  // a text may be long
-    entries_.push_back({at, row, branch ? OpOf(definition, row) : Op{}, kind,
-                        Truncated(text.substr(0, enough), kMaxJournalText)});
+    writer_.Tell(at, kind, row, branch ? OpOf(definition, row) : Op{}, Front(text, kMaxJournalText),
+                 who);
   }
 
   const Transaction& transaction_;
-  std::vector<JournalEntry>& entries_;
+  const std::string_view me_;
+  codec::JournalWriter writer_;
 };
 
 }  // namespace v1
@@ -4392,7 +5033,9 @@ class CommitStage {
         clock_(clock),
         conflicts_(state),
         retention_(state.options.keep_finished, state.options.keep_gids),
-        in_commit_work_(state, functions, clock) {}
+        me_(Front(NodeOf(state.options).name, kMaxJournalWho)),
+        in_commit_work_(state, functions, clock),
+        feed_(state.to_release.events, state.options.on_span != nullptr) {}
 
   /// True: everything up to here is durable, and may be released.
   bool Run() {
@@ -4441,6 +5084,7 @@ class CommitStage {
     state_.health.Failed(state_.context.now, problem, in_doubt, writing);
     retention_.Failed(state_.context.now);
     if (in_doubt) {
+      feed_.InDoubt();
       state_.loader.Restart();
       for (ActiveTransaction* active : state_.to_commit.dirty) {
         active->doubtful_events = active->events.size();
@@ -4462,6 +5106,7 @@ class CommitStage {
   /// wait are told the stored status. Nothing that was decided since may leave, so memory is emptied and the store is
   /// recovered.
   void LoseAll(const std::string& problem) {
+    state_.fenced = true;
     state_.store.Rollback();
     in_commit_work_.Failed(problem, false);
     TurnState::Protected([&] {
@@ -4540,25 +5185,23 @@ class CommitStage {
     }
     if (state_.health.NeedsRecovery()) {
       store.Recover();
+      feed_.Recovered(store);
+      state_.fenced = false;
       state_.health.Recovered();
       state_.to_commit.in_doubt.clear();
     }
     store.Begin();
     in_commit_work_.Run(works);
     changes_.clear();
+    feed_.Begin();
     const std::vector<ActiveTransaction*>& dirty = state_.to_commit.dirty;
-    const bool tells = state_.options.journal;
-    if (tells && journals_.size() < dirty.size()) journals_.resize(dirty.size());
     for (ActiveTransaction* active : dirty) {
       if (active->Fresh()) active->transaction.id = 0;  // given by a batch that was lost
       const bool due_changed = active->transaction.due != active->stored_due;
       changes_.push_back(
           {&active->transaction, due_changed, active->redefined, false, active->new_steps});
-      if (!tells) continue;
-      std::vector<JournalEntry>& entries = journals_[changes_.size() - 1];
-      JournalEntries::Make(*active, state_.context.now, entries);
-      changes_.back().journal = &entries;
     }
+    if (TellsEntries(state_.options)) TellEntries();
     store.Apply(changes_);
     if (in_commit_work_.Ran() > 0) CheckAllApplied();
     if (expire) {
@@ -4566,6 +5209,34 @@ class CommitStage {
       if (!problem.empty()) state_.Log(LogLevel::kError, problem);
     }
     store.Commit();
+  }
+
+  /// Those of all changes are in one text, which may move while it grows.
+  void TellEntries() {
+    const std::vector<ActiveTransaction*>& dirty = state_.to_commit.dirty;
+    if (journals_.capacity() > kJournalBytesKept) journals_ = {};
+    journals_.clear();
+    journal_ends_.clear();
+    for (const ActiveTransaction* active : dirty) {
+      JournalEntries::Tell(*active, state_.context.now, me_, journals_);
+      journal_ends_.push_back(journals_.size());
+    }
+    std::size_t begin = 0;
+    for (std::size_t i = 0; i < changes_.size(); ++i) {
+      const std::string_view told =
+          std::string_view(journals_).substr(begin, journal_ends_[i] - begin);
+      begin = journal_ends_[i];
+      if (state_.options.on_event) Feed(dirty[i]->transaction, told);
+      if (state_.options.history == 0) continue;
+      changes_[i].journal = told;
+      changes_[i].history = state_.options.history;
+    }
+  }
+
+  void Feed(const Transaction& transaction, std::string_view told) {
+    std::vector<JournalEntry> entries;
+    codec::DecodeJournal(told, entries);
+    feed_.Add(transaction, entries);
   }
 
   /// What ran inside this batch was for these records: if one was changed meanwhile, the batch is lost.
@@ -4581,8 +5252,8 @@ class CommitStage {
   /// nothing.
   std::string Written() {
     std::string unread;
-    if (journals_.size() > kJournalsKept) journals_ = {};
     in_commit_work_.Committed();
+    feed_.Committed();
     written_.clear();
     written_.swap(state_.to_commit.dirty);
     for (std::size_t i = 0; i < written_.size(); ++i) {
@@ -4591,12 +5262,15 @@ class CommitStage {
       active.dirty = false;
       if (changes_[i].applied) {
         ++active.transaction.version;
+        // Who drove what is stopped has to be told, see Elsewhere::TellOwner.
+        if (!IsFinal(active.transaction.status)) active.transaction.owner = state_.store.Owner();
         active.stored_due = active.transaction.due;
         active.redefined = false;
         active.new_steps = 0;
         active.doubtful_events = 0;
         active.journaled_events = active.events.size();
         active.journaled_calls = active.held_calls.size();
+        feed_.Stored(i);
         for (Command& command : active.commands) {
           TurnState::Protected([&] { state_.AddWaiter(active, std::move(command.waiter)); });
         }
@@ -4617,142 +5291,16 @@ class CommitStage {
   Conflicts conflicts_;
   Retention retention_;
   std::vector<Change> changes_;
-  static constexpr std::size_t kJournalsKept = 1024;
-  // One for each change; a member for its memory.
-  std::vector<std::vector<JournalEntry>> journals_;
+  static constexpr std::size_t kJournalBytesKept = std::size_t{1} << 20;
+  const std::string me_;  // in journals
+  std::string
+      journals_;  // what is told of the changes, one after the other; a member for its memory
+  std::vector<std::size_t> journal_ends_;    // the same
   std::vector<ActiveTransaction*> written_;  // a member for its memory
   InCommitWork in_commit_work_;
+  EventFeed feed_;
   std::size_t retry_alone_ =
       0;  // works that get a commit of their own, since a batch with them was lost
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/parts/alerts.hpp ----------------------------------------------------------
-
-/// Gives alerts to Options::on_alert: outside the loop, one after the other, with a bounded queue.
-/// Needs: std. Threads: thread-safe. Without StartThread they run where RunWaiting is called.
-/// Protocol: §3 (alert), off the path of the transactions (§12, W9).
-
-namespace dtm {
-inline namespace v1 {
-
-/// It does not use the pool of functions: on_alert may hang, and must not take threads from branches or
-/// count as a branch.
-class Alerts {
- public:
-  static constexpr std::size_t kMaxWaiting = 1000;
-
-  explicit Alerts(const Options& options) : options_(options) {}
-  ~Alerts() {
-    BeginNothingNew();
-    if (thread_.joinable()) thread_.join();
-  }
-  Alerts(const Alerts&) = delete;
-  Alerts& operator=(const Alerts&) = delete;
-
-  /// From now on alerts run on a thread of their own.
-  void StartThread() {
-    if (!options_.on_alert) return;
-    const std::lock_guard<std::mutex> lock(mutex_);
-    thread_ = std::thread([this] { ThreadMain(); });
-    threaded_ = true;
-  }
-
-  /// Returns at once; alerts that do not fit are dropped.
-  void Tell(std::vector<std::shared_ptr<const Alert>> alerts) {
-    bool began_to_drop = false;
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (stopping_) return;
-      for (auto& alert : alerts) {
-        if (waiting_.size() >= kMaxWaiting) {
-          began_to_drop = began_to_drop || !dropping_;
-          dropping_ = true;
-          break;
-        }
-        dropping_ = false;
-        waiting_.push_back(std::move(alert));
-      }
-      changed_.notify_all();
-    }
-    if (began_to_drop) {
-      Warn("on_alert is too slow: " + std::to_string(kMaxWaiting) +
-           " alerts wait, more are dropped");
-    }
-  }
-
-  /// Without a thread: runs the waiting alerts in this thread. Does nothing inside on_alert. True: there are more.
-  bool RunWaiting() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    if (threaded_ || running_) return false;
-    // Alerts that come meanwhile run next time.
-    for (std::size_t n = waiting_.size(); n > 0 && !waiting_.empty() && !running_; --n)
-      RunOne(lock);
-    return !threaded_ && !running_ && !waiting_.empty();
-  }
-
-  /// Drops the alerts that have not begun, and waits for the one that runs. False: it is still running.
-  bool Stop(Clock& clock, Time until) {
-    BeginNothingNew();
-    std::unique_lock<std::mutex> lock(mutex_);
-    while (running_ && clock.Now() < until) clock.Wait(changed_, lock, until);
-    if (running_) return false;
-    lock.unlock();
-    if (thread_.joinable()) thread_.join();
-    return true;
-  }
-
- private:
-  void BeginNothingNew() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    stopping_ = true;
-    waiting_.clear();
-    changed_.notify_all();
-  }
-
-  void ThreadMain() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    for (;;) {
-      // One that began before there was this thread may still run.
-      changed_.wait(lock, [this] { return stopping_ || (!waiting_.empty() && !running_); });
-      if (stopping_) return;
-      RunOne(lock);
-    }
-  }
-
-  /// Takes one, and runs it without the lock.
-  void RunOne(std::unique_lock<std::mutex>& lock) {
-    const std::shared_ptr<const Alert> alert = std::move(waiting_.front());
-    waiting_.pop_front();
-    running_ = true;
-    lock.unlock();
-    try {
-      try {
-        options_.on_alert(*alert);
-      } catch (...) {
-        Warn("on_alert failed for gid '" + alert->gid + "': " + WhatWasThrown());
-      }
-    } catch (const std::bad_alloc&) {
-      Warn(alert->gid);
-    }
-    lock.lock();
-    running_ = false;
-    changed_.notify_all();
-  }
-
-  void Warn(const std::string& text) const { LogTo(options_, LogLevel::kWarning, text); }
-
-  const Options& options_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<std::shared_ptr<const Alert>> waiting_;
-  bool threaded_ = false;
-  bool running_ = false;
-  bool dropping_ = false;
-  bool stopping_ = false;
-  std::thread thread_;
 };
 
 }  // namespace v1
@@ -4770,13 +5318,13 @@ inline namespace v1 {
 class ReleaseStage {
  public:
   ReleaseStage(TurnState& state, Clock& clock, BranchCaller& functions, BranchCaller& urls,
-               BranchResults& results, Alerts& alerts)
+               BranchResults& results, Hooks& hooks)
       : state_(state),
         clock_(clock),
         functions_(functions),
         urls_(urls),
         results_(results),
-        alerts_(alerts) {}
+        hooks_(hooks) {}
 
   void Run() {
     released_.clear();
@@ -4801,11 +5349,17 @@ class ReleaseStage {
       ArmTimerOrLeave(active, grows);
       if (!active.held_calls.empty()) state_.Touch(active);  // until the lease holds
     });
-    if (!state_.to_release.alerts.empty())
-      alerts_.Tell(std::exchange(state_.to_release.alerts, {}));
+    TellHooks();
   }
 
  private:
+  void TellHooks() {
+    ToRelease& told = state_.to_release;
+    if (!told.alerts.empty()) hooks_.alerts.Tell(std::exchange(told.alerts, {}));
+    if (!told.spans.empty()) hooks_.spans.Tell(std::exchange(told.spans, {}));
+    if (!told.events.empty()) hooks_.events.Tell(std::exchange(told.events, {}));
+  }
+
   /// A transaction that is dirty again has a conflict that is not settled yet; it waits for the next commit.
   void KeepUnsettled() {
     const auto settled =
@@ -4823,7 +5377,9 @@ class ReleaseStage {
       state_.Count(active, event);
       if (event.kind == engine::EventKind::kForceStop) state_.elsewhere.TellOwner(transaction);
     }
-    if (IsFinal(transaction.status)) state_.metrics.Ended(transaction);
+    if (!IsFinal(transaction.status)) return;
+    state_.metrics.Ended(transaction);
+    state_.spans.Ended(transaction);
   }
 
   void TakeCalls(ActiveTransaction& active) {
@@ -4842,6 +5398,7 @@ class ReleaseStage {
         call.generation = active.generation;
         call.timeout = engine::RequestTimeout(transaction.definition->options, state_.context);
         call.lease = lease_;
+        call.span = state_.spans.Begin(transaction, row, now_);
         TakeCall(std::move(call), transaction.branches[row].deadline);
       }
     }
@@ -4877,7 +5434,7 @@ class ReleaseStage {
       const bool now = ended || waiter.when == AnswerWhen::kStored || !state_.context.may_call ||
                        (settled && waiter.when == AnswerWhen::kSettled) ||
                        waiter.deadline <= state_.context.now;
-      if (now && waiter.promise.Open()) waiter.Give(ResultOf(transaction));
+      if (now && waiter.promise.Open()) waiter.GiveStatusOf(transaction);
     }
     const auto answered = [](const Waiter& waiter) { return !waiter.promise.Open(); };
     active.waiters.erase(std::remove_if(active.waiters.begin(), active.waiters.end(), answered),
@@ -4919,7 +5476,7 @@ class ReleaseStage {
   BranchCaller& functions_;
   BranchCaller& urls_;
   BranchResults& results_;
-  Alerts& alerts_;
+  Hooks& hooks_;
   std::shared_ptr<const Lease> lease_;        // in this turn
   Time now_{};                                // when its commit was done
   std::vector<ActiveTransaction*> released_;  // in this turn; a member for its memory
@@ -5120,7 +5677,7 @@ inline namespace v1 {
 class Loop {
  public:
   Loop(Store& store, Clock& clock, Inbox& inbox, ProgramFunctions& functions, BranchCaller& urls,
-       TransactionFunctions& transaction_functions, Alerts& alerts, const Options& options)
+       TransactionFunctions& transaction_functions, Hooks& hooks, const Options& options)
       : clock_(clock),
         functions_(functions),
         inbox_(inbox),
@@ -5128,13 +5685,11 @@ class Loop {
         recovery_(state_),
         collect_(state_, inbox),
         commit_(state_, transaction_functions, clock),
-        release_(state_, clock, functions, urls, inbox, alerts),
+        release_(state_, clock, functions, urls, inbox, hooks),
         sweep_(state_),
         peers_(store.Shared()) {
     state_.context.started = clock.Now();
-    if (peers_ == nullptr) return;
-    const std::string name = options.node_name.empty() ? os::HostAndProcess() : options.node_name;
-    peers_->Introduce({name, options.server_url, options.app});
+    if (peers_ != nullptr) peers_->Introduce(NodeOf(options));
   }
 
   /// From the next turn on nothing is called any more, and nobody waits for an end; what is answered is still recorded.
@@ -5287,6 +5842,8 @@ inline namespace v1 {
 
 class UrlCallers final : public BranchCaller {
  public:
+  static constexpr const char* kLocalScheme = "local";  ///< of functions that are not registered
+
   /// @throws LogicError  there is no caller, or one of its schemes has one.
   void Use(std::unique_ptr<BranchCaller> caller) {
     if (caller == nullptr) throw LogicError("Use() was given no caller of branches");
@@ -5297,6 +5854,12 @@ class UrlCallers final : public BranchCaller {
     }
     for (const std::string& scheme : caller->Schemes()) by_scheme_[scheme] = caller.get();
     callers_.push_back(std::move(caller));
+  }
+
+  /// True if there is a caller of functions.
+  bool CallsFunctions() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return by_scheme_.count(kLocalScheme) > 0;
   }
 
   /// Empty, or why this can be the URL of no branch here. A program without HttpBranches takes http all the same: such calls
@@ -5419,7 +5982,7 @@ class UrlCallers final : public BranchCaller {
   }
   /// With mutex_ held.
   BranchCaller* Found(const std::string& url) const {
-    const auto found = by_scheme_.find(SchemeOf(url));
+    const auto found = by_scheme_.find(IsLocal(url) ? kLocalScheme : SchemeOf(url));
     return found == by_scheme_.end() ? nullptr : found->second;
   }
 
@@ -5451,8 +6014,8 @@ class Driver {
         clock(clock_in ? std::move(clock_in) : ClockOf(*store)),
         inbox(options.max_waiting_submissions, InboxBytes(options), options.on_wake),
         functions(options.max_function_threads, options.max_threads_per_function),
-        alerts(options),
-        loop_(*store, *clock, inbox, functions, urls, transaction_functions, alerts, options) {
+        hooks(*clock, options),
+        loop_(*store, *clock, inbox, functions, urls, transaction_functions, hooks, options) {
     store->OnSilence([this](const std::string& why) { TellSilence(why); });
     store->OnTakeover([this] { inbox.Interrupt(), inbox.WakeBefore(clock->Now()); });
   }
@@ -5463,6 +6026,7 @@ class Driver {
     const std::lock_guard<std::mutex> lock(drive_mutex_);
     if (threaded_ || inbox.Closed()) throw LogicError("Use() comes before Start() and Stop()");
     urls.Use(std::move(caller));
+    if (urls.CallsFunctions()) functions.ElseCall(urls);
   }
 
   /// See Coordinator::Start.
@@ -5471,7 +6035,7 @@ class Driver {
     const std::lock_guard<std::mutex> lock(drive_mutex_);
     if (threaded_ || inbox.Closed()) throw LogicError("Start() comes once, and before Stop()");
     functions.StartThreads();
-    alerts.StartThread();
+    hooks.StartThreads();
     threaded_ = true;
     thread_ = std::thread([this] { ThreadMain(); });
     check_thread_ = std::thread([this] {
@@ -5485,7 +6049,7 @@ class Driver {
   }
 
   bool HasThread() const { return threaded_; }
-  /// One turn, and the functions and alerts it queued, on this thread. See Coordinator::Poll.
+  /// One turn, and the functions and hooks it queued, on this thread. See Coordinator::Poll.
   Duration Poll() {
     CheckNotLoop();
     if (threaded_) throw LogicError("Poll() is for a coordinator that was not started");
@@ -5527,9 +6091,10 @@ class Driver {
 
   /// One call by URL for somebody who waits for it.
   /// @throws LogicError  nobody calls such URLs.
-  Result CallOnce(const InitiatorCall& direct) {
+  Result CallOnce(const InitiatorCall& direct, std::shared_ptr<const CallSpan> span) {
     Time next = kNever;
     BranchCall call = ToBranchCall(direct, options.server_url, options.request_timeout);
+    call.span = std::move(span);
     Result result = urls.CallOnce(std::move(call), *clock, [&] {
       const bool driven = threaded_ || loop_thread_ == std::this_thread::get_id();
       return next = driven ? kNever : Drive();
@@ -5542,7 +6107,7 @@ class Driver {
   bool Stop(Time until) {
     CheckNotLoop();
     const std::lock_guard<std::mutex> one_at_a_time(stop_mutex_);
-    if (stopped_) return true;
+    if (stopped_) return hooks.Stop(until);
     {
       const std::lock_guard<std::mutex> lock(drive_mutex_);  // Start and Use came before, or refuse
       inbox.Close();
@@ -5550,7 +6115,6 @@ class Driver {
     }
     functions.BeginNothingNew();
     if (!WaitUntilQuiet(until) && functions.Running() > 0) return false;
-    if (!alerts.Stop(*clock, until)) return false;
     if (threaded_) {
       quit_ = true;
       inbox.Interrupt();
@@ -5566,7 +6130,7 @@ class Driver {
     loop_thread_ = std::thread::id();
     stopped_ = true;
     store->Leave();
-    return true;
+    return hooks.Stop(until);  // the last events too
   }
 
   Metrics::Snapshot Counted() const { return loop_.Counted(); }
@@ -5574,13 +6138,15 @@ class Driver {
   /// Reads the store, and waits for no turn of the loop.
   Gauges Measure() {
     Gauges gauges;
-    MeasureStore(gauges, *store, clock->Now());
+    gauges.time = clock->Now();
+    MeasureStore(gauges, *store, gauges.time);
     const LoopGauges& loop = loop_.Measured();
     gauges.in_memory = loop.in_memory;
     gauges.damaged = loop.damaged;
     gauges.store_fails = loop.store_fails;
     gauges.functions = functions.Load();
     gauges.urls = urls.Load();
+    gauges.hooks = hooks.Load();
     return gauges;
   }
 
@@ -5589,7 +6155,7 @@ class Driver {
     try {
       if (Stop(clock->Now() + std::chrono::seconds(1))) return;
       Log(LogLevel::kWarning,
-          "the coordinator is destroyed while branch functions run, or on_alert; waiting for them");
+          "the coordinator is destroyed while branch functions or hooks run; waiting for them");
       while (!Stop(clock->Now() + std::chrono::hours(1))) {
       }
     } catch (...) {
@@ -5613,7 +6179,7 @@ class Driver {
   ProgramFunctions functions;
   UrlCallers urls;
   TransactionFunctions transaction_functions;
-  Alerts alerts;
+  Hooks hooks;
 
  private:
   void TellSilence(const std::string& why) noexcept {
@@ -5645,7 +6211,7 @@ class Driver {
     // branches run.
     if (!functions.OnBranchThread()) {
       functions.RunQueued();
-      if (alerts.RunWaiting()) next = clock->Now();
+      if (hooks.RunWaiting()) next = clock->Now();
     }
     return inbox.Empty() ? next : clock->Now();
   }
@@ -5876,6 +6442,1883 @@ class Expiry {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/timeline/drawing/shown_text.hpp -------------------------------------------------------
+
+/// Text of others in a drawing: what of it may be shown, and how wide it is where every character takes a cell.
+/// Needs: std. Threads: pure functions. Source: Unicode 15 (UAX #9, #11), RFC 3629, XML 1.0 §2.2.
+
+namespace dtm {
+inline namespace v1 {
+namespace drawing {
+
+struct CodeRange {
+  char32_t first;
+  char32_t last;
+};
+
+/// The ranges are sorted.
+template <std::size_t kSize>
+bool IsIn(const std::array<CodeRange, kSize>& ranges, char32_t code) {
+  if (code < ranges.front().first) return false;
+  return std::any_of(ranges.begin(), ranges.end(), [code](const CodeRange& range) {
+    return code >= range.first && code <= range.last;
+  });
+}
+
+/// Controls, what is invisible, what turns the direction of the text, and what XML does not allow.
+inline constexpr std::array<CodeRange, 15> kNotShown{{{0, 0x1F},
+                                                      {0x7F, 0x9F},
+                                                      {0xAD, 0xAD},
+                                                      {0x61C, 0x61C},
+                                                      {0x115F, 0x1160},
+                                                      {0x180B, 0x180F},
+                                                      {0x200B, 0x200F},
+                                                      {0x2028, 0x202E},
+                                                      {0x2060, 0x206F},
+                                                      {0x3164, 0x3164},
+                                                      {0xFE00, 0xFE0F},
+                                                      {0xFEFF, 0xFEFF},
+                                                      {0xFFF0, 0xFFFB},
+                                                      {0xFFFE, 0xFFFF},
+                                                      {0xE0000, 0x10FFFF}}};
+/// They are drawn on the character before them.
+inline constexpr std::array<CodeRange, 5> kCombining{
+    {{0x300, 0x36F}, {0x1AB0, 0x1AFF}, {0x1DC0, 0x1DFF}, {0x20D0, 0x20FF}, {0xFE20, 0xFE2F}}};
+/// They take two cells.
+inline constexpr std::array<CodeRange, 11> kWide{{{0x1100, 0x115E},
+                                                  {0x2E80, 0x303E},
+                                                  {0x3041, 0xA4CF},
+                                                  {0xA960, 0xA97F},
+                                                  {0xAC00, 0xD7A3},
+                                                  {0xF900, 0xFAFF},
+                                                  {0xFE30, 0xFE6F},
+                                                  {0xFF00, 0xFF60},
+                                                  {0xFFE0, 0xFFE6},
+                                                  {0x1F300, 0x1FAFF},
+                                                  {0x20000, 0x3FFFD}}};
+
+/// Of valid UTF-8 of that length.
+inline char32_t CodePoint(const std::string& text, std::size_t at, std::size_t length) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[at + i]); };
+  if (length == 1) return byte(0);
+  char32_t code = byte(0) & (0x7Fu >> length);
+  for (std::size_t i = 1; i < length; ++i) code = code << 6 | (byte(i) & 0x3Fu);
+  return code;
+}
+
+/// The text in one line, with a question mark for all that must not be shown.
+inline std::string Shown(const std::string& text) {
+  std::string shown;
+  shown.reserve(text.size());
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = Utf8Length(text, at);
+    const auto first = static_cast<unsigned char>(text[at]);
+    if (first >= ' ' && first < 0x7F) {
+      shown += text[at];
+    } else if (text[at] == '\n' || text[at] == '\t') {
+      shown += ' ';
+    } else if (length == 0 || IsIn(kNotShown, CodePoint(text, at, length))) {
+      shown += '?';
+    } else {
+      shown.append(text, at, length);
+    }
+    at += (std::max)(length, std::size_t{1});
+  }
+  return shown;
+}
+
+/// A character, and the combining ones on it.
+struct Glyph {
+  std::string bytes;
+  std::size_t columns = 1;
+};
+
+/// Of a text that may be shown.
+inline std::vector<Glyph> Glyphs(const std::string& text) {
+  std::vector<Glyph> glyphs;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = (std::max)(Utf8Length(text, at), std::size_t{1});
+    const char32_t code = CodePoint(text, at, length);
+    if (IsIn(kCombining, code) && !glyphs.empty()) {
+      glyphs.back().bytes.append(text, at, length);
+    } else {
+      glyphs.push_back({text.substr(at, length), IsIn(kWide, code) ? std::size_t{2} : 1});
+    }
+    at += length;
+  }
+  return glyphs;
+}
+
+inline std::size_t ColumnsOf(const std::string& text) {
+  std::size_t columns = 0;
+  for (const Glyph& glyph : Glyphs(text)) columns += glyph.columns;
+  return columns;
+}
+
+/// As much of the text as fits; if that is not all, with "…" at its end.
+inline std::string Fitted(const std::string& text, std::size_t columns) {
+  if (ColumnsOf(text) <= columns) return text;
+  std::string fitted;
+  std::size_t used = 1;  // the dots
+  for (const Glyph& glyph : Glyphs(text)) {
+    if (used + glyph.columns > columns) break;
+    used += glyph.columns;
+    fitted += glyph.bytes;
+  }
+  while (!fitted.empty() && fitted.back() == ' ') fitted.pop_back();
+  return columns == 0 ? std::string() : fitted + "…";
+}
+
+/// The text in lines, broken at spaces where there are some; what does not fit into `lines` is cut off.
+inline std::vector<std::string> Wrapped(const std::string& text, std::size_t columns,
+                                        std::size_t lines) {
+  std::vector<std::string> wrapped;
+  std::string rest = text;
+  while (!rest.empty() && wrapped.size() + 1 < lines && ColumnsOf(rest) > columns) {
+    std::size_t end = 0, used = 0, space = 0;
+    for (const Glyph& glyph : Glyphs(rest)) {
+      if (glyph.bytes == " ") space = end;
+      if (used + glyph.columns > columns) break;
+      used += glyph.columns;
+      end += glyph.bytes.size();
+    }
+    if (space > 0) end = space;
+    if (end == 0) break;  // not even one character fits
+    wrapped.push_back(rest.substr(0, end));
+    rest.erase(0, (std::min)(rest.find_first_not_of(' ', end), rest.size()));
+  }
+  if (!rest.empty()) wrapped.push_back(Fitted(rest, columns));
+  return wrapped;
+}
+
+}  // namespace drawing
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/drawing/spans.hpp ------------------------------------------------------------
+
+/// Spans of time between any two points, in words.
+/// Needs: std. Threads: pure functions.
+
+namespace dtm {
+inline namespace v1 {
+namespace drawing {
+
+/// From `begin` to `end`, also if these are damaged: no span is too long to be counted.
+inline Duration Between(Time begin, Time end) {
+  const auto count = [](Time time) {
+    constexpr std::int64_t kFar = INT64_MAX / 16;
+    const std::int64_t value = time.time_since_epoch().count();
+    return (std::min)((std::max)(value, -kFar), kFar);
+  };
+  return Duration(count(end) - count(begin));
+}
+
+/// How often the unit goes into the span, rounded.
+inline std::int64_t Rounded(std::int64_t span, std::int64_t unit) {
+  return span / unit + (span % unit * 2 >= unit ? 1 : 0);
+}
+
+/// "12.3": with one digit behind the point.
+inline std::string Tenths(std::int64_t number) {
+  return std::to_string(number / 10) + "." + std::to_string(number % 10);
+}
+
+/// "12.3 ms", "4.2 s", "3 min 12 s", "3 h 12 min", "2 d 3 h": rounded, and 0 if it is negative.
+inline std::string SpanInWords(Duration span) {
+  const std::int64_t us = (std::max)(span.count(), Duration::rep{0});
+  const auto two = [](std::int64_t number, std::int64_t in_large, const char* large,
+                      const char* small) {
+    return std::to_string(number / in_large) + large + std::to_string(number % in_large) + small;
+  };
+  const std::int64_t s = Rounded(us, 1000000), min = Rounded(s, 60), h = Rounded(min, 60);
+  if (us < 99950) return Tenths(Rounded(us, 100)) + " ms";
+  if (us < 999500) return std::to_string(Rounded(us, 1000)) + " ms";
+  if (us < 59950000) return Tenths(Rounded(us, 100000)) + " s";
+  if (s < 3600) return two(s, 60, " min ", " s");
+  if (min < 24 * 60) return two(min, 60, " h ", " min");
+  return h < 100 * 24 ? two(h, 24, " d ", " h") : std::to_string(h / 24) + " d";
+}
+
+/// "12.3": milliseconds, for a column of them.
+inline std::string Milliseconds(Duration span) {
+  return Tenths(Rounded((std::max)(span.count(), Duration::rep{0}), 100));
+}
+
+}  // namespace drawing
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/drawing/mermaid_diagram.hpp --------------------------------------------------
+
+/// Writes a diagram as a sequence diagram of Mermaid, for documents and tickets that draw it.
+/// Needs: std. Threads: a pure function. Source: mermaid.js.org/syntax/sequenceDiagram, mermaid 11.
+
+namespace dtm {
+inline namespace v1 {
+namespace drawing {
+
+/// As #number; what could mean something to Mermaid or HTML.
+inline std::string EscapedMermaid(const std::string& text) {
+  constexpr std::string_view kPlain = " ._/,()-";
+  std::string escaped;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    const auto byte = static_cast<unsigned char>(c);
+    const bool letter = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+    // Mermaid takes a "style" with a colon and more behind it for CSS, and drops a semicolon there.
+    const bool colon = c == ':' && i + 1 < text.size() && text[i + 1] == ' ';
+    if (letter || colon || byte >= 0x80 || kPlain.find(c) != std::string_view::npos) {
+      escaped += c;
+    } else {
+      escaped += '#' + std::to_string(byte) + ';';
+    }
+  }
+  return escaped;
+}
+
+class MermaidDiagram {
+ public:
+  static std::string Draw(const Diagram& diagram) {
+    MermaidDiagram drawing(diagram);
+    for (const DiagramEvent& event : diagram.events) drawing.Event(event);
+    return "sequenceDiagram\n    title " + EscapedMermaid(diagram.title) + "\n" +
+           drawing.Participants() + drawing.text_;
+  }
+
+ private:
+  static constexpr std::size_t kColumns = 56;  // of a line of text
+  static constexpr std::size_t kMaxLines = 4;
+
+  explicit MermaidDiagram(const Diagram& diagram) : diagram_(diagram) {}
+
+  static std::string Id(std::size_t lifeline) { return "p" + std::to_string(lifeline); }
+
+  std::string Participants() const {
+    std::string text;
+    for (std::size_t i = 0; i < diagram_.lifelines.size(); ++i) {
+      text +=
+          "    participant " + Id(i) + " as " + EscapedMermaid(diagram_.lifelines[i].name) + "\n";
+    }
+    return text;
+  }
+
+  void Event(const DiagramEvent& event) {
+    const bool loop = event.from == event.to;
+    switch (event.kind) {
+      case DiagramEvent::Kind::kCall: return loop ? Note(event) : Arrow(event, "->>");
+      case DiagramEvent::Kind::kReply: return loop ? Note(event) : Arrow(event, "-->>");
+      case DiagramEvent::Kind::kLost: return loop ? Note(event) : Arrow(event, "--x");
+      case DiagramEvent::Kind::kNote:
+      case DiagramEvent::Kind::kSpan: return Note(event);
+      case DiagramEvent::Kind::kEnd:
+      case DiagramEvent::Kind::kBegin: return Across(event);
+    }
+  }
+
+  void Arrow(const DiagramEvent& event, const char* arrow) {
+    Add(Id(event.from) + arrow + Id(event.to), event);
+  }
+  void Note(const DiagramEvent& event) { Add("Note right of " + Id(event.from), event); }
+  void Across(const DiagramEvent& event) {
+    const std::string last =
+        diagram_.lifelines.size() > 1 ? "," + Id(diagram_.lifelines.size() - 1) : "";
+    Add("Note over " + Id(0) + last, event);
+  }
+
+  /// The text in lines, which Mermaid would not break.
+  void Add(const std::string& what, const DiagramEvent& event) {
+    std::string words = InWords(event);
+    if (event.at) words = SpanInWords(*event.at) + " · " + words;
+    std::string text;
+    for (const std::string& line : Wrapped(words, kColumns, kMaxLines)) {
+      text += (text.empty() ? "" : "<br/>") + EscapedMermaid(line);
+    }
+    text_ += "    " + what + ": " + text + "\n";
+  }
+
+  const Diagram& diagram_;
+  std::string text_;
+};
+
+}  // namespace drawing
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/drawing/svg_parts.hpp --------------------------------------------------------
+
+/// The pieces of an SVG drawing, and how they look.
+/// Needs: std. Threads: pure functions. Source: SVG 2, XML 1.0 §2.4.
+
+namespace dtm {
+inline namespace v1 {
+namespace drawing {
+
+inline std::string EscapedXml(const std::string& text) {
+  std::string escaped;
+  for (const char c : text) {
+    switch (c) {
+      case '&': escaped += "&amp;"; break;
+      case '<': escaped += "&lt;"; break;
+      case '>': escaped += "&gt;"; break;
+      case '"': escaped += "&quot;"; break;
+      default: escaped += c;
+    }
+  }
+  return escaped;
+}
+
+/// Colours are named once for light and once for dark; everything is below .dtm-diagram, so that nothing else on a page that
+/// has the drawing inside of it changes.
+inline constexpr const char kSvgStyle[] =
+    "<style>.dtm-diagram{--bg:#fff;--ink:#1c2430;--quiet:#667080;--line:#c5cdd6;--box:#f2f5f8;--"
+    "call:#2459b8;"
+    "--good:#17763a;--bad:#c1272d;--warn:#945400;--gone:#c1272d14;--c:var(--call);max-width:100%;"
+    "height:auto;"
+    "background:var(--bg);font:12.5px system-ui,-apple-system,'Segoe UI',Roboto,'Noto "
+    "Sans','DejaVu Sans',sans-serif}"
+    "@media(prefers-color-scheme:dark){.dtm-diagram{--bg:#14181e;--ink:#e6ebf1;--quiet:#919cab;--"
+    "line:#414b58;"
+    "--box:#1f262f;--call:#7db1ff;--good:#56cc90;--bad:#ff8585;--warn:#e6b450;--gone:#ff858522}}"
+    ".dtm-diagram "
+    "text{fill:var(--ink);paint-order:stroke;stroke:var(--bg);stroke-width:4px;stroke-linejoin:"
+    "round}"
+    ".dtm-diagram "
+    ".t{fill:var(--quiet);font-size:11px;font-variant-numeric:tabular-nums;text-anchor:end}"
+    ".dtm-diagram .n{font-weight:600;text-anchor:middle;stroke:none}.dtm-diagram "
+    ".x{text-anchor:end}"
+    ".dtm-diagram .m{text-anchor:middle}.dtm-diagram .i{stroke:none}"
+    ".dtm-diagram .l{stroke:var(--line);fill:none}.dtm-diagram .d{stroke-dasharray:2 4}"
+    ".dtm-diagram .k{fill:var(--box);stroke:var(--line)}.dtm-diagram "
+    ".a{fill:var(--box);stroke:var(--line)}"
+    ".dtm-diagram .v{fill:var(--gone)}.dtm-diagram .s{stroke:var(--c);stroke-width:1.4;fill:none}"
+    ".dtm-diagram .r{stroke-dasharray:5 3}.dtm-diagram .o{stroke-dasharray:2 4}.dtm-diagram "
+    ".h{fill:var(--c)}"
+    ".dtm-diagram .f{fill:var(--box);stroke:var(--c)}"
+    ".dtm-diagram .g{--c:var(--good)}.dtm-diagram .b{--c:var(--bad)}.dtm-diagram "
+    ".w{--c:var(--warn)}"
+    ".dtm-diagram .q{--c:var(--quiet)}.dtm-diagram .g .e,.dtm-diagram .b .e,.dtm-diagram .w "
+    ".e,.dtm-diagram .q .e"
+    "{fill:var(--c)}.dtm-diagram .q .e{font-style:italic}</style>";
+
+/// The width of a character, as wide as most fonts have it.
+inline constexpr double kSvgColumn = 7.2;
+
+inline std::string Number(int number) { return std::to_string(number); }
+inline int WidthOf(const std::string& text) {
+  return static_cast<int>(static_cast<double>(ColumnsOf(text)) * kSvgColumn) + 1;
+}
+inline std::size_t ColumnsIn(int width) {
+  return width <= 0 ? 0 : static_cast<std::size_t>(static_cast<double>(width) / kSvgColumn);
+}
+inline std::string Text(int x, int y, const char* kind, const std::string& text) {
+  return "<text x=\"" + Number(x) + "\" y=\"" + Number(y) + "\" class=\"" + kind + "\">" +
+         EscapedXml(text) + "</text>";
+}
+inline std::string Path(const char* kind, const std::string& path) {
+  return std::string("<path class=\"") + kind + "\" d=\"" + path + "\"/>";
+}
+inline std::string Box(const char* kind, int x, int y, int width, int height, int round) {
+  return std::string("<rect class=\"") + kind + "\" x=\"" + Number(x) + "\" y=\"" + Number(y) +
+         "\" width=\"" + Number(width) + "\" height=\"" + Number(height) + "\" rx=\"" +
+         Number(round) + "\"/>";
+}
+inline const char* KindOf(Tone tone) {
+  switch (tone) {
+    case Tone::kPlain: return "p";
+    case Tone::kGood: return "g";
+    case Tone::kWarning: return "w";
+    case Tone::kBad: return "b";
+    case Tone::kQuiet: return "q";
+  }
+  return "p";
+}
+
+}  // namespace drawing
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/drawing/svg_diagram.hpp ------------------------------------------------------
+
+/// Draws a diagram as SVG: one file without scripts, fonts or anything else from elsewhere, for light and dark pages.
+/// Needs: std. Threads: a pure function. Source: SVG 2, CSS Custom Properties 1.
+
+namespace dtm {
+inline namespace v1 {
+namespace drawing {
+
+class SvgDiagram {
+ public:
+  static std::string Draw(const Diagram& diagram) {
+    SvgDiagram drawing(diagram);
+    for (const DiagramEvent& event : diagram.events) drawing.Event(event);
+    drawing.Row(kAfterLast, Line::kSolid);
+    return drawing.Whole();
+  }
+
+ private:
+  enum class Line { kSolid, kDotted, kNone };
+  struct Stretch {
+    int begin;
+    int end;
+    Line line;
+  };
+
+  static constexpr int kHead = 46;  // of the names
+  static constexpr int kAfterLast = 14;
+  static constexpr int kRight = 52;  // of the last lifeline
+  static constexpr int kFirstGap = 124;
+  static constexpr int kLineHeight = 16;
+  static constexpr std::size_t kMaxLines = 4;
+  static constexpr std::size_t kFullBytes = 110000;  // beyond it texts are short
+  static constexpr std::size_t kShort = 40;          // columns
+
+  explicit SvgDiagram(const Diagram& diagram)
+      : diagram_(diagram), active_(diagram.lifelines.size()) {
+    for (const DiagramEvent& event : diagram.events) {
+      if (event.at && *event.at >= std::chrono::minutes(1)) in_ms_ = false;
+    }
+    const std::size_t services = (std::max)(diagram.lifelines.size(), std::size_t{2}) - 2;
+    const int gap = services <= 1 ? 230 : services <= 2 ? 176 : services <= 3 ? 150 : 118;
+    int x = in_ms_ ? 92 : 116;
+    for (std::size_t i = 0; i < diagram.lifelines.size(); ++i) {
+      columns_.push_back(x);
+      x += i == 0 ? kFirstGap : gap;
+    }
+    const int right = (std::max)(kRight, HalfOf(NameOf(columns_.size() - 1)) + 8);
+    width_ = (std::max)(columns_.back() + right, services == 0 ? 460 : 0);
+  }
+
+  // --- pieces
+
+  /// The lifelines go on for so much more.
+  void Row(int height, Line line) {
+    if (!alive_) line = Line::kNone;
+    if (stretches_.empty() || stretches_.back().line != line) stretches_.push_back({y_, y_, line});
+    y_ += height;
+    stretches_.back().end = y_;
+  }
+
+  void Time(const std::optional<Duration>& at, int y) {
+    if (at)
+      body_ += Text(columns_.front() - 40, y, "t", in_ms_ ? Milliseconds(*at) : SpanInWords(*at));
+  }
+
+  /// Everything of one event; what it says is seen under the pointer, too.
+  void Open(const DiagramEvent& event) {
+    body_ += std::string("<g class=\"") + KindOf(event.tone) + "\">";
+    if (!event.more.empty() && !Full())
+      body_ += "<title>" + EscapedXml(InWords(event)) + "</title>";
+  }
+  void Close() { body_ += "</g>\n"; }
+  bool Full() const { return body_.size() > kFullBytes; }
+  std::string Said(const DiagramEvent& event) const {
+    return Full() ? Fitted(InWords(event), kShort) : InWords(event);
+  }
+
+  // --- events
+
+  void Event(const DiagramEvent& event) {
+    Open(event);
+    switch (event.kind) {
+      case DiagramEvent::Kind::kCall:
+      case DiagramEvent::Kind::kReply:
+      case DiagramEvent::Kind::kLost: event.from == event.to ? Note(event) : Arrow(event); break;
+      case DiagramEvent::Kind::kNote: Note(event); break;
+      case DiagramEvent::Kind::kSpan: Span(event); break;
+      case DiagramEvent::Kind::kEnd: End(event); break;
+      case DiagramEvent::Kind::kBegin: Begin(event); break;
+    }
+    Close();
+  }
+
+  void Arrow(const DiagramEvent& event) {
+    const bool rightwards = event.from < event.to;
+    const int from = columns_[event.from], to = columns_[event.to];
+    const int left = (std::min)(from, to), room = (rightwards ? to - from : from - to) - 20;
+    const int y = y_ + 24;
+    std::string text = Said(event);
+    std::vector<std::string> below;
+    if (WidthOf(text) > (std::max)(room, width_ - left - 20) && !event.more.empty() && !Full()) {
+      text = event.text;
+      below = Wrapped(event.more, ColumnsIn(width_ - left - 20), kMaxLines);
+    }
+    const bool fits = WidthOf(text) <= room;
+    if (!fits) text = Fitted(text, ColumnsIn(width_ - left - 20));
+    const bool at_end = fits && !rightwards;
+    Time(event.at, y + 4);
+    body_ += Text(at_end ? from - 10 : left + 10, y - 6, at_end ? "e x" : "e", text);
+    DrawShaft(event.kind, from, to, y);
+    Activate(event, y);
+    Row(32, Line::kSolid);
+    for (const std::string& line : below) {
+      body_ += Text(left + 10, y_ + 9, "e", line);
+      Row(kLineHeight, Line::kSolid);
+    }
+  }
+
+  void DrawShaft(DiagramEvent::Kind kind, int from, int to, int y) {
+    const int way = from < to ? 1 : -1;
+    const int tip = to - 4 * way;
+    const char* style = kind == DiagramEvent::Kind::kReply  ? "s r"
+                        : kind == DiagramEvent::Kind::kLost ? "s o"
+                                                            : "s";
+    body_ +=
+        Path(style, "M" + Number(from + 4 * way) + " " + Number(y) + "H" + Number(tip - 7 * way));
+    if (kind == DiagramEvent::Kind::kLost) {  // a cross: no answer came
+      body_ += Path("s", "M" + Number(tip - 8) + " " + Number(y - 4) + "l8 8m0-8l-8 8");
+      return;
+    }
+    body_ += Path("h", "M" + Number(tip) + " " + Number(y) + "l" + Number(-9 * way) + "-4v8z");
+  }
+
+  /// A bar on the lifeline of who is called, until it has replied.
+  void Activate(const DiagramEvent& event, int y) {
+    if (event.kind == DiagramEvent::Kind::kLost) return;
+    Active& active = active_[event.kind == DiagramEvent::Kind::kReply ? event.from : event.to];
+    if (event.kind == DiagramEvent::Kind::kCall) {
+      if (active.calls++ == 0) active.since = y;
+    } else if (active.calls > 0 && --active.calls == 0) {
+      DrawBar(event.from, y);
+    }
+  }
+  void DrawBar(std::size_t lifeline, int y) {
+    const int since = active_[lifeline].since;
+    bars_ += Box("a", columns_[lifeline] - 3, since, 6, y - since, 2);
+  }
+  void DrawBars(int y) {
+    for (std::size_t i = 0; i < active_.size(); ++i) {
+      if (active_[i].calls > 0) DrawBar(i, y);
+    }
+  }
+
+  void Note(const DiagramEvent& event) {
+    const int x = columns_[event.from] + 14;
+    const std::vector<std::string> lines =
+        Wrapped(Said(event), ColumnsIn(width_ - x - 24), kMaxLines);
+    int widest = 0;
+    for (const std::string& line : lines) widest = (std::max)(widest, WidthOf(line));
+    const int height = static_cast<int>(lines.size()) * kLineHeight + 8;
+    Time(event.at, y_ + 20);
+    body_ += "<circle class=\"h\" cx=\"" + Number(x - 14) + "\" cy=\"" + Number(y_ + 16) +
+             "\" r=\"4\"/>";
+    body_ += Box("f", x, y_ + 4, widest + 16, height, 5);
+    for (std::size_t i = 0; i < lines.size(); ++i) {
+      body_ += Text(x + 8, y_ + 20 + static_cast<int>(i) * kLineHeight, "e i", lines[i]);
+    }
+    Row(height + 8, Line::kSolid);
+  }
+
+  void Span(const DiagramEvent& event) {
+    const int x = columns_[event.from] + 10;
+    const int middle = (columns_.front() + columns_.back()) / 2;
+    Time(event.at, y_ + 16);
+    Row(4, Line::kDotted);
+    for (const std::string& line : Wrapped(Said(event), ColumnsIn(width_ - x - 10), kMaxLines)) {
+      body_ += alive_ ? Text(x, y_ + 12, "e", line) : Text(middle, y_ + 12, "e m i", line);
+      Row(kLineHeight, Line::kDotted);
+    }
+    Row(4, Line::kDotted);
+  }
+
+  void End(const DiagramEvent& event) {
+    Row(6, Line::kSolid);
+    DrawBars(y_);
+    alive_ = false;
+    gone_since_ = y_;
+    Across(event, y_, y_ + 17);
+    Row(24, Line::kNone);
+  }
+
+  void Begin(const DiagramEvent& event) {
+    Across(event, y_ + 22, y_ + 15);
+    Time(event.at, y_ + 26);
+    Row(22, Line::kNone);
+    if (!alive_) {
+      gone_ += Box("v", columns_.front() - 30, gone_since_, columns_.back() - columns_.front() + 60,
+                   y_ - gone_since_, 0);
+    }
+    alive_ = true;
+    for (Active& active : active_) active.since = y_;
+    Row(6, Line::kSolid);
+  }
+
+  void Across(const DiagramEvent& event, int y, int text_y) {
+    const int left = columns_.front() - 30, right = columns_.back() + 30;
+    const std::string text = Fitted(Said(event), ColumnsIn(width_ - 20));
+    body_ += Path("s", "M" + Number(left) + " " + Number(y) + "H" + Number(right));
+    body_ += Text((std::max)((left + right) / 2, WidthOf(text) / 2 + 4), text_y, "e m i", text);
+  }
+
+  // --- the whole
+
+  std::string Lines() const {
+    std::string solid, dotted;
+    for (const int x : columns_) {
+      for (const Stretch& stretch : stretches_) {
+        std::string& path = stretch.line == Line::kSolid ? solid : dotted;
+        if (stretch.line == Line::kNone) continue;
+        path += "M" + Number(x) + " " + Number(stretch.begin) + "V" + Number(stretch.end);
+      }
+    }
+    return Path("l", solid) + (dotted.empty() ? dotted : Path("l d", dotted)) + "\n";
+  }
+
+  /// Of a lifeline, as far as there is room.
+  std::string NameOf(std::size_t i) const {
+    const int gap = i + 1 < columns_.size() ? columns_[i + 1] - columns_[i]
+                                            : columns_[i] - columns_[i - (i > 0)];
+    const int room =
+        (std::max)((std::min)(gap, i > 0 ? columns_[i] - columns_[i - 1] : gap) - 24, 70);
+    return Fitted(diagram_.lifelines[i].name, ColumnsIn(room));
+  }
+  static int HalfOf(const std::string& name) { return WidthOf(name) / 2 + 9; }
+
+  std::string Names() const {
+    std::string names;
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+      const Lifeline& lifeline = diagram_.lifelines[i];
+      const std::string name = NameOf(i);
+      const int half = HalfOf(name);
+      names += "<g>";
+      if (!lifeline.more.empty()) names += "<title>" + EscapedXml(lifeline.more) + "</title>";
+      names += Box("k", columns_[i] - half, 10, 2 * half, 26, 6) +
+               Text(columns_[i], 27, "n", name) + "</g>\n";
+    }
+    return names;
+  }
+
+  std::string Whole() {
+    DrawBars(y_ - kAfterLast);
+    const std::string size = Number(width_) + " " + Number(y_);
+    std::string svg =
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"dtm-diagram\" role=\"img\" width=\"" +
+        Number(width_) + "\" height=\"" + Number(y_) + "\" viewBox=\"0 0 " + size + "\">\n<title>" +
+        EscapedXml(diagram_.title) + "</title>" + kSvgStyle + "\n" + gone_ + Lines() + bars_ +
+        "\n" + Names();
+    if (in_ms_) svg += Text(columns_.front() - 56, 27, "t", "ms");
+    return svg + body_ + "</svg>\n";
+  }
+
+  struct Active {
+    int calls = 0;
+    int since = 0;
+  };
+
+  const Diagram& diagram_;
+  std::vector<int> columns_;  // of the lifelines
+  std::vector<Active> active_;
+  std::vector<Stretch> stretches_;
+  std::string body_, bars_, gone_;
+  int width_ = 0;
+  int y_ = kHead - 10;
+  int gone_since_ = 0;
+  bool in_ms_ = true;  // everything took less than a minute
+  bool alive_ = true;  // lifelines are drawn
+};
+
+}  // namespace drawing
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/drawing/text_diagram.hpp -----------------------------------------------------
+
+/// Draws a diagram for a terminal: lifelines of box characters, time runs downwards.
+/// Needs: std. Threads: a pure function.
+
+namespace dtm {
+inline namespace v1 {
+namespace drawing {
+
+inline constexpr std::size_t kMinTextWidth = 40;
+inline constexpr std::size_t kMaxTextWidth = 1000;
+
+/// One line: a character of the terminal in each cell. The second cell of a wide one is empty.
+class TextRow {
+ public:
+  explicit TextRow(std::size_t width) : cells_(width, " ") {}
+
+  void Put(std::size_t at, const char* sign) {
+    if (at < cells_.size()) cells_[at] = sign;
+  }
+  /// What does not fit is not written.
+  void Write(std::size_t at, const std::string& text) {
+    for (const Glyph& glyph : Glyphs(text)) {
+      if (at + glyph.columns > cells_.size()) return;
+      cells_[at] = glyph.bytes;
+      if (glyph.columns == 2) cells_[at + 1].clear();
+      at += glyph.columns;
+    }
+  }
+  bool IsBlank(std::size_t at) const { return cells_[at] == " "; }
+  void Colour(std::size_t first, std::size_t end, const char* begin) {
+    if (first >= end || end > cells_.size()) return;
+    cells_[first].insert(0, begin);
+    cells_[end - 1] += "\033[0m";
+  }
+  std::string Line() const {
+    std::string line;
+    for (const std::string& cell : cells_) line += cell;
+    line.erase(line.find_last_not_of(' ') + 1);
+    return line + '\n';
+  }
+
+ private:
+  std::vector<std::string> cells_;
+};
+
+class TextDiagram {
+ public:
+  /// @param width  the columns of a line, at least kMinTextWidth.
+  static std::string Draw(const Diagram& diagram, std::size_t width, bool colour) {
+    TextDiagram drawing(diagram, width, colour);
+    drawing.Names();
+    for (const DiagramEvent& event : diagram.events) drawing.Event(event);
+    return std::move(drawing.text_);
+  }
+
+ private:
+  static constexpr std::size_t kFirstColumn = 14;
+  static constexpr std::size_t kAfterLast = 4;
+  static constexpr std::size_t kFirstGap = 18;  // its arrows have short texts
+  static constexpr std::size_t kMaxGap = 40;
+  static constexpr std::size_t kMaxNameColumns = 24;
+  static constexpr std::size_t kMaxLines = 6;
+
+  TextDiagram(const Diagram& diagram, std::size_t width, bool colour)
+      : diagram_(diagram),
+        width_((std::min)((std::max)(width, kMinTextWidth), kMaxTextWidth)),
+        colour_(colour) {
+    const std::size_t gaps = (std::max)(diagram.lifelines.size(), std::size_t{2}) - 1;
+    const std::size_t room = width_ - kAfterLast - kFirstColumn;
+    const std::size_t first =
+        gaps == 1 ? (std::min)(room, kFirstGap) : (std::min)(room / gaps, kFirstGap);
+    std::size_t column = kFirstColumn;
+    for (std::size_t i = 0; i < diagram.lifelines.size(); ++i) {
+      columns_.push_back(column);
+      column += i == 0 ? first : (std::min)((room - first) / (gaps - (gaps > 1)), kMaxGap);
+    }
+    for (const DiagramEvent& event : diagram.events) {
+      if (event.at && *event.at >= std::chrono::minutes(1)) in_ms_ = false;
+    }
+  }
+
+  // --- lines
+
+  TextRow Lines(const char* sign) const {
+    TextRow row(width_);
+    for (const std::size_t column : columns_) row.Put(column, alive_ ? sign : " ");
+    return row;
+  }
+
+  void Time(TextRow& row, const std::optional<Duration>& at) const {
+    if (!at) return;
+    const std::string time = in_ms_ ? Milliseconds(*at) : SpanInWords(*at);
+    const std::size_t end = in_ms_ ? 7 : 12;
+    row.Write(end - (std::min)(time.size(), end), time);
+  }
+
+  void Print(const TextRow& row) { text_ += row.Line(); }
+
+  /// Names that do not fit beside the one before stand above it.
+  void Names() {
+    std::vector<TextRow> rows;
+    std::vector<std::size_t> ends;
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+      const std::string name = Fitted(diagram_.lifelines[i].name, kMaxNameColumns);
+      const std::size_t columns = ColumnsOf(name);
+      const std::size_t centred = columns_[i] - (std::min)(columns / 2, columns_[i]);
+      const std::size_t begin = (std::min)(centred, width_ - columns);
+      std::size_t level = 0;
+      while (level < ends.size() && begin < ends[level] + 2) ++level;
+      if (level == ends.size()) {
+        rows.emplace_back(width_);
+        ends.push_back(0);
+      }
+      rows[level].Write(begin, name);
+      ends[level] = begin + columns;
+      for (std::size_t below = 0; below < level; ++below) {
+        if (rows[below].IsBlank(columns_[i])) rows[below].Put(columns_[i], "│");
+        ends[below] = (std::max)(ends[below], columns_[i] + 1);
+      }
+    }
+    if (!rows.empty()) rows.front().Write(in_ms_ ? 5 : 3, in_ms_ ? "ms" : "time");
+    for (auto row = rows.rbegin(); row != rows.rend(); ++row) Print(*row);
+    Print(Lines("│"));
+  }
+
+  void Event(const DiagramEvent& event) {
+    switch (event.kind) {
+      case DiagramEvent::Kind::kCall:
+      case DiagramEvent::Kind::kReply:
+      case DiagramEvent::Kind::kLost: return Arrow(event);
+      case DiagramEvent::Kind::kNote: return Beside(event, "│", "●");
+      case DiagramEvent::Kind::kSpan: return Beside(event, "┊", "┊");
+      case DiagramEvent::Kind::kEnd:
+      case DiagramEvent::Kind::kBegin: return Break(event);
+    }
+  }
+
+  /// A text at the right of a lifeline.
+  void Beside(const DiagramEvent& event, const char* lines, const char* mark) {
+    const std::size_t begin = columns_[event.from] + 2;
+    const std::vector<std::string> texts = Wrapped(InWords(event), width_ - begin, kMaxLines);
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      TextRow row = Lines(lines);
+      if (i == 0 && alive_) row.Put(columns_[event.from], mark);
+      if (i == 0) Time(row, event.at);
+      WriteFree(row, begin, texts[i]);
+      Colour(row, columns_[event.from], begin + ColumnsOf(texts[i]), event.tone);
+      Print(row);
+    }
+  }
+
+  /// Over lifelines, with a blank around it.
+  void WriteFree(TextRow& row, std::size_t begin, const std::string& text) const {
+    const std::size_t end = begin + ColumnsOf(text);
+    if (begin > 0 && !IsLifeline(begin - 1)) row.Put(begin - 1, " ");
+    row.Write(begin, text);
+    if (IsLifeline(end)) row.Put(end, " ");
+  }
+  bool IsLifeline(std::size_t column) const {
+    return std::find(columns_.begin(), columns_.end(), column) != columns_.end();
+  }
+
+  void Break(const DiagramEvent& event) {
+    const bool ends = event.kind == DiagramEvent::Kind::kEnd;
+    alive_ = true;
+    TextRow row = Lines(ends ? "╧" : "╤");
+    const std::size_t first = columns_.front(), last = columns_.back();
+    for (std::size_t i = first; i <= last; ++i) {
+      if (row.IsBlank(i)) row.Put(i, "═");
+    }
+    const std::string text = InWords(event);
+    const std::size_t columns = ColumnsOf(text);
+    std::size_t end = last + 1;
+    const std::size_t begin = BetweenLifelines(columns + 2);
+    const bool beyond = begin == 0 && last + 2 + columns <= width_;
+    if (begin > 0) {
+      row.Write(begin, " " + text + " ");
+    } else if (beyond) {
+      row.Write(last + 2, text);
+      end = last + 2 + columns;
+    }
+    Time(row, event.at);
+    Colour(row, first, end, event.tone);
+    Print(row);
+    alive_ = !ends;
+    if (begin == 0 && !beyond) Below(event, first + 2, text);
+  }
+
+  /// Where a text stands in the middle of the widest gap if there is room, or else over the lifelines; 0: nowhere.
+  std::size_t BetweenLifelines(std::size_t columns) const {
+    std::size_t begin = 0, widest = 0;
+    for (std::size_t i = 1; i < columns_.size(); ++i) {
+      const std::size_t gap = columns_[i] - columns_[i - 1];
+      if (gap <= widest || columns + 2 >= gap) continue;
+      widest = gap;
+      begin = columns_[i - 1] + 1 + (gap - columns) / 2;
+    }
+    const std::size_t all = columns_.back() - columns_.front();
+    if (begin > 0 || columns + 4 > all) return begin;
+    return columns_.front() + (all - columns) / 2;
+  }
+
+  // --- arrows
+
+  void Arrow(const DiagramEvent& event) {
+    if (event.from == event.to) return Beside(event, "│", "●");
+    const bool rightwards = event.from < event.to;
+    const std::size_t left = columns_[rightwards ? event.from : event.to];
+    const std::size_t right = columns_[rightwards ? event.to : event.from];
+    TextRow row = Lines("│");
+    const bool lost = event.kind == DiagramEvent::Kind::kLost;
+    for (std::size_t i = left + 1; i < right; ++i) {
+      row.Put(i, IsLifeline(i) ? "┼" : lost ? "╌" : "─");
+    }
+    row.Put(columns_[event.from], rightwards ? "├" : "┤");
+    row.Put(rightwards ? right - 1 : left + 1, rightwards ? "▶" : "◀");
+    Time(row, event.at);
+
+    std::string below;
+    std::size_t end = right;
+    const std::string whole = InWords(event);
+    const std::size_t beyond = width_ - right - 2;
+    if (WriteOnShaft(row, event, whole)) {
+    } else if (ColumnsOf(whole) <= beyond) {
+      end = right + 2 + ColumnsOf(whole);
+      WriteFree(row, right + 2, whole);
+    } else if (!event.more.empty() && WriteOnShaft(row, event, event.text)) {
+      below = event.more;
+    } else {
+      below = whole;
+    }
+    Colour(row, left + 1, end, event.tone);
+    Print(row);
+    if (!below.empty()) Below(event, (std::min)(left + 2, width_ / 2), below);
+  }
+
+  void Below(const DiagramEvent& event, std::size_t begin, const std::string& text) {
+    for (const std::string& line : Wrapped(text, width_ - begin, kMaxLines)) {
+      TextRow row = Lines("│");
+      WriteFree(row, begin, line);
+      Colour(row, begin, begin + ColumnsOf(line), event.tone);
+      Print(row);
+    }
+  }
+
+  /// Beside the one who speaks if there is room for it, else anywhere on the arrow. False: it fits nowhere.
+  bool WriteOnShaft(TextRow& row, const DiagramEvent& event, const std::string& text) const {
+    const bool rightwards = event.from < event.to;
+    const std::size_t left = columns_[rightwards ? event.from : event.to];
+    const std::size_t right = columns_[rightwards ? event.to : event.from];
+    const std::size_t end = rightwards ? right - 1 : right;
+    const std::size_t near = columns_[rightwards ? event.from : event.from - 1];
+    const std::size_t near_end = rightwards ? columns_[event.from + 1] : right;
+    const std::size_t columns = ColumnsOf(text) + 2;
+    const auto write = [&](std::size_t at, std::size_t limit) {
+      if (at + columns > limit) return false;
+      row.Write(at, " " + text + " ");
+      return true;
+    };
+    return write(near + 3, (std::min)(near_end, end)) || write(left + 3, end) ||
+           write(left + 2, end);
+  }
+
+  void Colour(TextRow& row, std::size_t first, std::size_t end, Tone tone) const {
+    if (!colour_) return;
+    const char* begin = "\033[36m";
+    switch (tone) {
+      case Tone::kGood: begin = "\033[32m"; break;
+      case Tone::kBad: begin = "\033[31m"; break;
+      case Tone::kWarning: begin = "\033[33m"; break;
+      case Tone::kQuiet: begin = "\033[2m"; break;
+      case Tone::kPlain: break;
+    }
+    row.Colour(first, (std::min)(end, width_), begin);
+  }
+
+  const Diagram& diagram_;
+  const std::size_t width_;
+  const bool colour_;
+  std::vector<std::size_t> columns_;  // of the lifelines
+  bool in_ms_ = true;                 // everything took less than a minute
+  bool alive_ = true;                 // lifelines are drawn
+  std::string text_;
+};
+
+}  // namespace drawing
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/folds.hpp --------------------------------------------------------------------
+
+/// When things happened, and what of a long story is not drawn: of many tries of one row, and of what people or processes did again and again, the
+/// first and the last are shown, and a sentence stands for those between.
+/// Needs: std. Threads: values and pure functions.
+
+namespace dtm {
+inline namespace v1 {
+namespace timeline {
+
+/// When each entry was made, since `begin`. Time does not go back here: if a clock was set back, what follows is counted on.
+struct StoryTimes {
+  StoryTimes(Time begin, const std::vector<JournalEntry>& entries) {
+    constexpr Duration kFar{INT64_MAX / 8};
+    Duration last{0};
+    for (const JournalEntry& entry : entries) {
+      Duration at = drawing::Between(begin, entry.time) + shift;
+      set_back.push_back((std::max)(last - at, Duration{0}));
+      shift = (std::min)(shift + set_back.back(), kFar);
+      last = (std::max)(last, at);
+      since.push_back(last);
+    }
+  }
+
+  std::vector<Duration> since{};
+  std::vector<Duration> set_back{};  ///< by how much the clock was set back before that entry
+  Duration shift{0};                 ///< to be added to a time after the last entry
+};
+
+inline constexpr std::size_t kFirstShown = 2;
+inline constexpr std::size_t kLastShown = 3;
+
+/// Stands for the entries from `first` to `last` that are hidden for the same reason.
+struct Fold {
+  std::size_t first = 0;
+  std::size_t last = 0;
+  std::size_t row = kNoRow;  ///< whose tries are hidden
+  std::string text{};
+  std::string more{};
+};
+
+struct Folds {
+  std::vector<bool> hidden;           ///< of each entry
+  std::map<std::size_t, Fold> folds;  ///< by the first entry that they stand for
+};
+
+class FoldStory {
+ public:
+  static Folds Make(const Timeline& story, const std::vector<Duration>& times) {
+    return FoldStory(story, times).folds_;
+  }
+
+ private:
+  FoldStory(const Timeline& story, const std::vector<Duration>& times)
+      : story_(story), times_(times) {
+    folds_.hidden.resize(story.entries.size());
+    std::map<std::size_t, std::vector<const Attempt*>> rows;
+    for (const Attempt& attempt : story.attempts) rows[attempt.row].push_back(&attempt);
+    for (const auto& [row, attempts] : rows) HideAttempts(row, attempts);
+    std::map<JournalKind, std::vector<std::size_t>> decisions;
+    for (std::size_t i = 0; i < story.entries.size(); ++i) {
+      const JournalKind kind = story.entries[i].kind;
+      if (!IsAttempt(kind) && kind != JournalKind::kGap) decisions[kind].push_back(i);
+    }
+    for (const auto& [kind, entries] : decisions) HideDecisions(kind, entries);
+  }
+
+  template <typename Item>
+  static std::vector<Item> Middle(const std::vector<Item>& all) {
+    if (all.size() <= kFirstShown + kLastShown + 1) return {};
+    return {all.begin() + kFirstShown, all.end() - kLastShown};
+  }
+
+  void Hide(std::size_t entry, Fold& fold, bool& any) {
+    if (entry >= folds_.hidden.size()) return;
+    folds_.hidden[entry] = true;
+    fold.first = any ? (std::min)(fold.first, entry) : entry;
+    fold.last = any ? (std::max)(fold.last, entry) : entry;
+    any = true;
+  }
+
+  void HideDecisions(JournalKind kind, const std::vector<std::size_t>& entries) {
+    const std::vector<std::size_t> between = Middle(entries);
+    Fold fold;
+    bool any = false;
+    for (const std::size_t entry : between) Hide(entry, fold, any);
+    if (!any) return;
+    fold.text = std::to_string(between.size()) + " times more: " + Name(kind);
+    folds_.folds.emplace(fold.first, fold);
+  }
+
+  void HideAttempts(std::size_t row, const std::vector<const Attempt*>& attempts) {
+    const std::vector<const Attempt*> between = Middle(attempts);
+    Fold fold;
+    fold.row = row;
+    bool any = false;
+    for (const Attempt* attempt : between) {
+      Hide(attempt->begin_entry, fold, any);
+      Hide(attempt->end_entry, fold, any);
+    }
+    if (!any) return;
+    std::size_t count = between.size();
+    const std::size_t gap = HideGaps(fold);
+    if (gap > 0 && row < story_.transaction.branches.size()) {
+      const std::size_t tries = story_.transaction.branches[row].tries;
+      count = (std::max)(count, tries - (std::min)(tries, attempts.size() - between.size()));
+    }
+    fold.text = std::to_string(count) + " more tries over " +
+                drawing::SpanInWords(times_[fold.last] - times_[fold.first]);
+    if (gap > 0) fold.text += " (" + std::to_string(gap) + " entries not kept)";
+    AddOutcomes(between, fold);
+    folds_.folds.emplace(fold.first, fold);
+  }
+
+  /// Gaps inside of the fold need no line of their own. Returns how many entries they count, at least 1 for each.
+  std::size_t HideGaps(const Fold& fold) {
+    std::size_t count = 0;
+    for (std::size_t i = fold.first; i <= fold.last; ++i) {
+      const JournalEntry& entry = story_.entries[i];
+      if (entry.kind != JournalKind::kGap || folds_.hidden[i]) continue;
+      folds_.hidden[i] = true;
+      count += (std::max)((std::min)(entry.row, std::size_t{1000000000}), std::size_t{1});
+    }
+    return count;
+  }
+
+  /// ", all error" and what it said, or ", 20 error, 3 ongoing" and what was said most often.
+  static void AddOutcomes(const std::vector<const Attempt*>& attempts, Fold& fold) {
+    std::map<std::string, std::size_t> outcomes, texts;
+    for (const Attempt* attempt : attempts) {
+      ++outcomes[Name(attempt->outcome)];
+      ++texts[attempt->text];
+    }
+    if (outcomes.size() == 1) fold.text += ", all " + outcomes.begin()->first;
+    if (outcomes.size() > 1) {
+      for (const auto& [outcome, count] : ByNumber(outcomes)) {
+        fold.text += ", " + std::to_string(count) + " " + outcome;
+      }
+    }
+    fold.more = ByNumber(texts).front().first;
+    if (texts.size() > 1 && !fold.more.empty()) fold.more = "mostly " + fold.more;
+  }
+
+  /// The most frequent first.
+  static std::vector<std::pair<std::string, std::size_t>> ByNumber(
+      const std::map<std::string, std::size_t>& counted) {
+    std::vector<std::pair<std::string, std::size_t>> sorted(counted.begin(), counted.end());
+    std::stable_sort(sorted.begin(), sorted.end(),
+                     [](const auto& a, const auto& b) { return a.second > b.second; });
+    return sorted;
+  }
+
+  const Timeline& story_;
+  const std::vector<Duration>& times_;
+  Folds folds_;
+};
+
+}  // namespace timeline
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/lifelines.hpp ----------------------------------------------------------------
+
+/// Who takes part in a transaction, and the names of its calls, as they are drawn.
+/// Needs: std. Threads: values and pure functions.
+
+namespace dtm {
+inline namespace v1 {
+namespace timeline {
+
+inline constexpr std::size_t kApplication = 0;
+inline constexpr std::size_t kCoordinator = 1;
+inline constexpr std::size_t kMaxServices = 6;  ///< more are drawn as one
+inline constexpr std::size_t kMaxName = 40;     ///< columns
+
+/// A name of at most kMaxName columns, as it is shown.
+inline std::string ShownName(const std::string& name) {
+  return drawing::Fitted(drawing::Shown(Truncated(name, 4 * kMaxName)), kMaxName);
+}
+
+/// Whom a URL calls: all calls with the same key go to one lifeline.
+struct Service {
+  std::string key{};  ///< empty: nobody is called by a message
+  std::vector<std::string>
+      names{};  ///< from the shortest, which others may have too, to the longest
+};
+
+inline Service ServiceOf(const std::string& url) {
+  if (url.empty() || RunsInTransaction(url)) return {};
+  if (IsLocal(url)) return {"functions", {"functions", "registered functions"}};
+  Service service;
+  try {
+    const Url parts = ParseUrl(url);
+    const bool address = parts.host.find(':') != std::string::npos ||
+                         parts.host.find_first_not_of("0123456789.") == std::string::npos;
+    service.key = parts.Origin();
+    if (!address && parts.host != "localhost") {
+      service.names = {parts.host.substr(0, parts.host.find('.')), parts.host};
+    }
+    service.names.push_back(parts.Authority());
+    service.names.push_back(parts.Origin());
+  } catch (const Error&) {  // of another dtm, or damaged
+    const std::size_t scheme = url.find("://");
+    const std::size_t begin = scheme == std::string::npos ? 0 : scheme + 3;
+    service.key = ShownUrl(url.substr(0, url.find_first_of("/?#", begin)));
+    service.names = {service.key};
+  }
+  return service;
+}
+
+/// "TransIn" of http://bank/api/TransIn?x=1 and of a function of that name.
+inline std::string NameOfCall(const Definition& definition, const std::string& url) {
+  if (IsLocal(url)) {
+    const std::string name = url.substr(kLocalPrefixSize);
+    return RunsInTransaction(url) ? name.substr(sizeof kInTransactionPrefix - 1) : name;
+  }
+  std::string path = ShownUrl(url);
+  const std::size_t query = (std::min)(path.find('?'), path.size());
+  constexpr std::string_view kMethod = "method=";
+  const std::size_t method = definition.json_rpc ? path.find(kMethod, query) : std::string::npos;
+  if (method != std::string::npos) {
+    path = path.substr(method + kMethod.size());
+    return PercentDecoded(path.substr(0, path.find('&')));
+  }
+  path.erase((std::min)(path.find_first_of("?#"), path.size()));
+  while (!path.empty() && path.back() == '/') path.pop_back();
+  const std::size_t scheme = path.find("://");
+  const std::size_t slash = path.rfind('/');
+  if (scheme == std::string::npos || slash < scheme + 3) return {};
+  return PercentDecoded(path.substr(slash + 1));
+}
+
+/// "01 TransIn", "01 compensate TransInCom": the branch id, the operation where the name does not say it, and the name.
+inline std::string CallInWords(const Definition& definition, std::size_t row) {
+  if (row >= RowCount(definition)) return "row " + std::to_string(row);
+  const Op op = OpOf(definition, row);
+  std::string name = NameOfCall(definition, UrlOf(definition, row));
+  if (definition.type == TransType::kWorkflow && row != kQueryRow) {
+    const std::string& own = definition.steps[StepOf(definition.type, row)].topic;
+    if (!own.empty()) name = own;
+  }
+  std::string text = BranchIdOf(definition, row);
+  const bool implied = op == Op::kAction || op == Op::kMsg || Lowered(name) == Name(op);
+  if (!implied || name.empty()) text += std::string(" ") + Name(op);
+  if (op != Op::kResume && !name.empty()) text += " " + name;
+  return ShownName(text);
+}
+
+/// Of "machine:4711" only the number, if all are of one machine: that is how a coordinator names itself.
+inline std::vector<std::string> ProcessNames(const std::vector<DrivenBy>& runs) {
+  const auto host = [](const std::string& name) {
+    const std::size_t colon = name.rfind(':');
+    const bool number = colon != std::string::npos && colon + 1 < name.size() &&
+                        name.find_first_not_of("0123456789", colon + 1) == std::string::npos;
+    return number ? name.substr(0, colon + 1) : std::string();
+  };
+  const bool one = std::all_of(runs.begin(), runs.end(), [&](const DrivenBy& run) {
+    return !host(run.process).empty() && host(run.process) == host(runs.front().process);
+  });
+  std::vector<std::string> names;
+  for (const DrivenBy& run : runs) {
+    const std::size_t skipped = one ? host(run.process).size() : 0;
+    names.push_back((one ? "process " : "") + ShownName(run.process.substr(skipped)));
+  }
+  return names;
+}
+
+/// The lifelines of one drawing. First Add each call, then Name.
+class Lifelines {
+ public:
+  explicit Lifelines(const Definition& definition) : definition_(definition) {
+    if (!RegistersSteps(definition.type)) return;
+    const bool query = HasQueryRow(definition.type);
+    for (std::size_t row = 1; row < RowCount(definition); row += query ? 1 : 2) {
+      parents_.emplace(BranchIdOf(definition, row), row);
+    }
+  }
+
+  void Add(std::size_t row) {
+    if (row >= RowCount(definition_) || IsInitiator(row) || rows_.count(row) > 0) return;
+    const Service service = ServiceOf(UrlOf(definition_, row));
+    if (service.key.empty()) return;
+    const auto [found, is_new] = keys_.emplace(service.key, services_.size());
+    if (is_new) services_.push_back(service);
+    rows_.emplace(row, found->second);
+  }
+
+  /// The application and the coordinator, then the services in the order in which they were added.
+  std::vector<Lifeline> Name() {
+    std::vector<Lifeline> lifelines{{"application"}, {"coordinator"}};
+    const bool all = services_.size() <= kMaxServices;
+    drawn_ = all ? services_.size() : kMaxServices - 1;
+    NameServices();
+    for (std::size_t i = 0; i < drawn_; ++i) {
+      const std::string& longest = services_[i].names.back();
+      lifelines.push_back({names_[i], ShownName(longest)});
+    }
+    if (!all) {
+      const std::string others = std::to_string(services_.size() - drawn_) + " others";
+      lifelines.push_back({others, "hosts that have no lifeline of their own"});
+    }
+    return lifelines;
+  }
+
+  /// Who is called by that row; nothing if the coordinator does it itself.
+  std::optional<std::size_t> Of(std::size_t row) const {
+    if (row < RowCount(definition_) && IsInitiator(row)) return kApplication;
+    const std::size_t service = FindService(row);
+    if (service == kNone) return std::nullopt;
+    return kCoordinator + 1 + (std::min)(service, drawn_);
+  }
+
+  std::string Call(std::size_t row) const {
+    const std::string call = CallInWords(definition_, row);
+    const std::size_t service = FindService(row);
+    return service == kNone || service < drawn_ ? call : call + " at " + names_[service];
+  }
+
+  std::string Id(std::size_t row) const {
+    if (row >= RowCount(definition_)) return Call(row);
+    return ShownName(BranchIdOf(definition_, row));
+  }
+
+  /// Who registers the row: the service of the branch that it is nested in ("0102" in "01"), else the application.
+  std::size_t Registrant(std::size_t row) const {
+    const std::size_t parent = ParentOf(row);
+    return parent == kNone ? kApplication : Of(parent).value_or(kApplication);
+  }
+
+  /// The row of the branch that this one is nested in; kNone without one.
+  std::size_t ParentOf(std::size_t row) const {
+    if (row >= RowCount(definition_) || parents_.empty()) return kNone;
+    const std::string id = BranchIdOf(definition_, row);
+    const auto found =
+        parents_.find(id.substr(0, id.size() - (std::min)(id.size(), std::size_t{2})));
+    return found == parents_.end() ? kNone : found->second;
+  }
+
+  static constexpr std::size_t kNone = SIZE_MAX;
+
+ private:
+  /// The question of a message and the resumption of a workflow go to whoever began it.
+  bool IsInitiator(std::size_t row) const {
+    return HasQueryRow(definition_.type) && row == kQueryRow;
+  }
+
+  std::size_t FindService(std::size_t row) const {
+    const auto found = rows_.find(row);
+    return found == rows_.end() ? kNone : found->second;
+  }
+
+  /// Each gets its shortest name that no other one has.
+  void NameServices() {
+    std::map<std::string, std::size_t> uses{{"application", 1}, {"coordinator", 1}};
+    for (const Service& service : services_) {
+      const std::set<std::string> names(service.names.begin(), service.names.end());
+      for (const std::string& name : names) ++uses[name];
+    }
+    for (const Service& service : services_) {
+      const auto own = std::find_if(service.names.begin(), service.names.end(),
+                                    [&uses](const std::string& name) { return uses[name] == 1; });
+      const std::string& name = own == service.names.end() ? service.names.back() : *own;
+      names_.push_back(ShownName(name));
+    }
+  }
+
+  const Definition& definition_;
+  std::vector<Service> services_;
+  std::map<std::string, std::size_t> keys_;     // services
+  std::map<std::size_t, std::size_t> rows_;     // that were added, and their services
+  std::map<std::string, std::size_t> parents_;  // rows of branches, by their ids
+  std::vector<std::string> names_;
+  std::size_t drawn_ = 0;  ///< so many services have lifelines of their own
+};
+
+}  // namespace timeline
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/story_events.hpp -------------------------------------------------------------
+
+/// The events of a diagram while they are made, one after the other: with lines for the time that passes between them, and
+/// without the middle if they become too many.
+/// Needs: std. Threads: one thread.
+
+namespace dtm {
+inline namespace v1 {
+namespace timeline {
+
+inline constexpr std::size_t kMaxEvents = 160;  ///< of a diagram; of more the middle is left out
+inline constexpr std::size_t kMaxSaid = 200;    ///< columns of one text
+
+using EventKind = DiagramEvent::Kind;
+
+/// A text of the journal as it is shown.
+inline std::string Said(const std::string& text) {
+  return drawing::Fitted(drawing::Shown(Truncated(text, 4 * kMaxSaid)), kMaxSaid);
+}
+
+class StoryEvents {
+ public:
+  /// When what comes next happened.
+  void At(std::optional<Duration> at) { at_ = at; }
+
+  /// A remark of the coordinator.
+  void Note(std::string text, const std::string& more, Tone tone) {
+    Add({EventKind::kNote, at_, kCoordinator, kCoordinator, std::move(text), Said(more), tone});
+  }
+
+  void Arrow(EventKind kind, std::size_t from, std::size_t to, std::string text,
+             const std::string& more = {}, Tone tone = Tone::kPlain) {
+    Add({kind, at_, from, to, std::move(text), Said(more), tone});
+  }
+
+  /// What is not drawn, and ended at `until`.
+  void Left(std::string text, const std::string& more, Duration until) {
+    Add({EventKind::kSpan, at_, kCoordinator, kCoordinator, std::move(text), Said(more),
+         Tone::kQuiet});
+    last_ = (std::max)(last_, until);
+  }
+
+  /// One process is gone, nobody knows since when; another one goes on.
+  void Break(std::string end, std::string begin) {
+    running_ = 0;
+    retries_ = false;
+    events_.push_back({EventKind::kEnd, {}, 0, 0, std::move(end), {}, Tone::kBad});
+    Add({EventKind::kBegin, at_, 0, 0, std::move(begin), {}, Tone::kPlain});
+  }
+
+  /// A call is under way from now on; or it is no more, and `retries` says if it is made again.
+  void Begun() { ++running_; }
+  void Done(bool begun, bool retries) {
+    if (begun && running_ > 0) --running_;
+    retries_ = retries;
+  }
+  void AllDone() { running_ = 0; }
+
+  const DiagramEvent* Last() const { return events_.empty() ? nullptr : &events_.back(); }
+
+  /// All of them; leaves none.
+  std::vector<DiagramEvent> Take() {
+    Shorten();
+    return std::move(events_);
+  }
+
+ private:
+  void Add(DiagramEvent event) {
+    constexpr Duration kLong = std::chrono::milliseconds(100);
+    constexpr Duration kLongForACall = std::chrono::seconds(1);
+    const Duration passed = event.at ? *event.at - last_ : Duration{0};
+    if (passed >= (running_ == 0 ? kLong : kLongForACall)) {
+      const std::string span = drawing::SpanInWords(passed);
+      const bool waits = retries_ && running_ == 0;
+      events_.push_back({EventKind::kSpan,
+                         {},
+                         kCoordinator,
+                         kCoordinator,
+                         waits ? "waits " + span : span + " later",
+                         {},
+                         Tone::kQuiet});
+    }
+    if (event.at) last_ = (std::max)(last_, *event.at);
+    events_.push_back(std::move(event));
+  }
+
+  /// Leaves the first and the last events, and some notes and breaks between.
+  void Shorten() {
+    if (events_.size() <= kMaxEvents) return;
+    constexpr std::size_t kHalf = kMaxEvents / 2;
+    constexpr std::size_t kNotesBetween = 16;
+    const std::size_t last = events_.size() - kHalf;
+    std::vector<DiagramEvent> kept(events_.begin(), events_.begin() + kHalf);
+    std::size_t notes = 0, left_out = 0;
+    for (std::size_t i = kHalf; i < events_.size(); ++i) {
+      const bool passed = events_[i].kind == EventKind::kSpan && !events_[i].at;
+      const bool note = !IsArrow(events_[i].kind) && !passed;
+      if (i < last && (!note || ++notes > kNotesBetween)) {
+        ++left_out;
+        continue;
+      }
+      if (left_out > 0) kept.push_back(NotDrawn(left_out));
+      left_out = 0;
+      kept.push_back(std::move(events_[i]));
+    }
+    events_ = std::move(kept);
+  }
+
+  static DiagramEvent NotDrawn(std::size_t count) {
+    return {EventKind::kSpan,
+            {},
+            kCoordinator,
+            kCoordinator,
+            "... " + std::to_string(count) + " lines not drawn",
+            {},
+            Tone::kQuiet};
+  }
+
+  std::vector<DiagramEvent> events_;
+  std::optional<Duration> at_{};
+  Duration last_{0};         // when the last of them happened
+  std::size_t running_ = 0;  // calls without a result
+  bool retries_ = false;     // after the last result its call is made again
+};
+
+}  // namespace timeline
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/record_story.hpp -------------------------------------------------------------
+
+/// What the record of a transaction adds to its diagram: how it ended or what it waits for; and without a journal, how far
+/// each branch has come.
+/// Needs: std. Threads: one thread.
+
+namespace dtm {
+inline namespace v1 {
+namespace timeline {
+
+class RecordStory {
+ public:
+  /// `begin` is the zero of the diagram, `shift` is added to the times of the record (StoryTimes).
+  RecordStory(const Timeline& story, const Definition& definition, const Lifelines& lifelines,
+              Time begin, Duration shift)
+      : story_(story),
+        record_(story.transaction),
+        definition_(definition),
+        lifelines_(lifelines),
+        begin_(begin),
+        shift_(shift) {}
+
+  /// In place of a journal.
+  void TellAll(StoryEvents& events) const {
+    const bool prepared = definition_.prepared_first || RegistersSteps(definition_.type);
+    events.At(Duration{0});
+    events.Arrow(EventKind::kCall, kApplication, kCoordinator, prepared ? "prepare" : "submit");
+    events.At(std::nullopt);
+    events.Note("no journal was kept: this is from the record", "", Tone::kQuiet);
+    std::vector<std::size_t> rows;
+    for (std::size_t row = 0; row < record_.branches.size(); ++row) {
+      if (record_.branches[row].status != BranchStatus::kPrepared) rows.push_back(row);
+    }
+    std::stable_sort(rows.begin(), rows.end(), [this](std::size_t a, std::size_t b) {
+      return record_.branches[a].finished < record_.branches[b].finished;
+    });
+    for (const std::size_t row : rows) TellRow(row, events);
+  }
+
+  void TellEnd(StoryEvents& events) const {
+    events.At(At(record_.finished));
+    events.AllDone();
+    events.Arrow(EventKind::kReply, kCoordinator, kApplication, Name(record_.status),
+                 record_.reason, record_.status == Status::kSucceed ? Tone::kGood : Tone::kBad);
+  }
+
+  /// What is running, what is waited for, and until when.
+  void TellPresent(StoryEvents& events) const {
+    events.At(std::nullopt);
+    const std::vector<std::size_t> running = Running();
+    if (!running.empty()) events.Note("running: " + Listed(running), "", Tone::kPlain);
+    if (record_.stuck) {
+      const DiagramEvent* last = events.Last();
+      const bool told = last != nullptr && last->text == "stuck";
+      if (!told) events.Note("stuck", record_.last_error, Tone::kBad);
+      return;
+    }
+    if (record_.status == Status::kPrepared) events.Note("waits for its submit", "", Tone::kPlain);
+    std::vector<std::size_t> waiting;
+    for (std::size_t row = 0; row < record_.branches.size(); ++row) {
+      const Branch& branch = record_.branches[row];
+      const bool runs = std::find(running.begin(), running.end(), row) != running.end();
+      const bool called = branch.tries > 0 && branch.status == BranchStatus::kPrepared;
+      if (called && branch.next_try != Time{} && !runs) waiting.push_back(row);
+    }
+    if (!waiting.empty()) events.Note("waits to try again: " + Listed(waiting), "", Tone::kPlain);
+    if (const auto due = At(record_.due); due && record_.due != kNever) {
+      events.Note("due at " + drawing::SpanInWords(*due), "", Tone::kPlain);
+    }
+  }
+
+ private:
+  static constexpr std::size_t kMaxListed = 3;
+
+  /// Nothing for a time that is not known.
+  std::optional<Duration> At(Time time) const {
+    if (time == Time{}) return std::nullopt;
+    return (std::max)(drawing::Between(begin_, time) + shift_, Duration{0});
+  }
+
+  void TellRow(std::size_t row, StoryEvents& events) const {
+    const Branch& branch = record_.branches[row];
+    const bool good = branch.status == BranchStatus::kSucceed;
+    std::string text = lifelines_.Call(row) + (good ? " success" : " failure");
+    if (branch.tries > 1) text += " after " + std::to_string(branch.tries) + " tries";
+    const std::optional<std::size_t> service = lifelines_.Of(row);
+    const bool recorded = definition_.type == TransType::kWorkflow && row != kQueryRow;
+    const Tone tone = good ? Tone::kGood : Tone::kBad;
+    events.At(At(branch.finished));
+    if (recorded || !service) return events.Note(text, "", tone);
+    events.Arrow(EventKind::kReply, *service, kCoordinator, text, "", tone);
+  }
+
+  std::vector<std::size_t> Running() const {
+    std::vector<std::size_t> rows;
+    for (const Attempt& attempt : story_.attempts) {
+      if (attempt.outcome == Attempt::Outcome::kRunning) rows.push_back(attempt.row);
+    }
+    return rows;
+  }
+
+  std::string Listed(const std::vector<std::size_t>& rows) const {
+    std::string text;
+    for (std::size_t i = 0; i < rows.size() && i < kMaxListed; ++i) {
+      text += (i == 0 ? "" : ", ") + lifelines_.Call(rows[i]);
+    }
+    if (rows.size() <= kMaxListed) return text;
+    return text + " and " + std::to_string(rows.size() - kMaxListed) + " more";
+  }
+
+  const Timeline& story_;
+  const Transaction& record_;
+  const Definition& definition_;
+  const Lifelines& lifelines_;
+  const Time begin_;
+  const Duration shift_;
+};
+
+}  // namespace timeline
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/make_diagram.hpp -------------------------------------------------------------
+
+/// From the story of a transaction to its diagram: here it is decided what is drawn, in which words and order.
+/// Needs: std. Threads: a pure function.
+
+namespace dtm {
+inline namespace v1 {
+namespace timeline {
+
+inline Tone ToneOf(Attempt::Outcome outcome) {
+  switch (outcome) {
+    case Attempt::Outcome::kSuccess: return Tone::kGood;
+    case Attempt::Outcome::kFailure: return Tone::kBad;
+    case Attempt::Outcome::kRunning: return Tone::kPlain;
+    case Attempt::Outcome::kOngoing:
+    case Attempt::Outcome::kError:
+    case Attempt::Outcome::kNotSent:
+    case Attempt::Outcome::kLost: return Tone::kWarning;
+  }
+  return Tone::kPlain;
+}
+
+/// Makes the diagram of one story.
+class DiagramMaker {
+ public:
+  static Diagram Make(const Timeline& story) {
+    DiagramMaker maker(story);
+    Diagram diagram;
+    diagram.lifelines = maker.MakeLifelines();
+    maker.TellAll();
+    diagram.events = maker.events_.Take();
+    diagram.title = maker.Title();
+    return diagram;
+  }
+
+ private:
+  explicit DiagramMaker(const Timeline& story)
+      : story_(story),
+        definition_(story.transaction.definition ? *story.transaction.definition : none_),
+        begin_(BeginOf(story)),
+        times_(begin_, story.entries),
+        folds_(FoldStory::Make(story, times_.since)),
+        lifelines_(definition_),
+        attempts_(story.entries.size()) {
+    for (const Attempt& attempt : story.attempts) {
+      for (const std::size_t entry : {attempt.begin_entry, attempt.end_entry}) {
+        if (entry < attempts_.size()) attempts_[entry] = &attempt;
+      }
+    }
+    processes_ = ProcessNames(story.runs);
+  }
+
+  static Time BeginOf(const Timeline& story) {
+    const Time created = story.transaction.created;
+    return created == Time{} && !story.entries.empty() ? story.entries.front().time : created;
+  }
+
+  std::vector<Lifeline> MakeLifelines() {
+    for (const JournalEntry& entry : story_.entries) {
+      if (entry.kind == JournalKind::kRegistered) {
+        lifelines_.Add(lifelines_.ParentOf(entry.row));
+      } else if (IsAttempt(entry.kind)) {
+        lifelines_.Add(entry.row);
+      }
+    }
+    for (std::size_t row = 0; row < story_.transaction.branches.size(); ++row) {
+      const Branch& branch = story_.transaction.branches[row];
+      if (branch.tries > 0) lifelines_.Add(row);
+    }
+    std::vector<Lifeline> lifelines = lifelines_.Name();
+    if (!story_.runs.empty()) lifelines[kCoordinator].more = ShownName(story_.runs[0].process);
+    return lifelines;
+  }
+
+  void TellAll() {
+    const RecordStory record(story_, definition_, lifelines_, begin_, times_.shift);
+    if (story_.entries.empty()) record.TellAll(events_);
+    for (std::size_t i = 0; i < story_.entries.size(); ++i) Tell(i);
+    if (ended_) return;  // the journal may know it before the record, which was read first
+    if (IsFinal(story_.transaction.status)) {
+      record.TellEnd(events_);
+    } else {
+      record.TellPresent(events_);
+    }
+  }
+
+  void Tell(std::size_t i) {
+    // The clocks of two machines always differ.
+    constexpr Duration kWorthANote = std::chrono::milliseconds(100);
+    const JournalEntry& entry = story_.entries[i];
+    events_.At(times_.since[i]);
+    if (const auto fold = folds_.folds.find(i); fold != folds_.folds.end()) TellFold(fold->second);
+    if (entry.kind == JournalKind::kTakenUp) ++run_;
+    if (folds_.hidden[i]) return;
+    if (times_.set_back[i] >= kWorthANote) {
+      events_.Note("the clock was set back by " + drawing::SpanInWords(times_.set_back[i]), "",
+                   Tone::kQuiet);
+    }
+    const std::size_t last_call = last_call_;
+    last_call_ = kNoEntry;
+    TellEntry(i, entry, last_call);
+  }
+
+  void TellEntry(std::size_t i, const JournalEntry& entry, std::size_t last_call) {
+    switch (entry.kind) {
+      case JournalKind::kPrepared: return TellInitiator("prepare");
+      case JournalKind::kSubmitted: return TellInitiator("submit");
+      case JournalKind::kRegistered: return TellRegistered(entry);
+      case JournalKind::kStarted: return TellStarted(i);
+      case JournalKind::kSuccess:
+      case JournalKind::kFailure:
+      case JournalKind::kOngoing:
+      case JournalKind::kError:
+      case JournalKind::kNotSent: return TellResult(i, last_call);
+      case JournalKind::kRollback: return TellRollback(entry);
+      case JournalKind::kStuck: return events_.Note("stuck", entry.text, Tone::kBad);
+      case JournalKind::kSucceeded: return TellEnded(Status::kSucceed, Tone::kGood);
+      case JournalKind::kFailed: return TellEnded(Status::kFailed, Tone::kBad);
+      case JournalKind::kCancel: return TellCancel(entry);
+      case JournalKind::kForceStop: return TellAsked("force-stopped", entry);
+      case JournalKind::kRetryNow: return TellAsked("retry now", entry);
+      case JournalKind::kFinish:
+        return entry.text.empty() ? TellInitiator("finish")
+                                  : TellInitiator("fail", entry.text, Tone::kBad);
+      case JournalKind::kTakenUp: return TellTakenUp();
+      case JournalKind::kGap: return TellGap(entry, times_.since[i]);
+      case JournalKind::kRepair: return TellAsked(lifelines_.Call(entry.row) + " skipped", entry);
+    }
+  }
+
+  void TellFold(const Fold& fold) {
+    bool others = false;
+    for (std::size_t i = fold.first; i <= fold.last; ++i) {
+      const JournalEntry& entry = story_.entries[i];
+      if (IsAttempt(entry.kind) && entry.row != fold.row) others = true;
+    }
+    const bool named = others && fold.row != kNoRow;
+    events_.Left(named ? lifelines_.Call(fold.row) + ": " + fold.text : fold.text, fold.more,
+                 times_.since[fold.last]);
+  }
+
+  void TellInitiator(const char* text, const std::string& more = {}, Tone tone = Tone::kPlain) {
+    events_.Arrow(EventKind::kCall, kApplication, kCoordinator, text, more, tone);
+  }
+
+  void TellRegistered(const JournalEntry& entry) {
+    const bool workflow = definition_.type == TransType::kWorkflow;
+    const bool failed = workflow && !entry.text.empty();
+    std::string text =
+        workflow ? "record " + lifelines_.Call(entry.row) : "register " + lifelines_.Id(entry.row);
+    if (failed) text += " failed";
+    events_.Arrow(EventKind::kCall, lifelines_.Registrant(entry.row), kCoordinator, text,
+                  entry.text, failed ? Tone::kBad : Tone::kPlain);
+  }
+
+  void TellStarted(std::size_t i) {
+    const Attempt* attempt = attempts_[i];
+    const std::size_t row = story_.entries[i].row;
+    // What was not sent is told with its result.
+    if (attempt == nullptr || attempt->outcome == Attempt::Outcome::kNotSent) return;
+    const std::optional<std::size_t> service = lifelines_.Of(row);
+    if (!service) return events_.Note(lifelines_.Call(row), "", Tone::kPlain);
+    const bool lost = attempt->outcome == Attempt::Outcome::kLost && !LostAtTheEnd(*attempt);
+    events_.Arrow(lost ? EventKind::kLost : EventKind::kCall, kCoordinator, *service,
+                  lifelines_.Call(row), "", lost ? Tone::kWarning : Tone::kPlain);
+    events_.Begun();
+    last_call_ = i;
+  }
+
+  /// Nobody waits any more. Else the process is gone that waited, or it has lost what it knew.
+  bool LostAtTheEnd(const Attempt& attempt) const {
+    if (attempt.run + 1 < story_.runs.size()) return false;
+    const auto last = std::find_if(story_.attempts.rbegin(), story_.attempts.rend(),
+                                   [&](const Attempt& other) { return other.row == attempt.row; });
+    return last != story_.attempts.rend() && &*last == &attempt;
+  }
+
+  /// `last_call`: the entry of the call that is the event before, if it is one.
+  void TellResult(std::size_t i, std::size_t last_call) {
+    const JournalEntry& entry = story_.entries[i];
+    const Attempt* attempt = attempts_[i];
+    const Attempt::Outcome outcome = OutcomeOf(entry.kind);
+    const bool begun = attempt != nullptr && attempt->begin_entry < attempts_.size();
+    const bool sent = outcome != Attempt::Outcome::kNotSent;
+    const bool at_once = begun && attempt->begin_entry == last_call;
+    const std::optional<std::size_t> service = lifelines_.Of(entry.row);
+    const std::string whose = !begun || !sent ? lifelines_.Call(entry.row) + " "
+                              : at_once       ? std::string()
+                                              : lifelines_.Id(entry.row) + " ";
+    if (service && sent) {
+      events_.Arrow(EventKind::kReply, *service, kCoordinator, whose + Name(outcome), entry.text,
+                    ToneOf(outcome));
+    } else {
+      events_.Note(whose + Name(outcome), entry.text, ToneOf(outcome));
+    }
+    const bool retries =
+        outcome != Attempt::Outcome::kSuccess && outcome != Attempt::Outcome::kFailure;
+    events_.Done(begun && service && sent, retries);
+  }
+
+  /// The reason is told once: mostly it is the answer above.
+  void TellRollback(const JournalEntry& entry) {
+    const DiagramEvent* last = events_.Last();
+    const bool told = last != nullptr && IsArrow(last->kind) && last->tone == Tone::kBad;
+    const bool branch = entry.row != kNoRow && !told;
+    events_.Note(branch ? "rolls back because of " + lifelines_.Call(entry.row) : "rolls back",
+                 told && last->more == Said(entry.text) ? "" : entry.text, Tone::kBad);
+  }
+
+  void TellCancel(const JournalEntry& entry) {
+    const bool initiator = entry.who.empty() && RegistersSteps(definition_.type);
+    if (initiator) return TellInitiator("cancel", entry.text, Tone::kBad);
+    TellAsked("cancelled", entry);
+  }
+
+  void TellAsked(const std::string& what, const JournalEntry& entry) {
+    const std::string who = ShownName(entry.who);
+    events_.Note(who.empty() ? what : what + " by " + who, entry.text, Tone::kWarning);
+  }
+
+  void TellTakenUp() {
+    const std::string before = Process(run_ - 1), now = Process(run_);
+    const bool same = before == now && !now.empty();
+    events_.Break(before.empty() ? "its process is gone" : before + " is gone",
+                  same          ? "started again"
+                  : now.empty() ? "taken up"
+                                : "taken up by " + now);
+  }
+
+  /// Empty if it is not known.
+  std::string Process(std::size_t run) const {
+    return run < processes_.size() ? processes_[run] : std::string();
+  }
+
+  void TellGap(const JournalEntry& entry, Duration until) {
+    const bool counted = entry.row != 0 && entry.row != kNoRow;
+    const std::string count = counted ? std::to_string(entry.row) + " " : std::string();
+    events_.Left("... " + count + "entries not kept", "", until);
+  }
+
+  void TellEnded(Status status, Tone tone) {
+    ended_ = true;
+    events_.AllDone();
+    events_.Arrow(EventKind::kReply, kCoordinator, kApplication, Name(status), "", tone);
+  }
+
+  std::string Title() const {
+    const Transaction& record = story_.transaction;
+    std::string text = std::string(Name(definition_.type)) + " " + Said(definition_.gid) + ": " +
+                       Name(record.status);
+    if (!IsFinal(record.status) || record.finished == Time{}) return text;
+    return text + " after " + drawing::SpanInWords(drawing::Between(begin_, record.finished));
+  }
+
+  const Definition none_{};  // of a record without one
+  const Timeline& story_;
+  const Definition& definition_;
+  const Time begin_;
+  const StoryTimes times_;
+  const Folds folds_;
+  Lifelines lifelines_;
+  std::vector<const Attempt*> attempts_;  // by entry
+  StoryEvents events_;
+  std::size_t last_call_ = kNoEntry;      // the entry whose call is the last event
+  std::vector<std::string> processes_{};  // which drove it
+  std::size_t run_ = 0;                   // of them
+  bool ended_ = false;
+};
+
+}  // namespace timeline
+
+/// The diagram of a transaction. Of many tries, lines and hosts a readable number is drawn, and sentences stand for the
+/// others.
+inline Diagram MakeDiagram(const Timeline& story) { return timeline::DiagramMaker::Make(story); }
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/base/error.hpp ------------------------------------------------------------------------
 
 #include <stdexcept>
@@ -6011,11 +8454,14 @@ std::size_t JsonDepth(std::string_view text) {
   }
   return deepest;
 }
-std::string Truncated(std::string text, std::size_t max_bytes) {
+auto Front(std::string_view text, std::size_t max_bytes) -> std::string_view {
   if (text.size() <= max_bytes) return text;
   std::size_t end = max_bytes;
   while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0u) == 0x80u) --end;
-  text.resize(end);
+  return text.substr(0, end);
+}
+std::string Truncated(std::string text, std::size_t max_bytes) {
+  text.resize(Front(text, max_bytes).size());
   return text;
 }
 std::string Printable(const std::string& text) {
@@ -6184,8 +8630,10 @@ namespace dtm { inline namespace v1 { namespace sql {
 SqliteError::SqliteError(const std::string& text, int code) : StoreError(text), code_(code) {}
 int SqliteError::Code() const { return code_; }
 int SqliteError::Primary() const { return code_ & 0xFF; }
-Database::Database(const std::string& path, int flags) : path_(path), name_("the store file") {
-    const int code = sqlite3_open_v2(path.c_str(), &handle_, flags | SQLITE_OPEN_NOMUTEX, nullptr);
+Database::Database(const std::string& path, int flags, const std::string& uri) : path_(path), name_("the store file") {
+    const int how = flags | SQLITE_OPEN_NOMUTEX | (uri.empty() ? 0 : SQLITE_OPEN_URI);
+    const int code =
+        sqlite3_open_v2(uri.empty() ? path.c_str() : uri.c_str(), &handle_, how, nullptr);
     if (code != SQLITE_OK) {
       const std::string why = handle_ != nullptr ? sqlite3_errmsg(handle_) : sqlite3_errstr(code);
       sqlite3_close_v2(handle_);
@@ -6633,6 +9081,16 @@ std::string Text(const std::string& what, const nlohmann::json& value) {
 
 #include <cstdio>
 namespace dtm { inline namespace v1 {
+auto FindBranchHeader(const TransOptions& options, std::string_view lower) -> const std::string* {
+  for (const auto& [name, value] : options.branch_headers) {
+    if (name.size() == lower.size() && Lowered(name) == lower) return &value;
+  }
+  return nullptr;
+}
+bool IsTraceHeader(const std::string& name) {
+  const std::string lower = Lowered(name);
+  return lower == kTraceParent || lower == kTraceState;
+}
 std::size_t Step::UrlAndPayloadBytes() const {
     return action.size() + compensate.size() + payload.size();
   }
@@ -7079,6 +9537,13 @@ std::string BranchIdOf(const Definition& definition, std::size_t row) {
   const std::size_t step = StepOf(definition.type, row);
   const std::string& own = definition.steps[step].branch_id;
   return own.empty() ? NumberOf(step) : own;
+}
+auto RowOf(const Definition& definition, const std::string& branch_id,
+                                        Op op) -> std::optional<std::size_t> {
+  for (std::size_t row = 0; row < RowCount(definition); ++row) {
+    if (OpOf(definition, row) == op && BranchIdOf(definition, row) == branch_id) return row;
+  }
+  return std::nullopt;
 }
 auto UrlOf(const Definition& definition, std::size_t row) -> const std::string& {
   if (HasQueryRow(definition.type)) {
@@ -7653,40 +10118,121 @@ auto Name(JournalKind kind) -> const char* {
     case JournalKind::kFinish: return "finish";
     case JournalKind::kTakenUp: return "taken up";
     case JournalKind::kGap: return "gap";
+    case JournalKind::kRepair: return "repair";
   }
   return "unknown";
 }
 bool operator==(const JournalEntry& a, const JournalEntry& b) {
-  return a.time == b.time && a.row == b.row && a.op == b.op && a.kind == b.kind && a.text == b.text;
+  return a.time == b.time && a.row == b.row && a.op == b.op && a.kind == b.kind &&
+         a.text == b.text && a.who == b.who;
 }
 bool IsAttempt(JournalKind kind) {
   return kind >= JournalKind::kRegistered && kind <= JournalKind::kNotSent;
 }
-void FoldJournal(std::vector<JournalEntry>& entries) {
-  if (entries.size() <= kMaxJournalEntries) return;
-  const std::size_t last = entries.size() - kLastEntries;
-  std::size_t kept = kFirstEntries;
-  std::size_t decisions = 0;
-  for (std::size_t i = kFirstEntries; i < entries.size(); ++i) {
+JournalFold::JournalFold(const std::vector<JournalEntry>& entries, std::size_t history) : entries_(entries), attempt_of_(entries.size(), kNone) {
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      if (IsAttempt(entries[i].kind)) {
+        attempt_of_[i] = AttemptOf(entries[i]);
+      } else if (entries[i].kind != JournalKind::kGap) {
+        ++decisions_;
+      }
+    }
+    MarkKept(history);
+  }
+bool JournalFold::Keeps(std::size_t i) {
+    if (entries_[i].kind == JournalKind::kGap) return false;
+    if (attempt_of_[i] != kNone) return attempts_[attempt_of_[i]].kept;
+    const std::size_t nr = decision_++;
+    return nr < kFirstDecisions || nr + kLastDecisions >= decisions_;
+  }
+std::size_t JournalFold::AttemptOf(const JournalEntry& entry) {
+    const bool registration = entry.kind == JournalKind::kRegistered;
+    Row& row = rows_[entry.row];
+    const bool starts = entry.kind == JournalKind::kStarted;
+    if (!registration && !starts && row.open) {
+      row.open = false;
+      attempts_[row.last].ended = true;
+      return row.last;
+    }
+    attempts_.push_back({entry.row, registration, !starts});
+    if (registration) return attempts_.size() - 1;
+    row.open = starts;
+    return row.last = attempts_.size() - 1;
+  }
+void JournalFold::MarkKept(std::size_t history) {
+    std::size_t first = (std::min)(kFirstAttempts, history);
+    for (OneAttempt& attempt : attempts_) {
+      if (first == 0) break;
+      if (!attempt.ended) continue;
+      attempt.kept = true;
+      --first;
+    }
+    std::size_t later = 0;
+    for (std::size_t i = attempts_.size(); i-- > 0;) {
+      OneAttempt& attempt = attempts_[i];
+      Row& row = rows_[attempt.row];
+      const bool last_of_row = attempt.registration || row.later++ < history;
+      const bool last = last_of_row && later++ < kLastAttempts;
+      if (last || (row.open && row.last == i)) attempt.kept = true;
+    }
+  }
+void FoldJournal(std::vector<JournalEntry>& entries, std::size_t history) {
+  if (entries.size() <= (std::min)(history, kFirstDecisions + kLastDecisions)) return;
+  JournalFold fold(entries, history);
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
     JournalEntry& entry = entries[i];
-    const bool gap = entry.kind == JournalKind::kGap;
-    const bool decision = !gap && !IsAttempt(entry.kind);
-    if (i >= last || (decision && ++decisions <= kDecisionsBetween)) {
+    if (fold.Keeps(i)) {
       if (i != kept) entries[kept] = std::move(entry);
       ++kept;
       continue;
     }
-    const std::size_t count = gap ? entry.row : 1;
-    const Time time = entry.time;
-    JournalEntry& before = entries[kept - 1];
-    if (before.kind == JournalKind::kGap) {
-      before.row = before.row == 0 || count == 0 ? 0 : before.row + count;
-      before.time = time;
+    const std::size_t count = entry.kind == JournalKind::kGap ? entry.row : 1;
+    JournalEntry* before = kept == 0 ? nullptr : &entries[kept - 1];
+    if (before != nullptr && before->kind == JournalKind::kGap) {
+      before->row = before->row == 0 || count == 0 ? 0 : before->row + count;
+      before->time = entry.time;
     } else {
-      entries[kept++] = {time, count, {}, JournalKind::kGap, {}};
+      entries[kept++] = {entry.time, count, {}, JournalKind::kGap, {}};
     }
   }
   entries.resize(kept);
+}
+}}
+
+
+// ---- dtm/store/scan.hpp ------------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+bool ScanFilter::IsSearch() const {
+    return unfinished || stuck || errors || !gid_prefix.empty() || !target.empty() || may_be_short;
+  }
+bool IsStuck(const Transaction& transaction) {
+  if (IsFinal(transaction.status)) return false;
+  return (transaction.stuck && transaction.due == kNever) || transaction.owner >> 63 != 0;
+}
+bool CallsTarget(const Definition& definition, const std::string& target) {
+  const auto is_in = [&target](const std::string& text) {
+    return ShownUrl(text).find(target) != std::string::npos;
+  };
+  return is_in(definition.query_prepared) || is_in(definition.workflow) ||
+         std::any_of(definition.steps.begin(), definition.steps.end(), [&](const Step& step) {
+           return is_in(step.action) || is_in(step.compensate) || is_in(step.topic);
+         });
+}
+std::string StoredPartOf(const std::string& target) {
+  return target.substr(target.rfind('*') + 1);  // npos + 1 is 0
+}
+bool Matches(const ScanFilter& filter, const Transaction& transaction) {
+  const Definition& definition = *transaction.definition;
+  return (!filter.type || *filter.type == definition.type) &&
+         (!filter.status || *filter.status == transaction.status) &&
+         transaction.created >= filter.created_from && transaction.created <= filter.created_to &&
+         (!filter.unfinished || !IsFinal(transaction.status)) &&
+         (!filter.stuck || IsStuck(transaction)) &&
+         (!filter.errors || !transaction.last_error.empty()) &&
+         HasPrefix(definition.gid, filter.gid_prefix) &&
+         (filter.target.empty() || CallsTarget(definition, filter.target));
 }
 }}
 
@@ -7736,13 +10282,251 @@ void Store::Leave() noexcept {}
 }}
 
 
+// ---- dtm/coordinator/parts/clock.hpp -----------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+Clock::~Clock() = default;
+SystemClock::SystemClock() : start_(std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now())),
+        since_boot_(os::SinceBoot()) {}
+auto SystemClock::Now() -> Time { return start_ + (os::SinceBoot() - since_boot_); }
+void SystemClock::Wait(std::condition_variable& condition, std::unique_lock<std::mutex>& lock,
+            Time until) {
+    const Time now = Now();
+    if (until <= now) return;
+    // The wait does not count the time that the machine sleeps, so look at the clock now and then.
+    condition.wait_for(lock, (std::min)(until - now, Duration(std::chrono::seconds(5))));
+  }
+StoreClock::StoreClock(const Store& store) : store_(store) {}
+auto StoreClock::Now() -> Time { return store_.SharedTime().value_or(Time{}); }
+auto ClockOf(const Store& store) -> std::unique_ptr<Clock> {
+  if (store.SharedTime()) return std::make_unique<StoreClock>(store);
+  return std::make_unique<SystemClock>();
+}
+}}
+
+
+// ---- dtm/observe/trace_context.hpp -------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+bool TraceContext::Sampled() const {
+    return !flags.empty() &&
+           std::string_view("13579bdf").find(flags.back()) != std::string_view::npos;
+  }
+}}
+
+namespace dtm { inline namespace v1 { namespace trace {
+bool IsHex(std::string_view text) {
+  return text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+bool IsZero(std::string_view text) {
+  return text.find_first_not_of('0') == std::string_view::npos;
+}
+bool IsKey(std::string_view key) {
+  const auto small = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
+  return !key.empty() && key.size() <= 256 && small(key[0]) &&
+         std::all_of(key.begin(), key.end(), [&small](char c) {
+           return small(c) || std::string_view("_-*/@").find(c) != std::string_view::npos;
+         });
+}
+bool IsValue(std::string_view value) {
+  return !value.empty() && value.size() <= 256 && value.back() != ' ' &&
+         std::all_of(value.begin(), value.end(),
+                     [](char c) { return c >= ' ' && c <= '~' && c != ',' && c != '='; });
+}
+std::string Hex(std::uint64_t number) {
+  std::string text(16, '0');
+  for (std::size_t i = text.size(); i-- > 0; number >>= 4) {
+    text[i] = "0123456789abcdef"[number & 0xF];
+  }
+  return text;
+}
+auto Mixed(std::uint64_t number) -> std::uint64_t {
+  number = (number ^ (number >> 33)) * 0xFF51AFD7ED558CCDU;
+  number = (number ^ (number >> 33)) * 0xC4CEB9FE1A85EC53U;
+  return number ^ (number >> 33);
+}
+auto HashOf(std::string_view salt, const std::string& gid) -> std::uint64_t {
+  StableHash hash;
+  hash.Add(salt);
+  hash.Add(gid);
+  const std::uint64_t mixed = Mixed(hash.Value());
+  return mixed == 0 ? 1 : mixed;
+}
+}}}
+
+namespace dtm { inline namespace v1 {
+bool IsTraceState(std::string_view text) {
+  if (text.size() > kMaxHeaderBytes) return false;
+  std::set<std::string_view> keys;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = (std::min)(text.find(',', begin), text.size());
+    const std::string_view member = Trimmed(text.substr(begin, end - begin));
+    begin = end + 1;
+    if (member.empty()) continue;
+    const std::size_t is = (std::min)(member.find('='), member.size());
+    const bool valid = trace::IsKey(member.substr(0, is)) && is < member.size() &&
+                       trace::IsValue(member.substr(is + 1));
+    if (!valid || !keys.insert(member.substr(0, is)).second || keys.size() > 32) return false;
+  }
+  return !keys.empty();
+}
+auto ReadTraceContext(std::string_view parent,
+                                                    std::string_view state) -> std::optional<TraceContext> {
+  parent = Trimmed(parent);
+  constexpr std::size_t kSize = 55;  // of version 00; later ones may go on
+  if (parent.size() < kSize || parent[2] != '-' || parent[35] != '-' || parent[52] != '-') {
+    return std::nullopt;
+  }
+  const std::string_view version = parent.substr(0, 2);
+  const std::string_view id = parent.substr(3, 32);
+  const std::string_view span = parent.substr(36, 16);
+  const std::string_view flags = parent.substr(53, 2);
+  const bool known = version == "00" && parent.size() == kSize;
+  const bool later =
+      version != "00" && version != "ff" && (parent.size() == kSize || parent[kSize] == '-');
+  for (const std::string_view part : {version, id, span, flags}) {
+    if (!trace::IsHex(part)) return std::nullopt;
+  }
+  if (!(known || later) || trace::IsZero(id) || trace::IsZero(span)) return std::nullopt;
+  TraceContext context{std::string(id), std::string(span), std::string(flags), {}};
+  if (IsTraceState(state)) context.state = Trimmed(state);
+  return context;
+}
+std::string TraceParent(const TraceContext& context) {
+  return "00-" + context.trace_id + "-" + context.parent_id + "-" + context.flags;
+}
+auto TraceContextOf(const TransOptions& options) -> std::optional<TraceContext> {
+  if (options.branch_headers.empty()) return std::nullopt;
+  const std::string* parent = FindBranchHeader(options, kTraceParent);
+  if (parent == nullptr) return std::nullopt;
+  const std::string* state = FindBranchHeader(options, kTraceState);
+  return ReadTraceContext(*parent, state == nullptr ? std::string_view() : *state);
+}
+auto OwnTrace(const std::string& gid, const TransOptions& options) -> TraceContext {
+  TraceContext context = TraceContextOf(options).value_or(TraceContext{{}, {}, "01", {}});
+  if (context.trace_id.empty()) {
+    context.trace_id = trace::Hex(trace::HashOf("trace ", gid)) +
+                       trace::Hex(trace::HashOf("trace, second half ", gid));
+  }
+  context.parent_id = trace::Hex(trace::HashOf("span ", gid));
+  return context;
+}
+std::string TraceIdOf(const Definition& definition, bool spans) {
+  if (spans) return OwnTrace(definition.gid, definition.options).trace_id;
+  const std::optional<TraceContext> context = TraceContextOf(definition.options);
+  return context ? context->trace_id : std::string();
+}
+void Put(const TraceContext& context, BranchInfo& info) {
+  info.traceparent = TraceParent(context);
+  info.tracestate = context.state;
+}
+}}
+
+
+// ---- dtm/observe/span.hpp ----------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+auto SpanIds::Next() -> std::uint64_t {
+    if (state_ == 0) Begin();
+    const std::uint64_t id = trace::Mixed(state_.fetch_add(0x9E3779B97F4A7C15U));
+    return id == 0 ? Next() : id;
+  }
+void SpanIds::Begin() {
+    std::uint64_t first = 0;
+    os::FillRandom(&first, sizeof first);
+    std::uint64_t nothing = 0;
+    state_.compare_exchange_strong(nothing, first | 1);
+  }
+auto ContextOfCall(const std::string& gid,
+                                                 const TransOptions& options,
+                                                 const CallSpan* span) -> std::optional<TraceContext> {
+  if (span == nullptr) return TraceContextOf(options);
+  TraceContext context = OwnTrace(gid, options);
+  context.parent_id = trace::Hex(span->id);
+  return context;
+}
+}}
+
+namespace dtm { inline namespace v1 { namespace span_parts {
+auto In(const TraceContext& context, const Definition& definition) -> Span {
+  Span span;
+  span.gid = definition.gid;
+  span.trace_id = context.trace_id;
+  span.parent_id = context.parent_id;
+  span.trace_state = context.state;
+  span.sampled = context.Sampled();
+  span.attributes = {{"dtm.gid", definition.gid}, {"dtm.trans_type", Name(definition.type)}};
+  return span;
+}
+auto Outcome(Result::Kind kind) -> const char* {
+  switch (kind) {
+    case Result::Kind::kSuccess: return "success";
+    case Result::Kind::kFailure: return "failure";
+    case Result::Kind::kOngoing: return "ongoing";
+    case Result::Kind::kError: return "error";
+    case Result::Kind::kNotSent: return "not sent";
+  }
+  return "unknown";
+}
+}}}
+
+namespace dtm { inline namespace v1 {
+auto SpanOf(const Definition& definition, std::size_t row, const CallSpan& call,
+                   const Result& result, Time end) -> Span {
+  Span span = span_parts::In(OwnTrace(definition.gid, definition.options), definition);
+  const std::string branch_id = BranchIdOf(definition, row);
+  const char* const op = Name(OpOf(definition, row));
+  const std::string& url = UrlOf(definition, row);
+  span.span_id = trace::Hex(call.id);
+  span.name = std::string(Name(definition.type)) + " " + op + " " + branch_id;
+  span.begin = call.begin;
+  span.end = end;
+  span.failed = result.kind != Result::Kind::kSuccess && result.kind != Result::Kind::kOngoing;
+  if (result.kind != Result::Kind::kSuccess) span.text = Truncated(result.text, kMaxReasonBytes);
+  const auto add = [&span](const char* name, std::string value) {
+    span.attributes.emplace_back(name, std::move(value));
+  };
+  add("dtm.branch_id", branch_id);
+  add("dtm.op", op);
+  if (call.attempt > 0) add("dtm.attempt", std::to_string(call.attempt));
+  add("dtm.outcome", span_parts::Outcome(result.kind));
+  IsLocal(url) ? add("dtm.function", url.substr(kLocalPrefixSize)) : add("url.full", ShownUrl(url));
+  return span;
+}
+auto SpanOf(const Transaction& transaction) -> Span {
+  const Definition& definition = *transaction.definition;
+  const std::optional<TraceContext> parent = TraceContextOf(definition.options);
+  TraceContext context = OwnTrace(definition.gid, definition.options);
+  const std::string id = std::move(context.parent_id);
+  context.parent_id = parent ? parent->parent_id : std::string();
+  Span span = span_parts::In(context, definition);
+  span.span_id = id;
+  span.name = Name(definition.type);
+  if (!definition.workflow.empty()) span.name += " " + definition.workflow;
+  span.begin = transaction.created;
+  span.end = transaction.finished;
+  span.failed = transaction.status == Status::kFailed;
+  if (span.failed) span.text = transaction.reason;
+  span.attributes.emplace_back("dtm.status", Name(transaction.status));
+  return span;
+}
+}}
+
+
 // ---- dtm/coordinator/parts/branch_caller.hpp ---------------------------------------------------
 
 namespace dtm { inline namespace v1 {
 bool BranchCall::MayBegin() const { return lease == nullptr || lease->Holds(); }
 auto BranchCall::Url() const -> const std::string& { return UrlOf(*definition, row); }
 auto BranchCall::Payload() const -> const std::string& { return PayloadOf(*definition, row); }
-auto BranchCall::Info() const -> BranchInfo { return InfoOf(*definition, row); }
+auto BranchCall::Info() const -> BranchInfo {
+    BranchInfo info = InfoOf(*definition, row);
+    if (const auto trace = Trace()) Put(*trace, info);
+    return info;
+  }
+auto BranchCall::Trace() const -> std::optional<TraceContext> {
+    return ContextOfCall(definition->gid, definition->options, span.get());
+  }
 auto LeaseOver() -> Result {
   Result result = Result::NotSent(IfThereIsMemory([] {
     return std::string("the coordinator was silent for too long, and others may have taken over");
@@ -7785,6 +10569,147 @@ auto BranchCaller::Load() -> CallLoad { return {}; }
 }}
 
 
+// ---- dtm/store/peers.hpp -----------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+auto OwnerForApp(const std::string& app) -> std::uint64_t {
+  StableHash hash;
+  hash.Add(app);
+  return hash.Value() | std::uint64_t{1} << 63;
+}
+bool WaitsForApp(std::uint64_t owner) { return owner >> 63 != 0; }
+Peers::~Peers() = default;
+}}
+
+
+// ---- dtm/coordinator/parts/gauges.hpp ----------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+void MeasureStore(Gauges& gauges, Store& store, Time now) {
+  gauges.store = store.Kind();
+  gauges.sharing = store.CountSharing();
+  try {
+    gauges.backlog = store.CountUnfinished(now);
+    if (Peers* const peers = store.Shared()) gauges.peers = peers->Count();
+    if (gauges.backlog->oldest < now) gauges.oldest_age = now - gauges.backlog->oldest;
+  } catch (const StoreError&) {  // NOLINT(bugprone-empty-catch)
+  }
+}
+}}
+
+
+// ---- dtm/observe/event.hpp ---------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+auto EventOf(const Transaction& transaction, const JournalEntry& entry,
+                     bool spans) -> Event {
+  const Definition& definition = *transaction.definition;
+  Event event;
+  event.gid = definition.gid;
+  event.type = definition.type;
+  event.status = transaction.status;
+  event.time = entry.time;
+  event.kind = entry.kind;
+  event.op = entry.op;
+  event.text = entry.text;
+  event.who = entry.who;
+  if (entry.row < RowCount(definition)) {
+    event.branch_id = BranchIdOf(definition, entry.row);
+    event.target = ShownUrl(UrlOf(definition, entry.row));
+  }
+  event.trace_id = TraceIdOf(definition, spans);
+  return event;
+}
+}}
+
+
+// ---- dtm/observe/log_line.hpp ------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+auto Name(LogLevel level) -> const char* {
+  return level == LogLevel::kError ? "error" : level == LogLevel::kWarning ? "warning" : "info";
+}
+void LogToStderr(LogLevel level, const std::string& text) {
+  std::fprintf(stderr, "dtm %s: %s\n", Name(level), text.c_str());
+}
+LogFunction::LogFunction(std::nullptr_t) {}
+LogFunction::operator bool() const { return static_cast<bool>(log_); }
+void LogFunction::operator()(const LogLine& line) const { log_(line); }
+void LogFunction::operator()(LogLevel level, const std::string& text) const { log_({level, text, {}, {}}); }
+}}
+
+
+// ---- dtm/coordinator/parts/options.hpp ---------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+bool TellsEntries(const Options& options) {
+  return options.history > 0 || options.on_event != nullptr;
+}
+void LogTo(const Options& options, LogLevel level, const std::string& text,
+                  const Definition* about) {
+  try {
+    if (!options.log) return;
+    LogLine line{level, text, {}, {}};
+    if (about != nullptr) {
+      line.gid = about->gid;
+      line.trace_id = TraceIdOf(*about, options.on_span != nullptr);
+    }
+    options.log(line);
+  } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
+  }
+}
+void LogFailure(const Options& options, const char* what) noexcept {
+  const std::string thrown = WhatWasThrown();
+  try {
+    LogTo(options, LogLevel::kError, what + thrown);
+  } catch (...) {  // out of memory
+    LogTo(options, LogLevel::kError, thrown);
+  }
+}
+auto CheckedOptions(const Options& options) -> const Options& {
+  option_range::Check("retry_interval", options.retry_interval, option_range::kShortest,
+                      kMaxOptionSeconds);
+  option_range::Check("request_timeout", options.request_timeout, option_range::kShortest,
+                      kMaxOptionSeconds);
+  option_range::Check("timeout_to_fail", options.timeout_to_fail, std::chrono::seconds(1),
+                      kMaxOptionSeconds);
+  option_range::Check("function_limit", options.function_limit, std::chrono::seconds(1),
+                      kMaxOptionSeconds);
+  option_range::Check("the length of app", options.app.size(), 1, 128);
+  option_range::Check("the length of node_name", options.node_name.size(), 0, 255);
+  if (!IsUtf8(options.app) || !IsUtf8(options.node_name)) {
+    throw LogicError("app or node_name is not UTF-8");
+  }
+  option_range::Check("history", std::size_t{options.history}, 0, kLastAttempts);
+  option_range::Check("keep_finished", options.keep_finished, Duration(0), option_range::kEver);
+  option_range::Check("keep_gids", options.keep_gids, Duration(0), option_range::kEver);
+  option_range::Check("max_in_memory", options.max_in_memory, 1, option_range::kAnyNumber);
+  option_range::Check("max_memory_bytes", options.max_memory_bytes, 1, option_range::kAnyNumber);
+  option_range::Check("max_waiting_submissions", options.max_waiting_submissions, 1,
+                      option_range::kAnyNumber);
+  option_range::Check("max_function_threads", options.max_function_threads, 1, 10000);
+  option_range::Check("max_threads_per_function", options.max_threads_per_function, 1,
+                      option_range::kAnyNumber);
+  CheckUrlOption("server_url", options.server_url);
+  return options;
+}
+auto NodeOf(const Options& options) -> NodeName {
+  const std::string name = options.node_name.empty() ? os::HostAndProcess() : options.node_name;
+  return {name, options.server_url, options.app};
+}
+std::size_t ActiveBytes(const Options& options) {
+  return (std::max)(options.max_memory_bytes / 2, std::size_t{1});
+}
+std::size_t InboxBytes(const Options& options) { return options.max_memory_bytes / 8; }
+std::size_t MostEnded(const Options& options) {
+  return (std::min)(std::size_t{4096}, options.max_memory_bytes / (16 * kSmallBytes));
+}
+std::size_t CacheBytes(const Options& options) {
+  return (std::min)(options.max_memory_bytes / 4, std::size_t{64} << 20);
+}
+}}
+
+
 // ---- dtm/coordinator/functions/branch_function.hpp ---------------------------------------------
 
 namespace dtm { inline namespace v1 {
@@ -7804,25 +10729,21 @@ auto NotRegistered(const BranchCall& call) -> Result {
 }}
 
 
-// ---- dtm/coordinator/parts/clock.hpp -----------------------------------------------------------
+// ---- dtm/core/in_words.hpp ---------------------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
-Clock::~Clock() = default;
-SystemClock::SystemClock() : start_(std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now())),
-        since_boot_(os::SinceBoot()) {}
-auto SystemClock::Now() -> Time { return start_ + (os::SinceBoot() - since_boot_); }
-void SystemClock::Wait(std::condition_variable& condition, std::unique_lock<std::mutex>& lock,
-            Time until) {
-    const Time now = Now();
-    if (until <= now) return;
-    // The wait does not count the time that the machine sleeps, so look at the clock now and then.
-    condition.wait_for(lock, (std::min)(until - now, Duration(std::chrono::seconds(5))));
-  }
-StoreClock::StoreClock(const Store& store) : store_(store) {}
-auto StoreClock::Now() -> Time { return store_.SharedTime().value_or(Time{}); }
-auto ClockOf(const Store& store) -> std::unique_ptr<Clock> {
-  if (store.SharedTime()) return std::make_unique<StoreClock>(store);
-  return std::make_unique<SystemClock>();
+std::string BranchInWords(const Definition& definition, std::size_t row) {
+  return "branch " + BranchIdOf(definition, row) + " " + Name(OpOf(definition, row)) + " " +
+         ShownUrl(UrlOf(definition, row));
+}
+std::string ReasonFrom(const Transaction& transaction) {
+  const std::size_t from = transaction.reason_from;
+  if (from == 0 || from > RowCount(*transaction.definition)) return {};
+  return BranchInWords(*transaction.definition, from - 1);
+}
+auto ResultOf(const Transaction& transaction) -> TransResult {
+  return {transaction.definition->gid, transaction.status, transaction.reason,
+          ReasonFrom(transaction), transaction.last_error};
 }
 }}
 
@@ -7882,6 +10803,17 @@ void Waiter::Give(TransResult result) {
     promise.Keep(answer);
   }
 void Waiter::Refuse(const std::exception_ptr& error) { promise.Keep({{}, error}); }
+void Waiter::GiveStatusOf(const Transaction& stored) {
+    const auto& rows = stored.branches;
+    const bool lost =
+        skips && (*skips >= rows.size() || rows[*skips].status != BranchStatus::kSucceed);
+    if (!lost) return Give(ResultOf(stored));
+    Refuse(Made<RejectedError>([&] {
+      return "gid '" + stored.definition->gid +
+             "' was not changed: the store failed meanwhile, and when it worked again the branch "
+             "could not be skipped any more; Explain says why, then ask again";
+    }));
+  }
 void Answers::Fulfil(std::promise<Answer>& promise, const Answer& answer) {
     Answer copy;
     try {
@@ -8028,68 +10960,6 @@ void Inbox::Arrived(std::unique_lock<std::mutex>& lock) {
 }}
 
 
-// ---- dtm/coordinator/parts/options.hpp ---------------------------------------------------------
-
-namespace dtm { inline namespace v1 {
-void LogToStderr(LogLevel level, const std::string& text) {
-  const char* name = level == LogLevel::kError     ? "error"
-                     : level == LogLevel::kWarning ? "warning"
-                                                   : "info";
-  std::fprintf(stderr, "dtm %s: %s\n", name, text.c_str());
-}
-void LogTo(const Options& options, LogLevel level, const std::string& text) {
-  try {
-    if (options.log) options.log(level, text);
-  } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
-  }
-}
-void LogFailure(const Options& options, const char* what) noexcept {
-  const std::string thrown = WhatWasThrown();
-  try {
-    LogTo(options, LogLevel::kError, what + thrown);
-  } catch (...) {  // out of memory
-    LogTo(options, LogLevel::kError, thrown);
-  }
-}
-auto CheckedOptions(const Options& options) -> const Options& {
-  option_range::Check("retry_interval", options.retry_interval, option_range::kShortest,
-                      kMaxOptionSeconds);
-  option_range::Check("request_timeout", options.request_timeout, option_range::kShortest,
-                      kMaxOptionSeconds);
-  option_range::Check("timeout_to_fail", options.timeout_to_fail, std::chrono::seconds(1),
-                      kMaxOptionSeconds);
-  option_range::Check("function_limit", options.function_limit, std::chrono::seconds(1),
-                      kMaxOptionSeconds);
-  option_range::Check("the length of app", options.app.size(), 1, 128);
-  option_range::Check("the length of node_name", options.node_name.size(), 0, 255);
-  if (!IsUtf8(options.app) || !IsUtf8(options.node_name)) {
-    throw LogicError("app or node_name is not UTF-8");
-  }
-  option_range::Check("keep_finished", options.keep_finished, Duration(0), option_range::kEver);
-  option_range::Check("keep_gids", options.keep_gids, Duration(0), option_range::kEver);
-  option_range::Check("max_in_memory", options.max_in_memory, 1, option_range::kAnyNumber);
-  option_range::Check("max_memory_bytes", options.max_memory_bytes, 1, option_range::kAnyNumber);
-  option_range::Check("max_waiting_submissions", options.max_waiting_submissions, 1,
-                      option_range::kAnyNumber);
-  option_range::Check("max_function_threads", options.max_function_threads, 1, 10000);
-  option_range::Check("max_threads_per_function", options.max_threads_per_function, 1,
-                      option_range::kAnyNumber);
-  CheckUrlOption("server_url", options.server_url);
-  return options;
-}
-std::size_t ActiveBytes(const Options& options) {
-  return (std::max)(options.max_memory_bytes / 2, std::size_t{1});
-}
-std::size_t InboxBytes(const Options& options) { return options.max_memory_bytes / 8; }
-std::size_t MostEnded(const Options& options) {
-  return (std::min)(std::size_t{4096}, options.max_memory_bytes / (16 * kSmallBytes));
-}
-std::size_t CacheBytes(const Options& options) {
-  return (std::min)(options.max_memory_bytes / 4, std::size_t{64} << 20);
-}
-}}
-
-
 // ---- dtm/coordinator/parts/metrics.hpp ---------------------------------------------------------
 
 #include <tuple>
@@ -8113,6 +10983,10 @@ void Metrics::Ended(const Transaction& transaction) {
     const TransType type = transaction.definition->type;
     ++snapshot_.ended[{type, transaction.status}];
     snapshot_.durations[type].Add(transaction.finished - transaction.created);
+  }
+void Metrics::Repaired(TransType type) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    ++snapshot_.repaired[type];
   }
 void Metrics::GotResult(const Definition& definition, std::size_t row, const Result& result) {
     const bool ok = result.kind == Result::Kind::kSuccess;
@@ -8140,38 +11014,6 @@ auto Metrics::KeyOf(TransType type, std::size_t row, bool ok) -> Branch {
     const bool query = HasQueryRow(type) && row == kQueryRow;
     return {type, query ? "00" : NumberOf(StepOf(type, row)), OpOf(type, row), ok};
   }
-}}
-
-
-// ---- dtm/core/in_words.hpp ---------------------------------------------------------------------
-
-namespace dtm { inline namespace v1 {
-std::string BranchInWords(const Definition& definition, std::size_t row) {
-  return "branch " + BranchIdOf(definition, row) + " " + Name(OpOf(definition, row)) + " " +
-         ShownUrl(UrlOf(definition, row));
-}
-std::string ReasonFrom(const Transaction& transaction) {
-  const std::size_t from = transaction.reason_from;
-  if (from == 0 || from > RowCount(*transaction.definition)) return {};
-  return BranchInWords(*transaction.definition, from - 1);
-}
-auto ResultOf(const Transaction& transaction) -> TransResult {
-  return {transaction.definition->gid, transaction.status, transaction.reason,
-          ReasonFrom(transaction), transaction.last_error};
-}
-}}
-
-
-// ---- dtm/store/peers.hpp -----------------------------------------------------------------------
-
-namespace dtm { inline namespace v1 {
-auto OwnerForApp(const std::string& app) -> std::uint64_t {
-  StableHash hash;
-  hash.Add(app);
-  return hash.Value() | std::uint64_t{1} << 63;
-}
-bool WaitsForApp(std::uint64_t owner) { return owner >> 63 != 0; }
-Peers::~Peers() = default;
 }}
 
 
@@ -8562,20 +11404,361 @@ void CheckNew(const Definition& definition) {
 }}}
 
 
-// ---- dtm/coordinator/parts/gauges.hpp ----------------------------------------------------------
+// ---- dtm/store/codec_bytes.hpp -----------------------------------------------------------------
 
-namespace dtm { inline namespace v1 {
-void MeasureStore(Gauges& gauges, Store& store, Time now) {
-  gauges.store = store.Kind();
-  gauges.sharing = store.CountSharing();
+namespace dtm { inline namespace v1 { namespace codec {
+auto PutNumber(char* at, std::uint64_t value) -> char* {
+  for (; value >= 0x80; value >>= 7) *at++ = static_cast<char>(value | 0x80);
+  *at++ = static_cast<char>(value);
+  return at;
+}
+Writer::Writer(std::string& out) : out_(out) {}
+void Writer::Byte(std::uint8_t value) { out_.push_back(static_cast<char>(value)); }
+void Writer::Number(std::uint64_t value) {
+    if (value < 0x80) return Byte(static_cast<std::uint8_t>(value));
+    char bytes[kMostNumberBytes];
+    out_.append(bytes, static_cast<std::size_t>(PutNumber(bytes, value) - bytes));
+  }
+void Writer::Text(std::string_view text) {
+    Number(text.size());
+    out_.append(text);
+  }
+Reader::Reader(std::string_view bytes) : rest_(bytes) {}
+auto Reader::Byte() -> std::uint8_t {
+    if (rest_.empty()) Fail();
+    const auto value = static_cast<std::uint8_t>(rest_.front());
+    rest_.remove_prefix(1);
+    return value;
+  }
+auto Reader::Number() -> std::uint64_t {
+    std::uint64_t value = 0;
+    for (int shift = 0; shift < 64; shift += 7) {
+      const std::uint8_t byte = Byte();
+      value |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
+      if ((byte & 0x80) == 0) return value;
+    }
+    Fail();
+  }
+std::string Reader::Text() {
+    const std::uint64_t size = Number();
+    if (size > rest_.size()) Fail();
+    std::string text(rest_.substr(0, static_cast<std::size_t>(size)));
+    rest_.remove_prefix(static_cast<std::size_t>(size));
+    return text;
+  }
+std::size_t Reader::Count() {
+    const std::uint64_t count = Number();
+    if (count > rest_.size()) Fail();
+    return static_cast<std::size_t>(count);
+  }
+bool Reader::AtEnd() const { return rest_.empty(); }
+void Reader::ExpectEnd() const {
+    if (!AtEnd()) Fail();
+  }
+void Reader::Fail() {
+    throw StoreError("a stored record is damaged or was written by a newer version");
+  }
+}}}
+
+
+// ---- dtm/store/codec.hpp -----------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace codec {
+auto Micros(Time time) -> std::uint64_t {
+  const auto count = time.time_since_epoch().count();
+  return count < 0 ? 0 : static_cast<std::uint64_t>(count);
+}
+auto FromMicros(std::uint64_t micros) -> Time {
+  return Time(Duration(static_cast<Duration::rep>(micros)));
+}
+auto MicrosAfter(Time created, Time time) -> std::uint64_t {
+  return time <= created ? 0 : static_cast<std::uint64_t>((time - created).count());
+}
+auto FromMicrosAfter(Time created, std::uint64_t micros) -> Time {
+  const auto since = static_cast<std::uint64_t>(created.time_since_epoch().count());
+  return Time(Duration(static_cast<Duration::rep>(since + micros)));  // damaged ones overflow
+}
+auto ReadFormat(Reader& reader) -> std::uint8_t {
+  const std::uint8_t format = reader.Byte();
+  if (format == 0 || format > kFormat) Reader::Fail();
+  return format;
+}
+void WriteStep(Writer& writer, const Step& step, bool more) {
+  writer.Text(step.action);
+  writer.Text(step.compensate);
+  writer.Text(step.payload);
+  if (!more) return;
+  writer.Text(step.branch_id);
+  writer.Text(step.topic);
+  writer.Byte(static_cast<std::uint8_t>(step.op));
+  writer.Byte(step.failed ? 1 : 0);
+}
+auto ReadStep(Reader& reader, bool more) -> Step {
+  Step step;
+  step.action = reader.Text();
+  step.compensate = reader.Text();
+  step.payload = reader.Text();
+  if (!more) return step;
+  step.branch_id = reader.Text();
+  step.topic = reader.Text();
+  step.op = static_cast<Op>(reader.Byte());
+  step.failed = reader.Byte() != 0;
+  return step;
+}
+void EncodeStep(const Step& step, std::string& out) {
+  out.clear();
+  Writer writer(out);
+  writer.Byte(kFormat);
+  WriteStep(writer, step, true);
+}
+auto DecodeStep(std::string_view bytes) -> Step {
+  Reader reader(bytes);
+  (void)ReadFormat(reader);
+  Step step = ReadStep(reader, true);
+  reader.ExpectEnd();
+  return step;
+}
+std::string EncodeDefinition(const Definition& definition) {
+  std::string out;
+  std::size_t size = 32;
+  for (const Step& step : definition.steps) {
+    size += step.action.size() + step.compensate.size() + step.payload.size() + 12;
+  }
+  out.reserve(size);
+  Writer writer(out);
+  const TransOptions& options = definition.options;
+  const bool more = definition.type != TransType::kSaga || !definition.query_prepared.empty();
+  writer.Byte(kFormat);
+  writer.Byte(static_cast<std::uint8_t>(
+      (definition.concurrent ? 1 : 0) | (options.wait_result ? 2 : 0) |
+      (definition.prepared_first ? 4 : 0) | (more ? kMore : 0) | (definition.json_rpc ? 16 : 0) |
+      (definition.custom_data.empty() ? 0 : kCustomData)));
+  writer.Number(static_cast<std::uint64_t>(options.timeout_to_fail.count()));
+  writer.Number(static_cast<std::uint64_t>(options.request_timeout.count()));
+  writer.Number(static_cast<std::uint64_t>(options.retry_interval.count()));
+  writer.Number(static_cast<std::uint64_t>(options.retry_limit));
+  writer.Number(options.branch_headers.size());
+  for (const auto& header : options.branch_headers) {
+    writer.Text(header.first);
+    writer.Text(header.second);
+  }
+  writer.Number(definition.orders.size());
+  for (const auto& order : definition.orders) {
+    writer.Number(static_cast<std::uint64_t>(order.first));
+    writer.Number(order.second.size());
+    for (const int before : order.second) writer.Number(static_cast<std::uint64_t>(before));
+  }
+  writer.Number(definition.steps.size());
+  for (const Step& step : definition.steps) WriteStep(writer, step, more);
+  if (more) {
+    writer.Text(definition.query_prepared);
+    writer.Number(static_cast<std::uint64_t>(definition.delay.count()));
+    writer.Text(definition.workflow);
+    writer.Text(definition.data);
+  }
+  if (!definition.custom_data.empty()) writer.Text(definition.custom_data);
+  return out;
+}
+auto DecodeDefinition(std::string gid, TransType type,
+                                                    std::string_view bytes) -> std::shared_ptr<Definition> {
+  auto definition = std::make_shared<Definition>();
+  definition->gid = std::move(gid);
+  definition->type = type;
+  Reader reader(bytes);
+  (void)ReadFormat(reader);
+  const std::uint8_t flags = reader.Byte();
+  definition->concurrent = (flags & 1) != 0;
+  TransOptions& options = definition->options;
+  options.wait_result = (flags & 2) != 0;
+  definition->prepared_first = (flags & 4) != 0;
+  const bool more = (flags & kMore) != 0;
+  definition->json_rpc = (flags & 16) != 0;
+  options.timeout_to_fail = std::chrono::seconds(reader.Number());
+  options.request_timeout = std::chrono::seconds(reader.Number());
+  options.retry_interval = std::chrono::seconds(reader.Number());
+  options.retry_limit = static_cast<int>(reader.Number());
+  for (std::size_t n = reader.Count(); n > 0; --n) {
+    std::string name = reader.Text();
+    options.branch_headers[std::move(name)] = reader.Text();
+  }
+  for (std::size_t n = reader.Count(); n > 0; --n) {
+    std::vector<int>& before = definition->orders[static_cast<int>(reader.Number())];
+    for (std::size_t m = reader.Count(); m > 0; --m) {
+      before.push_back(static_cast<int>(reader.Number()));
+    }
+  }
+  definition->steps.resize(reader.Count());
+  for (Step& step : definition->steps) step = ReadStep(reader, more);
+  if (more) {
+    definition->query_prepared = reader.Text();
+    definition->delay = std::chrono::seconds(reader.Number());
+    definition->workflow = reader.Text();
+    definition->data = reader.Text();
+  }
+  if ((flags & kCustomData) != 0) definition->custom_data = reader.Text();
+  reader.ExpectEnd();
+  const auto known = [&](int step) {
+    return step >= 0 && static_cast<std::size_t>(step) < definition->steps.size();
+  };
+  for (const auto& order : definition->orders) {  // they are used as indexes
+    if (!known(order.first)) Reader::Fail();
+    for (const int before : order.second) {
+      if (!known(before)) Reader::Fail();
+    }
+  }
+  return definition;
+}
+void EncodeState(const Transaction& transaction, std::string& out) {
+  out.clear();
+  Writer writer(out);
+  const Time created = transaction.created;
+  const bool updated = transaction.updated > created && !IsFinal(transaction.status);
+  writer.Byte(kFormat);
+  writer.Byte(static_cast<std::uint8_t>(
+      (transaction.stuck ? kStuck : 0) | (transaction.result.empty() ? 0 : kResult) |
+      (updated ? kUpdated : 0) | (transaction.reason_from == 0 ? 0 : kReasonFrom) |
+      (transaction.driver == 0 ? 0 : kDriver)));
+  writer.Number(transaction.retry_count);
+  writer.Text(transaction.reason);
+  writer.Text(transaction.last_error);
+  writer.Number(transaction.branches.size());
+  for (const Branch& branch : transaction.branches) {
+    const bool next_try = branch.next_try != Time{};
+    const bool deadline = branch.deadline != Time{};
+    const bool finished = branch.finished != Time{};
+    writer.Byte(static_cast<std::uint8_t>(
+        static_cast<unsigned>(branch.status) | (branch.tries > 0 ? 4u : 0u) |
+        (branch.errors > 0 ? 8u : 0u) | (next_try ? 16u : 0u) | (deadline ? 32u : 0u) |
+        (finished ? 64u : 0u) | (branch.asked_when ? 128u : 0u)));
+    if (branch.tries > 0) writer.Number(branch.tries);
+    if (branch.errors > 0) writer.Number(branch.errors);
+    if (next_try) writer.Number(Micros(branch.next_try));
+    if (deadline) writer.Number(Micros(branch.deadline));
+    if (finished) writer.Number(MicrosAfter(created, branch.finished));
+  }
+  if (!transaction.result.empty()) writer.Text(transaction.result);
+  if (updated) writer.Number(MicrosAfter(created, transaction.updated));
+  if (transaction.reason_from != 0) writer.Number(transaction.reason_from);
+  if (transaction.driver != 0) writer.Number(transaction.driver);
+}
+void DecodeState(std::string_view bytes, Transaction& transaction) {
+  Reader reader(bytes);
+  const bool old = ReadFormat(reader) == 1;
+  const std::uint8_t flags = reader.Byte();
+  if (flags >= (old ? 4 : 32)) Reader::Fail();
+  const Time created = transaction.created;
+  transaction.stuck = (flags & kStuck) != 0;
+  transaction.retry_count = static_cast<std::uint32_t>(reader.Number());
+  transaction.reason = reader.Text();
+  transaction.last_error = reader.Text();
+  transaction.branches.assign(reader.Count(), Branch{});
+  for (Branch& branch : transaction.branches) {
+    const std::uint8_t bits = reader.Byte();
+    const unsigned status = bits & 3u;
+    if (status == 0 || (old && bits >= 64)) Reader::Fail();
+    branch.status = static_cast<BranchStatus>(status);
+    if ((bits & 4u) != 0) branch.tries = static_cast<std::uint32_t>(reader.Number());
+    if ((bits & 8u) != 0) branch.errors = static_cast<std::uint32_t>(reader.Number());
+    if ((bits & 16u) != 0) branch.next_try = FromMicros(reader.Number());
+    if ((bits & 32u) != 0) branch.deadline = FromMicros(reader.Number());
+    branch.asked_when = (bits & 128u) != 0;
+    if ((bits & 64u) != 0) branch.finished = FromMicrosAfter(created, reader.Number());
+  }
+  transaction.result = (flags & kResult) != 0 ? reader.Text() : std::string();
+  transaction.updated = IsFinal(transaction.status) ? transaction.finished : created;
+  if ((flags & kUpdated) != 0) transaction.updated = FromMicrosAfter(created, reader.Number());
+  transaction.reason_from =
+      (flags & kReasonFrom) != 0 ? static_cast<std::uint32_t>(reader.Number()) : 0;
+  transaction.driver = (flags & kDriver) != 0 ? reader.Number() : 0;
+  reader.ExpectEnd();
+}
+}}}
+
+
+// ---- dtm/store/journal_codec.hpp ---------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace codec {
+JournalWriter::JournalWriter(std::string& out) : begin_(out.size()), out_(out) {}
+void JournalWriter::Tell(Time time, JournalKind kind, std::size_t row, Op op, std::string_view text,
+            std::string_view who) {
+    char bytes[kMostEntryBytes];
+    char* at = bytes;
+    if (out_.size() == begin_) {
+      *at++ = static_cast<char>(kJournalFormat);
+      at = PutNumber(at, Micros(time));
+      before_ = time;
+    }
+    const bool has_row = row != kNoRow;
+    *at++ = static_cast<char>(static_cast<unsigned>(kind) | (has_row ? kHasRow : 0u) |
+                              (text.empty() ? 0u : kHasText) | (who.empty() ? 0u : kHasWho));
+    at = PutNumber(at, MicrosAfter(before_, time));  // 0 if the clock was set back
+    if (has_row) {
+      *at++ = static_cast<char>(op);
+      at = PutNumber(at, row);
+    }
+    out_.append(bytes, static_cast<std::size_t>(at - bytes));
+    if (!text.empty()) Writer(out_).Text(text);
+    if (!who.empty()) Writer(out_).Text(who);
+    if (time > before_) before_ = time;
+  }
+void JournalWriter::End() {
+    const std::size_t size = out_.size() - begin_;
+    if (size > 0) out_.append("\0", 2 - size % 2);  // at least the end
+  }
+void EncodeJournal(const std::vector<JournalEntry>& entries, std::string& out) {
+  JournalWriter writer(out);
+  for (const JournalEntry& entry : entries) {
+    writer.Tell(entry.time, entry.kind, entry.row, entry.op, entry.text, entry.who);
+  }
+  writer.End();
+}
+auto ReadCountedEntry(Reader& reader, Time before) -> JournalEntry {
+  JournalEntry entry;
+  entry.kind = static_cast<JournalKind>(reader.Byte());
+  entry.op = static_cast<Op>(reader.Byte());
+  const std::uint64_t row = reader.Number();
+  entry.row = row == 0 ? kNoRow : static_cast<std::size_t>(row - 1);
+  entry.time = FromMicrosAfter(before, reader.Number());
+  entry.text = reader.Text();
+  return entry;
+}
+auto ReadEntry(Reader& reader, std::uint8_t first, Time before) -> JournalEntry {
+  JournalEntry entry;
+  entry.kind = static_cast<JournalKind>(first & kKindBits);
+  entry.time = FromMicrosAfter(before, reader.Number());
+  if ((first & kHasRow) != 0) {
+    entry.op = static_cast<Op>(reader.Byte());
+    entry.row = static_cast<std::size_t>(reader.Number());
+  }
+  if ((first & kHasText) != 0) entry.text = reader.Text();
+  if ((first & kHasWho) != 0) entry.who = reader.Text();
+  return entry;
+}
+void ReadEntries(Reader& reader, std::vector<JournalEntry>& entries) {
+  const std::uint8_t format = reader.Byte();
+  if (format == 0) return;  // fills up the entries before it
+  const bool counted = format == kCountedJournal;
+  if (!counted && format != kJournalFormat) Reader::Fail();
+  std::size_t count = counted ? reader.Count() : 0;
+  Time time = FromMicros(reader.Number());
+  const auto keep = [&](JournalEntry entry) {
+    time = entry.time;
+    entries.push_back(std::move(entry));
+  };
+  for (; count > 0; --count) keep(ReadCountedEntry(reader, time));
+  if (counted) return;
+  while (const std::uint8_t first = reader.Byte()) keep(ReadEntry(reader, first, time));
+}
+void DecodeJournal(std::string_view bytes, std::vector<JournalEntry>& entries) {
+  Reader reader(bytes);
   try {
-    gauges.backlog = store.CountUnfinished(now);
-    if (Peers* const peers = store.Shared()) gauges.peers = peers->Count();
-    if (gauges.backlog->oldest < now) gauges.oldest_age = now - gauges.backlog->oldest;
-  } catch (const StoreError&) {  // NOLINT(bugprone-empty-catch)
+    while (!reader.AtEnd()) ReadEntries(reader, entries);
+  } catch (const StoreError&) {
+    const Time time = entries.empty() ? Time{} : entries.back().time;
+    entries.push_back({time, 0, {}, JournalKind::kGap, {}});
   }
 }
-}}
+}}}
 
 
 // ---- dtm/coordinator/driven_endpoint.hpp -------------------------------------------------------
@@ -8694,19 +11877,40 @@ void Operations::FinishWorkflowAsync(const std::string& gid, Status status, cons
     command.data = result;
     Push(std::move(command), std::move(callback));
   }
-void Operations::AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
+void Operations::AbortAsync(const std::string& gid, std::optional<TransType> type, const By& by,
                   WaitResult wait_result, AnswerCallback callback) {
-    Command command = About(gid, Command::Kind::kCancel);
+    Command command = About(gid, Command::Kind::kCancel, by);
     command.wait_result = wait_result;
     command.type = type;
-    command.reason = reason;
     Push(std::move(command), std::move(callback));
   }
+void Operations::AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
+                  WaitResult wait_result, AnswerCallback callback) {
+    AbortAsync(gid, type, By{{}, reason}, wait_result, std::move(callback));
+  }
+void Operations::ForceStopAsync(const std::string& gid, const By& by, AnswerCallback callback) {
+    Push(About(gid, Command::Kind::kForceStop, by), std::move(callback));
+  }
 void Operations::ForceStopAsync(const std::string& gid, AnswerCallback callback) {
-    Push(About(gid, Command::Kind::kForceStop), std::move(callback));
+    ForceStopAsync(gid, By{}, std::move(callback));
+  }
+void Operations::RetryNowAsync(const std::string& gid, const By& by, AnswerCallback callback) {
+    Push(About(gid, Command::Kind::kRetryNow, by), std::move(callback));
   }
 void Operations::RetryNowAsync(const std::string& gid, AnswerCallback callback) {
-    Push(About(gid, Command::Kind::kRetryNow), std::move(callback));
+    RetryNowAsync(gid, By{}, std::move(callback));
+  }
+void Operations::SkipAsync(const std::string& gid, const std::string& branch_id, Op op, const By& by,
+                 AnswerCallback callback) {
+    const std::string why = Truncated(Printable(by.why), kMaxJournalText);
+    if (Trimmed(why).empty()) {
+      throw BadInput("gid '" + gid + "' was not changed: say why branch " + Printable(branch_id) +
+                     " " + Name(op) + " counts as done; it is kept, so that others can follow");
+    }
+    Command command = About(gid, Command::Kind::kSkip, By{by.who, why});
+    command.step.branch_id = branch_id;
+    command.step.op = op;
+    Push(std::move(command), std::move(callback));
   }
 void Operations::WaitAsync(const std::string& gid, Duration timeout, AnswerCallback callback) {
     Command command = About(gid, Command::Kind::kWait);
@@ -8755,6 +11959,12 @@ auto Operations::About(const std::string& gid, Command::Kind kind) -> Command {
     Command command;
     command.kind = kind;
     command.gid = gid;
+    return command;
+  }
+auto Operations::About(const std::string& gid, Command::Kind kind, const By& by) -> Command {
+    Command command = About(gid, kind);
+    command.reason = by.why;
+    command.who = Truncated(Printable(by.who), kMaxJournalWho);
     return command;
   }
 void Operations::RunWorkAsync(std::function<Result(TransactContext&)> work, ValueCallback<Result> callback) {
@@ -8934,13 +12144,16 @@ void EmbeddedEndpoint::FinishWorkflow(const std::string& gid, Status status, con
   }
 auto EmbeddedEndpoint::CallBranch(const InitiatorCall& call) -> Result {
     if (call.url.empty()) return Result::Success();  // there is nothing to call
-    if (RunsInTransaction(call.url)) return CallInTransaction(call);
-    if (IsLocal(call.url)) {
-      return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
-    }
-    const std::string problem = Checked().urls.Problem(call.url);
-    if (!problem.empty()) throw RejectedError("gid '" + call.info.gid + "': " + problem);
-    return Checked().CallOnce(call);
+    Driver& driver = Checked();
+    Hooks& hooks = driver.hooks;
+    if (!hooks.spans.Wanted()) return CallBranchIn(call, nullptr);
+    const auto span =
+        std::make_shared<const CallSpan>(CallSpan{hooks.span_ids.Next(), driver.clock->Now(), 0});
+    Result result = CallBranchIn(call, span);
+    const BranchCall made = BareCall(call);
+    hooks.spans.Tell({std::make_shared<const Span>(
+        SpanOf(*made.definition, made.row, *span, result, driver.clock->Now()))});
+    return result;
   }
 std::string EmbeddedEndpoint::UrlOfLocal(const std::string& name, std::uint64_t registered_with) const {
     if (registered_with != identity_) {
@@ -8990,9 +12203,25 @@ void EmbeddedEndpoint::RunTransact(callable::Ref<Result(Tx&)> function) {
     if (result.kind == Result::Kind::kFailure) throw FailureError(result.text);
     if (result.kind != Result::Kind::kSuccess) throw Error(result.text);
   }
-auto EmbeddedEndpoint::CallInTransaction(InitiatorCall direct) -> Result {
+auto EmbeddedEndpoint::CallBranchIn(const InitiatorCall& call, const std::shared_ptr<const CallSpan>& span) -> Result {
+    if (RunsInTransaction(call.url)) return CallInTransaction(call, span);
+    if (IsLocal(call.url)) {
+      BranchInfo info = call.info;
+      const auto trace = ContextOfCall(info.gid, call.options, span.get());
+      if (trace) Put(*trace, info);
+      return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, info);
+    }
+    const std::string problem = Checked().urls.Problem(call.url);
+    if (!problem.empty()) throw RejectedError("gid '" + call.info.gid + "': " + problem);
+    return Checked().CallOnce(call, span);
+  }
+auto EmbeddedEndpoint::BareCall(InitiatorCall direct) -> BranchCall {
     direct.phase2_url.clear();
-    const BranchCall call = ToBranchCall(direct, {}, {});
+    return ToBranchCall(direct, {}, {});
+  }
+auto EmbeddedEndpoint::CallInTransaction(const InitiatorCall& direct, std::shared_ptr<const CallSpan> span) -> Result {
+    BranchCall call = BareCall(direct);
+    call.span = std::move(span);
     const auto functions = &Checked().transaction_functions;
     return RunWork([call, functions](TransactContext& context) {
       return functions->Run(call, context.connection);
@@ -9250,271 +12479,6 @@ void Relays::Measure(Gauges& gauges) {
 }}
 
 
-// ---- dtm/store/codec_bytes.hpp -----------------------------------------------------------------
-
-namespace dtm { inline namespace v1 { namespace codec {
-Writer::Writer(std::string& out) : out_(out) {}
-void Writer::Byte(std::uint8_t value) { out_.push_back(static_cast<char>(value)); }
-void Writer::Number(std::uint64_t value) {
-    while (value >= 0x80) {
-      Byte(static_cast<std::uint8_t>(value | 0x80));
-      value >>= 7;
-    }
-    Byte(static_cast<std::uint8_t>(value));
-  }
-void Writer::Text(std::string_view text) {
-    Number(text.size());
-    out_.append(text);
-  }
-Reader::Reader(std::string_view bytes) : rest_(bytes) {}
-auto Reader::Byte() -> std::uint8_t {
-    if (rest_.empty()) Fail();
-    const auto value = static_cast<std::uint8_t>(rest_.front());
-    rest_.remove_prefix(1);
-    return value;
-  }
-auto Reader::Number() -> std::uint64_t {
-    std::uint64_t value = 0;
-    for (int shift = 0; shift < 64; shift += 7) {
-      const std::uint8_t byte = Byte();
-      value |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
-      if ((byte & 0x80) == 0) return value;
-    }
-    Fail();
-  }
-std::string Reader::Text() {
-    const std::uint64_t size = Number();
-    if (size > rest_.size()) Fail();
-    std::string text(rest_.substr(0, static_cast<std::size_t>(size)));
-    rest_.remove_prefix(static_cast<std::size_t>(size));
-    return text;
-  }
-std::size_t Reader::Count() {
-    const std::uint64_t count = Number();
-    if (count > rest_.size()) Fail();
-    return static_cast<std::size_t>(count);
-  }
-bool Reader::AtEnd() const { return rest_.empty(); }
-void Reader::ExpectEnd() const {
-    if (!AtEnd()) Fail();
-  }
-void Reader::Fail() {
-    throw StoreError("a stored record is damaged or was written by a newer version");
-  }
-}}}
-
-
-// ---- dtm/store/codec.hpp -----------------------------------------------------------------------
-
-namespace dtm { inline namespace v1 { namespace codec {
-auto Micros(Time time) -> std::uint64_t {
-  const auto count = time.time_since_epoch().count();
-  return count < 0 ? 0 : static_cast<std::uint64_t>(count);
-}
-auto FromMicros(std::uint64_t micros) -> Time {
-  return Time(Duration(static_cast<Duration::rep>(micros)));
-}
-auto MicrosAfter(Time created, Time time) -> std::uint64_t {
-  return time <= created ? 0 : static_cast<std::uint64_t>((time - created).count());
-}
-auto FromMicrosAfter(Time created, std::uint64_t micros) -> Time {
-  const auto since = static_cast<std::uint64_t>(created.time_since_epoch().count());
-  return Time(Duration(static_cast<Duration::rep>(since + micros)));  // damaged ones overflow
-}
-auto ReadFormat(Reader& reader) -> std::uint8_t {
-  const std::uint8_t format = reader.Byte();
-  if (format == 0 || format > kFormat) Reader::Fail();
-  return format;
-}
-void WriteStep(Writer& writer, const Step& step, bool more) {
-  writer.Text(step.action);
-  writer.Text(step.compensate);
-  writer.Text(step.payload);
-  if (!more) return;
-  writer.Text(step.branch_id);
-  writer.Text(step.topic);
-  writer.Byte(static_cast<std::uint8_t>(step.op));
-  writer.Byte(step.failed ? 1 : 0);
-}
-auto ReadStep(Reader& reader, bool more) -> Step {
-  Step step;
-  step.action = reader.Text();
-  step.compensate = reader.Text();
-  step.payload = reader.Text();
-  if (!more) return step;
-  step.branch_id = reader.Text();
-  step.topic = reader.Text();
-  step.op = static_cast<Op>(reader.Byte());
-  step.failed = reader.Byte() != 0;
-  return step;
-}
-void EncodeStep(const Step& step, std::string& out) {
-  out.clear();
-  Writer writer(out);
-  writer.Byte(kFormat);
-  WriteStep(writer, step, true);
-}
-auto DecodeStep(std::string_view bytes) -> Step {
-  Reader reader(bytes);
-  (void)ReadFormat(reader);
-  Step step = ReadStep(reader, true);
-  reader.ExpectEnd();
-  return step;
-}
-std::string EncodeDefinition(const Definition& definition) {
-  std::string out;
-  std::size_t size = 32;
-  for (const Step& step : definition.steps) {
-    size += step.action.size() + step.compensate.size() + step.payload.size() + 12;
-  }
-  out.reserve(size);
-  Writer writer(out);
-  const TransOptions& options = definition.options;
-  const bool more = definition.type != TransType::kSaga || !definition.query_prepared.empty();
-  writer.Byte(kFormat);
-  writer.Byte(static_cast<std::uint8_t>(
-      (definition.concurrent ? 1 : 0) | (options.wait_result ? 2 : 0) |
-      (definition.prepared_first ? 4 : 0) | (more ? kMore : 0) | (definition.json_rpc ? 16 : 0) |
-      (definition.custom_data.empty() ? 0 : kCustomData)));
-  writer.Number(static_cast<std::uint64_t>(options.timeout_to_fail.count()));
-  writer.Number(static_cast<std::uint64_t>(options.request_timeout.count()));
-  writer.Number(static_cast<std::uint64_t>(options.retry_interval.count()));
-  writer.Number(static_cast<std::uint64_t>(options.retry_limit));
-  writer.Number(options.branch_headers.size());
-  for (const auto& header : options.branch_headers) {
-    writer.Text(header.first);
-    writer.Text(header.second);
-  }
-  writer.Number(definition.orders.size());
-  for (const auto& order : definition.orders) {
-    writer.Number(static_cast<std::uint64_t>(order.first));
-    writer.Number(order.second.size());
-    for (const int before : order.second) writer.Number(static_cast<std::uint64_t>(before));
-  }
-  writer.Number(definition.steps.size());
-  for (const Step& step : definition.steps) WriteStep(writer, step, more);
-  if (more) {
-    writer.Text(definition.query_prepared);
-    writer.Number(static_cast<std::uint64_t>(definition.delay.count()));
-    writer.Text(definition.workflow);
-    writer.Text(definition.data);
-  }
-  if (!definition.custom_data.empty()) writer.Text(definition.custom_data);
-  return out;
-}
-auto DecodeDefinition(std::string gid, TransType type,
-                                                    std::string_view bytes) -> std::shared_ptr<Definition> {
-  auto definition = std::make_shared<Definition>();
-  definition->gid = std::move(gid);
-  definition->type = type;
-  Reader reader(bytes);
-  (void)ReadFormat(reader);
-  const std::uint8_t flags = reader.Byte();
-  definition->concurrent = (flags & 1) != 0;
-  TransOptions& options = definition->options;
-  options.wait_result = (flags & 2) != 0;
-  definition->prepared_first = (flags & 4) != 0;
-  const bool more = (flags & kMore) != 0;
-  definition->json_rpc = (flags & 16) != 0;
-  options.timeout_to_fail = std::chrono::seconds(reader.Number());
-  options.request_timeout = std::chrono::seconds(reader.Number());
-  options.retry_interval = std::chrono::seconds(reader.Number());
-  options.retry_limit = static_cast<int>(reader.Number());
-  for (std::size_t n = reader.Count(); n > 0; --n) {
-    std::string name = reader.Text();
-    options.branch_headers[std::move(name)] = reader.Text();
-  }
-  for (std::size_t n = reader.Count(); n > 0; --n) {
-    std::vector<int>& before = definition->orders[static_cast<int>(reader.Number())];
-    for (std::size_t m = reader.Count(); m > 0; --m) {
-      before.push_back(static_cast<int>(reader.Number()));
-    }
-  }
-  definition->steps.resize(reader.Count());
-  for (Step& step : definition->steps) step = ReadStep(reader, more);
-  if (more) {
-    definition->query_prepared = reader.Text();
-    definition->delay = std::chrono::seconds(reader.Number());
-    definition->workflow = reader.Text();
-    definition->data = reader.Text();
-  }
-  if ((flags & kCustomData) != 0) definition->custom_data = reader.Text();
-  reader.ExpectEnd();
-  const auto known = [&](int step) {
-    return step >= 0 && static_cast<std::size_t>(step) < definition->steps.size();
-  };
-  for (const auto& order : definition->orders) {  // they are used as indexes
-    if (!known(order.first)) Reader::Fail();
-    for (const int before : order.second) {
-      if (!known(before)) Reader::Fail();
-    }
-  }
-  return definition;
-}
-void EncodeState(const Transaction& transaction, std::string& out) {
-  out.clear();
-  Writer writer(out);
-  const Time created = transaction.created;
-  const bool updated = transaction.updated > created && !IsFinal(transaction.status);
-  writer.Byte(kFormat);
-  writer.Byte(static_cast<std::uint8_t>(
-      (transaction.stuck ? kStuck : 0) | (transaction.result.empty() ? 0 : kResult) |
-      (updated ? kUpdated : 0) | (transaction.reason_from == 0 ? 0 : kReasonFrom)));
-  writer.Number(transaction.retry_count);
-  writer.Text(transaction.reason);
-  writer.Text(transaction.last_error);
-  writer.Number(transaction.branches.size());
-  for (const Branch& branch : transaction.branches) {
-    const bool next_try = branch.next_try != Time{};
-    const bool deadline = branch.deadline != Time{};
-    const bool finished = branch.finished != Time{};
-    writer.Byte(static_cast<std::uint8_t>(
-        static_cast<unsigned>(branch.status) | (branch.tries > 0 ? 4u : 0u) |
-        (branch.errors > 0 ? 8u : 0u) | (next_try ? 16u : 0u) | (deadline ? 32u : 0u) |
-        (finished ? 64u : 0u) | (branch.asked_when ? 128u : 0u)));
-    if (branch.tries > 0) writer.Number(branch.tries);
-    if (branch.errors > 0) writer.Number(branch.errors);
-    if (next_try) writer.Number(Micros(branch.next_try));
-    if (deadline) writer.Number(Micros(branch.deadline));
-    if (finished) writer.Number(MicrosAfter(created, branch.finished));
-  }
-  if (!transaction.result.empty()) writer.Text(transaction.result);
-  if (updated) writer.Number(MicrosAfter(created, transaction.updated));
-  if (transaction.reason_from != 0) writer.Number(transaction.reason_from);
-}
-void DecodeState(std::string_view bytes, Transaction& transaction) {
-  Reader reader(bytes);
-  const bool old = ReadFormat(reader) == 1;
-  const std::uint8_t flags = reader.Byte();
-  if (flags >= (old ? 4 : 16)) Reader::Fail();
-  const Time created = transaction.created;
-  transaction.stuck = (flags & kStuck) != 0;
-  transaction.retry_count = static_cast<std::uint32_t>(reader.Number());
-  transaction.reason = reader.Text();
-  transaction.last_error = reader.Text();
-  transaction.branches.assign(reader.Count(), Branch{});
-  for (Branch& branch : transaction.branches) {
-    const std::uint8_t bits = reader.Byte();
-    const unsigned status = bits & 3u;
-    if (status == 0 || (old && bits >= 64)) Reader::Fail();
-    branch.status = static_cast<BranchStatus>(status);
-    if ((bits & 4u) != 0) branch.tries = static_cast<std::uint32_t>(reader.Number());
-    if ((bits & 8u) != 0) branch.errors = static_cast<std::uint32_t>(reader.Number());
-    if ((bits & 16u) != 0) branch.next_try = FromMicros(reader.Number());
-    if ((bits & 32u) != 0) branch.deadline = FromMicros(reader.Number());
-    branch.asked_when = (bits & 128u) != 0;
-    if ((bits & 64u) != 0) branch.finished = FromMicrosAfter(created, reader.Number());
-  }
-  transaction.result = (flags & kResult) != 0 ? reader.Text() : std::string();
-  transaction.updated = IsFinal(transaction.status) ? transaction.finished : created;
-  if ((flags & kUpdated) != 0) transaction.updated = FromMicrosAfter(created, reader.Number());
-  transaction.reason_from =
-      (flags & kReasonFrom) != 0 ? static_cast<std::uint32_t>(reader.Number()) : 0;
-  reader.ExpectEnd();
-}
-}}}
-
-
 // ---- dtm/store/sqlite/files.hpp ----------------------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace sqlite_store {
@@ -9597,56 +12561,6 @@ bool OpenFiles::CopiedByOthers(const sql::LogIndex::State& now) const {
 }}}
 
 
-// ---- dtm/store/journal_codec.hpp ---------------------------------------------------------------
-
-namespace dtm { inline namespace v1 { namespace codec {
-void EncodeJournal(const std::vector<JournalEntry>& entries, std::string& out) {
-  if (entries.empty()) return;
-  const std::size_t begin = out.size();
-  Writer writer(out);
-  Time before = entries.front().time;
-  writer.Byte(kJournalFormat);
-  writer.Number(entries.size());
-  writer.Number(Micros(before));
-  for (const JournalEntry& entry : entries) {
-    writer.Byte(static_cast<std::uint8_t>(entry.kind));
-    writer.Byte(static_cast<std::uint8_t>(entry.op));
-    writer.Number(entry.row == kNoRow ? 0 : static_cast<std::uint64_t>(entry.row) + 1);
-    writer.Number(MicrosAfter(before, entry.time));  // 0 if the clock was set back
-    writer.Text(entry.text);
-    if (entry.time > before) before = entry.time;
-  }
-  if ((out.size() - begin) % 2 != 0) writer.Byte(0);
-}
-void ReadEntries(Reader& reader, std::vector<JournalEntry>& entries) {
-  const std::uint8_t format = reader.Byte();
-  if (format == 0) return;  // fills up the entries before it
-  if (format != kJournalFormat) Reader::Fail();
-  std::size_t count = reader.Count();
-  Time time = FromMicros(reader.Number());
-  for (; count > 0; --count) {
-    JournalEntry entry;
-    entry.kind = static_cast<JournalKind>(reader.Byte());
-    entry.op = static_cast<Op>(reader.Byte());
-    const std::uint64_t row = reader.Number();
-    entry.row = row == 0 ? kNoRow : static_cast<std::size_t>(row - 1);
-    entry.time = time = FromMicrosAfter(time, reader.Number());
-    entry.text = reader.Text();
-    entries.push_back(std::move(entry));
-  }
-}
-void DecodeJournal(std::string_view bytes, std::vector<JournalEntry>& entries) {
-  Reader reader(bytes);
-  try {
-    while (!reader.AtEnd()) ReadEntries(reader, entries);
-  } catch (const StoreError&) {
-    const Time time = entries.empty() ? Time{} : entries.back().time;
-    entries.push_back({time, 0, {}, JournalKind::kGap, {}});
-  }
-}
-}}}
-
-
 // ---- dtm/store/sqlite/records.hpp --------------------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace sqlite_store {
@@ -9703,7 +12617,6 @@ auto ReadJournal(const sql::Statement& row) -> std::vector<JournalEntry> {
   std::vector<JournalEntry> entries;
   codec::DecodeJournal(row.View(0), entries);
   codec::DecodeJournal(row.View(1), entries);
-  FoldJournal(entries);
   return entries;
 }
 auto ReadValue(const sql::Statement& row) -> KeyValue {
@@ -9728,6 +12641,11 @@ auto ReadKept(const sql::Statement& row) -> Transaction {
 // ---- dtm/store/sqlite/reader.hpp ---------------------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace sqlite_store {
+std::string Wanted() {
+  return " AND (?3 = 0 OR type = ?3) AND (?4 = 0 OR status = ?4) AND created >= ?5 AND created <= "
+         "?6 AND (?7 = 0 OR due IS NOT NULL) AND (?7 < 2 OR (" +
+         std::string(kStuck) + ")) AND (?8 = 0 OR substr(state, 4, 2) <> x'0000')";
+}
 Reader::Reader(std::unique_ptr<sql::Database> configured) : owned(std::move(configured)),
         find(*owned, Select("WHERE gid = ?1")),
         steps(*owned, kSelectSteps),
@@ -9742,15 +12660,21 @@ Reader::Reader(std::unique_ptr<sql::Database> configured) : owned(std::move(conf
         // The same if both are given: by the index, however many values there are.
         find_value(*owned,
                    std::string(kSelectValues) + "WHERE id > ?1 AND cat = ?2 AND k = ?3 LIMIT ?4"),
+        unfinished_ids(*owned,
+                       "SELECT id FROM dtm_trans INDEXED BY dtm_trans_due WHERE due IS NOT NULL "
+                       "AND due >= ?1 LIMIT ?2"),
+        gid_ids(*owned,
+                "SELECT id FROM dtm_trans WHERE gid >= ?1 AND (?2 = '' OR gid < ?2) LIMIT ?3"),
+        below(*owned, "SELECT id FROM dtm_trans WHERE id < ?1 ORDER BY id DESC LIMIT ?2"),
+        search(*owned, Select("WHERE id = ?1 AND ?2 = ?2" + Wanted())),
+        search_range(*owned,
+                     Select("WHERE id <= ?1 AND id >= ?2" + Wanted() + " ORDER BY id DESC")),
         // By the index of what is due alone. Ids are in order of creation.
         unfinished(*owned,
                    "SELECT count(*), count(CASE WHEN due > ?1 THEN 1 END), min(id) FROM dtm_trans "
                    "WHERE due IS NOT NULL"),
         created(*owned, "SELECT created FROM dtm_trans WHERE id = ?1"),
-        // Among those that nothing will wake: the flag is the lowest bit of the second byte of the state.
-        stuck(*owned,
-              "SELECT count(*) FROM dtm_trans WHERE due = 9223372036854775807 AND "
-              "instr('13579BDF', substr(hex(substr(state, 2, 1)), 2)) > 0") {}
+        stuck(*owned, std::string("SELECT count(*) FROM dtm_trans WHERE ") + kStuck) {}
 }}}
 
 
@@ -9886,6 +12810,35 @@ bool UserSqlRules::Ours(const char* name) const {
 }}}
 
 
+// ---- dtm/store/sqlite/row_journals.hpp ---------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace sqlite_store {
+auto RowJournals::Find(std::int64_t row, std::uint64_t version) -> std::string* {
+    Place& place = At(row);
+    return place.row == row && place.version == version ? &place.bytes : nullptr;
+  }
+void RowJournals::Keep(std::int64_t row, std::uint64_t version, std::string_view bytes) {
+    Place& place = At(row);
+    place.row = bytes.size() <= kMostBytes ? row : 0;
+    place.version = version;
+    if (place.row != 0 && place.bytes.data() != bytes.data()) place.bytes.assign(bytes);
+    if (place.bytes.size() > kMostBytes) place.bytes = {};
+  }
+void RowJournals::Next(std::int64_t row, std::uint64_t version) {
+    Place& place = At(row);
+    if (place.row != row) return;
+    if (place.version++ != version) place.row = 0;
+  }
+void RowJournals::Forget(std::int64_t row) {
+    if (At(row).row == row) At(row).row = 0;
+  }
+void RowJournals::Clear() noexcept {
+    for (Place& place : places_) place.row = 0;
+  }
+auto RowJournals::At(std::int64_t row) -> Place& { return places_[static_cast<std::uint64_t>(row) % kPlaces]; }
+}}}
+
+
 // ---- dtm/store/sqlite/writer.hpp ---------------------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace sqlite_store {
@@ -9905,8 +12858,9 @@ Writer::Writer(std::unique_ptr<sql::Database> configured) : owned(std::move(conf
         steps(db, kSelectSteps),
         update(db, UpdateSet("")),
         update_due(db, UpdateSet(", due = ?6")),
-        update_with_entries(db, UpdateSet(kAppend)),
-        update_due_with_entries(db, UpdateSet(std::string(", due = ?6") + kAppend)),
+        update_telling(db, UpdateSet(", journal = ?8")),
+        update_due_telling(db, UpdateSet(", due = ?6, journal = ?8")),
+        in_row(db, "SELECT journal FROM dtm_trans WHERE id = ?1"),
         journal(db, std::string(kSelectJournal) + "WHERE id = ?1"),
         clear_entries(db, "UPDATE dtm_trans SET journal = NULL WHERE id = ?1"),
         put_journal(db, "INSERT OR REPLACE INTO dtm_journal (trans, entries) VALUES (?1, ?2)"),
@@ -9943,6 +12897,8 @@ Writer::Writer(std::unique_ptr<sql::Database> configured) : owned(std::move(conf
     sqlite3_wal_hook(db.Handle(), &NoteLog, &log_pages);
     sql::Statement last(db, "SELECT max(gid) FROM dtm_gids");
     if (last.Step()) last_kept = last.Text(0);
+    sql::Statement last_told(db, "SELECT max(trans) FROM dtm_journal");
+    if (last_told.Step()) last_journal = last_told.Int(0);
     sql::Statement encoding(db, "PRAGMA encoding");
     // Other encodings have another order: then every gid is looked for.
     if (encoding.Step() && encoding.Text(0) != "UTF-8") last_kept = "\xFF";
@@ -10003,27 +12959,25 @@ bool Writer::Insert(const Change& change, const std::string& state) {
     insert.Bind(5, Stored(transaction.finished));
     BindDue(insert, 6, transaction);
     big ? insert.BindNull(7) : insert.BindBlob(7, encoded);
-    entries_bytes.clear();
-    if (change.journal != nullptr) codec::EncodeJournal(*change.journal, entries_bytes);
-    entries_bytes.empty() ? insert.BindNull(9) : insert.BindBlob(9, entries_bytes);
+    change.journal.empty() ? insert.BindNull(9) : insert.BindBlob(9, change.journal);
     insert.BindBlob(8, state).Step();
     if (db.Changes() == 0) return false;
     transaction.id = db.LastRow();
+    row_journals.Keep(transaction.id, 1, change.journal);
     if (big) insert_big.Bind(1, transaction.id).BindBlob(2, encoded).Step();
-    // Of a record that somebody removed by SQL, whose number has come again.
+    // Of a record that somebody removed by SQL, whose number has come again; so is its journal.
     if (RegistersSteps(definition.type)) remove_steps.Bind(1, transaction.id).Step();
-    if (change.journal != nullptr) remove_journal.Bind(1, transaction.id).Step();
+    if (transaction.id <= last_journal) remove_journal.Bind(1, transaction.id).Step();
     return true;
   }
 bool Writer::Update(const Change& change, const std::string& state) {
     const Transaction& transaction = *change.transaction;
     const bool due_changed = change.due_changed || IsFinal(transaction.status);
-    entries_bytes.clear();
-    if (change.journal != nullptr) codec::EncodeJournal(*change.journal, entries_bytes);
-    sql::Statement& write = entries_bytes.empty() ? (due_changed ? update_due : update)
-                            : due_changed         ? update_due_with_entries
-                                                  : update_with_entries;
-    if (!entries_bytes.empty()) write.BindBlob(8, entries_bytes);
+    const bool tells = !change.journal.empty();
+    sql::Statement& write = tells ? (due_changed ? update_due_telling : update_telling)
+                                  : (due_changed ? update_due : update);
+    std::string* const told = tells ? &ToldWith(change) : nullptr;
+    if (tells) write.BindBlob(8, *told);
     write.Bind(1, transaction.id);
     write.Bind(2, static_cast<std::int64_t>(transaction.version));
     write.Bind(3, static_cast<std::int64_t>(transaction.status));
@@ -10032,27 +12986,53 @@ bool Writer::Update(const Change& change, const std::string& state) {
     if (due_changed) BindDue(write, 6, transaction);
     write.Step();
     const bool applied = db.Changes() > 0;
+    NoteJournal(transaction, applied, told);
     if (applied && change.definition_changed) {
       Redefine(transaction);
     } else if (applied) {
       AddSteps(transaction, change.new_steps);
     }
-    if (applied && change.journal != nullptr && transaction.version % kChangesInRow == 0) {
-      MoveJournal(transaction.id);
+    if (applied && change.history > 0 && transaction.version % kChangesInRow == 0) {
+      MoveJournal(transaction, change.history);
     }
     return applied;
   }
-void Writer::MoveJournal(std::int64_t row) {
+auto Writer::ToldWith(const Change& change) -> std::string& {
+    const Transaction& transaction = *change.transaction;
+    std::string* told = row_journals.Find(transaction.id, transaction.version);
+    if (told == nullptr) {
+      told = &told_bytes;
+      told->clear();
+      const Finally reset{in_row};
+      if (in_row.Bind(1, transaction.id).Step()) told->assign(in_row.View(0));
+    }
+    told->append(change.journal);
+    return *told;
+  }
+void Writer::NoteJournal(const Transaction& transaction, bool applied, const std::string* told) {
+    if (!applied) {
+      row_journals.Forget(transaction.id);
+    } else if (told != nullptr) {
+      row_journals.Keep(transaction.id, transaction.version + 1, *told);
+    } else {
+      row_journals.Next(transaction.id, transaction.version);
+    }
+  }
+void Writer::MoveJournal(const Transaction& transaction, unsigned history) {
+    const std::int64_t row = transaction.id;
     std::vector<JournalEntry> entries;
     {
       const Finally reset{journal};
       if (!journal.Bind(1, row).Step() || journal.IsNull(1)) return;
       entries = ReadJournal(journal);
     }
-    entries_bytes.clear();
-    codec::EncodeJournal(entries, entries_bytes);
-    put_journal.Bind(1, row).BindBlob(2, entries_bytes).Step();
+    FoldJournal(entries, history);
+    std::string folded;
+    codec::EncodeJournal(entries, folded);
+    put_journal.Bind(1, row).BindBlob(2, folded).Step();
+    last_journal = (std::max)(last_journal, row);
     clear_entries.Bind(1, row).Step();
+    row_journals.Keep(row, transaction.version + 1, {});
   }
 void Writer::AddSteps(const Transaction& transaction, std::size_t count) {
     const std::vector<Step>& all = transaction.definition->steps;
@@ -10129,6 +13109,7 @@ Connections::Reading::Reading(Connections& all) : lock_(all.reader_mutex_), read
       throw StoreError("the store file '" + all.path_ + "' is not open now; try again");
     }
 auto Connections::Reading::operator->() const -> Reader* { return reader_; }
+auto Connections::Reading::operator*() const -> Reader& { return *reader_; }
 void Connections::Begin() {
     try {
       Writing().begin.Step();
@@ -10150,7 +13131,9 @@ void Connections::AfterCommit() {
     files_.Copied(writer_->log.Now());
   }
 void Connections::Rollback() noexcept {
-    if (writer_ == nullptr || !writer_->db.InTransaction()) return;
+    if (writer_ == nullptr) return;
+    writer_->row_journals.Clear();
+    if (!writer_->db.InTransaction()) return;
     sqlite3_exec(writer_->db.Handle(), "ROLLBACK", nullptr, nullptr, nullptr);
   }
 void Connections::Recover() {
@@ -10225,6 +13208,169 @@ void Connections::KeepLog() {
     if (writer_ != nullptr) writer_->db.KeepLog();
     if (reader_ != nullptr) reader_->owned->KeepLog();
   }
+}}}
+
+
+// ---- dtm/store/search.hpp ----------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+SearchSource::~SearchSource() = default;
+}}
+
+namespace dtm { inline namespace v1 { namespace search {
+std::string BehindPrefix(std::string prefix) {
+  while (!prefix.empty()) {
+    std::size_t at = prefix.size() - 1;
+    while (at > 0 && (static_cast<unsigned char>(prefix[at]) & 0xC0u) == 0x80u) --at;
+    // The next character of the same length. The last one of its length goes, and the one before it has a next one.
+    for (std::size_t i = prefix.size(); i-- > at;) {
+      std::string next = prefix;
+      for (auto byte = static_cast<unsigned char>(next[i]); byte < 0xFF;) {
+        next[i] = static_cast<char>(++byte);
+        for (std::size_t rest = i + 1; rest < next.size(); ++rest) next[rest] = '\x80';
+        if (Utf8Length(next, at) == next.size() - at) return next;
+      }
+    }
+    prefix.resize(at);
+  }
+  return {};
+}
+bool OnlyUnfinished(const ScanFilter& filter) {
+  return filter.unfinished || filter.stuck || (filter.status && !IsFinal(*filter.status));
+}
+auto Newest(SearchSource::Ids ids, std::int64_t below) -> Candidates {
+  ids.erase(std::remove_if(ids.begin(), ids.end(),
+                           [below](std::int64_t id) { return id <= 0 || id >= below; }),
+            ids.end());
+  std::sort(ids.begin(), ids.end(), std::greater<>());
+  const bool all = ids.size() <= kMostSought;
+  if (!all) ids.resize(kMostSought);
+  return {std::move(ids), all};
+}
+auto FromIndex(SearchSource& source, const ScanFilter& filter,
+                                           std::int64_t below) -> std::optional<Candidates> {
+  if (!filter.gid_prefix.empty()) {
+    auto ids =
+        source.WithGids(filter.gid_prefix, BehindPrefix(filter.gid_prefix), kMostFromIndex + 1);
+    if (ids && ids->size() <= kMostFromIndex) return Newest(std::move(*ids), below);
+  }
+  if (OnlyUnfinished(filter)) {
+    SearchSource::Ids ids = source.Unfinished(filter.stuck, kMostFromIndex + 1);
+    if (ids.size() <= kMostFromIndex) return Newest(std::move(ids), below);
+  }
+  return std::nullopt;
+}
+PageInWork::PageInWork(SearchSource& source, const ScanFilter& filter, std::size_t limit) : source_(source), filter_(filter), limit_(limit) {}
+std::size_t PageInWork::LookAt(const SearchSource::Ids& ids, bool in_a_row) {
+    constexpr std::size_t kAtATime = 32;  // a record may be a megabyte
+    constexpr std::size_t kLargest = 2048;
+    std::size_t at = 0;
+    while (at < ids.size() && !Ended()) {
+      const std::size_t size = (std::min)(chunk_, ids.size() - at);
+      const std::size_t most = (std::min)(kAtATime, limit_ - found_.size());
+      const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(at);
+      const SearchSource::Ids part(begin, begin + static_cast<std::ptrdiff_t>(size));
+      std::vector<Transaction> read = source_.Read(part, in_a_row, filter_, most);
+      const bool full = read.size() == most;
+      at = full ? static_cast<std::size_t>(
+                      std::upper_bound(ids.begin(), ids.end(), read.back().id, std::greater<>()) -
+                      ids.begin())
+                : at + size;
+      if (read.empty()) chunk_ = (std::min)(2 * chunk_, kLargest);
+      for (Transaction& transaction : read) {
+        bytes_ += BytesOf(*transaction.definition);
+        if (Matches(filter_, transaction)) found_.push_back(std::move(transaction));
+      }
+    }
+    return at;
+  }
+bool PageInWork::Ended() const { return found_.size() == limit_ || bytes_ >= kMostBytes; }
+auto PageInWork::Take(std::int64_t next) -> ScanPage { return {std::move(found_), next}; }
+auto Search(SearchSource& source, const ScanFilter& filter, std::int64_t position,
+                       std::size_t limit) -> ScanPage {
+  if (limit == 0 || !IsUtf8(filter.gid_prefix) || !IsUtf8(filter.target)) return {};
+  PageInWork page(source, filter, limit);
+  std::int64_t below = position > 0 ? position : INT64_MAX;
+  if (const std::optional<Candidates> named = FromIndex(source, filter, below)) {
+    const std::size_t looked = page.LookAt(named->ids, false);
+    const bool end = named->all && looked == named->ids.size();
+    return page.Take(end ? 0 : named->ids[looked - 1]);
+  }
+  std::size_t looked = 0;
+  for (std::size_t piece = 256;; piece *= 4) {  // most pages need few
+    const std::size_t most = (std::min)(piece, kMostLooked - looked);
+    const SearchSource::Ids ids = source.Below(below, most);
+    const std::size_t at = page.LookAt(ids, true);
+    if (at == ids.size() && ids.size() < most) return page.Take(0);
+    below = ids[at - 1];
+    looked += at;
+    if (page.Ended() || looked == kMostLooked) return page.Take(below);
+  }
+}
+auto FullPage(SearchSource& source, const ScanFilter& filter, std::int64_t position,
+                         std::size_t limit) -> ScanPage {
+  ScanPage all;
+  if (limit == 0) return all;
+  do {
+    ScanPage page = Search(source, filter, position, limit - all.transactions.size());
+    for (Transaction& each : page.transactions) all.transactions.push_back(std::move(each));
+    position = all.next = page.next;
+  } while (position != 0 && all.transactions.size() < limit);
+  if (all.transactions.size() == limit) all.next = all.transactions.back().id;
+  return all;
+}
+}}}
+
+
+// ---- dtm/store/sqlite/reads.hpp ----------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace sqlite_store {
+auto IdsOf(sql::Statement& statement) -> SearchSource::Ids {
+  const Finally reset{statement};
+  SearchSource::Ids ids;
+  while (statement.Step()) ids.push_back(statement.Int(0));
+  return ids;
+}
+auto UnfinishedIds(Reader& reader, bool stuck, std::size_t most) -> SearchSource::Ids {
+  reader.unfinished_ids.Bind(1, stuck ? Stored(kNever) : INT64_MIN);
+  reader.unfinished_ids.Bind(2, static_cast<std::int64_t>(most));
+  return IdsOf(reader.unfinished_ids);
+}
+auto IdsWithGids(Reader& reader, const std::string& from, const std::string& to,
+                                     std::size_t most) -> SearchSource::Ids {
+  reader.gid_ids.BindText(1, from).BindText(2, to).Bind(3, static_cast<std::int64_t>(most));
+  return IdsOf(reader.gid_ids);
+}
+auto IdsBelow(Reader& reader, std::int64_t id, std::size_t most) -> SearchSource::Ids {
+  reader.below.Bind(1, id).Bind(2, static_cast<std::int64_t>(most));
+  return IdsOf(reader.below);
+}
+bool MayCall(const sql::Statement& row, const std::string& part) {
+  return RegistersSteps(static_cast<TransType>(row.Int(2))) ||
+         row.View(9).find(part) != std::string_view::npos;
+}
+auto ReadWanted(Reader& reader, const SearchSource::Ids& ids,
+                                           bool in_a_row, const ScanFilter& filter,
+                                           std::size_t most) -> std::vector<Transaction> {
+  if (ids.empty()) return {};
+  sql::Statement& search = in_a_row ? reader.search_range : reader.search;
+  search.Bind(3, filter.type ? static_cast<std::int64_t>(*filter.type) : 0);
+  search.Bind(4, filter.status ? static_cast<std::int64_t>(*filter.status) : 0);
+  search.Bind(5, Stored(filter.created_from)).Bind(6, Stored(filter.created_to));
+  search.Bind(7, filter.stuck ? 2 : filter.unfinished ? 1 : 0).Bind(8, filter.errors ? 1 : 0);
+  const std::string part = StoredPartOf(filter.target);
+  std::vector<Transaction> read;
+  for (const std::int64_t id : ids) {
+    const Finally reset{search};
+    search.Bind(1, id).Bind(2, ids.back());
+    while (read.size() < most && search.Step()) {
+      if (MayCall(search, part)) read.push_back(ReadTransaction(search, reader.steps));
+      if (!in_a_row) break;
+    }
+    if (in_a_row || read.size() == most) break;
+  }
+  return read;
+}
 }}}
 
 
@@ -10322,78 +13468,18 @@ std::string SqliteStore::Check(const std::atomic<bool>& stop) {
       return error.Primary() == SQLITE_INTERRUPT ? "" : error.what();
     }
   }
-auto SqliteStore::Load(const std::string& gid) -> std::optional<Transaction> {
-    const Connections::Reading reader(connections_);
-    sql::Statement& find = reader->find;
-    const Finally reset{find};
-    if (find.BindText(1, gid).Step()) {
-      return sqlite_store::ReadTransaction(find, reader->steps);
-    }
-    sql::Statement& find_kept = reader->find_kept;
-    const Finally reset_kept{find_kept};
-    if (!find_kept.BindText(1, gid).Step()) return std::nullopt;
-    return sqlite_store::ReadKept(find_kept);
-  }
+auto SqliteStore::Load(const std::string& gid) -> std::optional<Transaction> { return reads_.Load(gid); }
 auto SqliteStore::ReadJournal(const std::string& gid) -> std::vector<JournalEntry> {
-    const Connections::Reading reader(connections_);
-    sql::Statement& journal = reader->journal;
-    const Finally reset{journal};
-    if (!journal.BindText(1, gid).Step()) return {};
-    return sqlite_store::ReadJournal(journal);
+    return reads_.ReadJournal(gid);
   }
 auto SqliteStore::Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) -> ScanPage {
-    const Connections::Reading reader(connections_);
-    sql::Statement& scan = reader->scan;
-    const Finally reset{scan};
-    scan.Bind(1, position > 0 ? position : INT64_MAX);
-    scan.Bind(2, filter.type ? static_cast<std::int64_t>(*filter.type) : 0);
-    scan.Bind(3, filter.status ? static_cast<std::int64_t>(*filter.status) : 0);
-    scan.Bind(4, sqlite_store::Stored(filter.created_from));
-    scan.Bind(5, sqlite_store::Stored(filter.created_to));
-    scan.Bind(6, static_cast<std::int64_t>(limit));
-    ScanPage page;
-    while (scan.Step()) {
-      page.transactions.push_back(sqlite_store::ReadTransaction(scan, reader->steps));
-    }
-    if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().id;
-    return page;
+    return reads_.Scan(filter, position, limit);
   }
 auto SqliteStore::ScanValues(const std::string& category, const std::string& key,
                           std::int64_t position, std::size_t limit) -> KeyValuePage {
-    const Connections::Reading reader(connections_);
-    const bool one = !category.empty() && !key.empty();
-    sql::Statement& scan = one ? reader->find_value : reader->scan_values;
-    const Finally reset{scan};
-    scan.Bind(1, position).BindText(2, category).BindText(3, key);
-    scan.Bind(4, static_cast<std::int64_t>(limit));
-    KeyValuePage page;
-    while (scan.Step()) page.values.push_back(sqlite_store::ReadValue(scan));
-    if (limit > 0 && page.values.size() == limit) page.next = page.values.back().id;
-    return page;
+    return reads_.ScanValues(category, key, position, limit);
   }
-auto SqliteStore::CountUnfinished(Time now) -> Backlog {
-    const Connections::Reading reader(connections_);
-    const auto number = [](std::int64_t value) { return static_cast<std::uint64_t>(value); };
-    Backlog backlog;
-    sql::Statement& unfinished = reader->unfinished;
-    const Finally reset_unfinished{unfinished};
-    if (!unfinished.Bind(1, sqlite_store::Stored(now)).Step() || unfinished.IsNull(2)) {
-      return backlog;
-    }
-    backlog.unfinished = number(unfinished.Int(0));
-    sql::Statement& created = reader->created;
-    const Finally reset_created{created};
-    if (created.Bind(1, unfinished.Int(2)).Step()) {
-      backlog.oldest = sqlite_store::FromStored(created.Int(0));
-    }
-    sql::Statement& stuck = reader->stuck;
-    const Finally reset_stuck{stuck};
-    if (stuck.Step()) backlog.stuck = number(stuck.Int(0));
-    // They were counted one after the other.
-    const std::uint64_t waiting = number(unfinished.Int(1));
-    backlog.waiting = waiting - (std::min)(waiting, backlog.stuck);
-    return backlog;
-  }
+auto SqliteStore::CountUnfinished(Time now) -> Backlog { return reads_.CountUnfinished(now); }
 void SqliteStore::Due(Time now, DuePosition after, const DueVisitor& visit) {
     sql::Statement& due = Writing().due;
     const Finally reset{due};
@@ -10433,6 +13519,104 @@ auto SqliteStore::Writing() -> sqlite_store::Writer& { return connections_.Writi
 }}
 
 
+// ---- dtm/timeline/timeline.hpp -----------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+auto Name(Attempt::Outcome outcome) -> const char* {
+  switch (outcome) {
+    case Attempt::Outcome::kRunning: return "running";
+    case Attempt::Outcome::kSuccess: return "success";
+    case Attempt::Outcome::kFailure: return "failure";
+    case Attempt::Outcome::kOngoing: return "ongoing";
+    case Attempt::Outcome::kError: return "error";
+    case Attempt::Outcome::kNotSent: return "not sent";
+    case Attempt::Outcome::kLost: return "lost";
+  }
+  return "unknown";
+}
+}}
+
+namespace dtm { inline namespace v1 { namespace timeline {
+auto OutcomeOf(JournalKind kind) -> Attempt::Outcome {
+  switch (kind) {
+    case JournalKind::kSuccess: return Attempt::Outcome::kSuccess;
+    case JournalKind::kFailure: return Attempt::Outcome::kFailure;
+    case JournalKind::kOngoing: return Attempt::Outcome::kOngoing;
+    case JournalKind::kError: return Attempt::Outcome::kError;
+    case JournalKind::kNotSent: return Attempt::Outcome::kNotSent;
+    default: return Attempt::Outcome::kRunning;
+  }
+}
+void EndAttempt(Timeline& story, std::size_t index) {
+  const JournalEntry& entry = story.entries[index];
+  const auto found = std::find_if(
+      story.attempts.rbegin(), story.attempts.rend(), [&entry](const Attempt& attempt) {
+        return attempt.row == entry.row && attempt.outcome == Attempt::Outcome::kRunning;
+      });
+  if (found == story.attempts.rend()) {
+    story.attempts.push_back({entry.row, story.runs.size() - 1, Time{}, entry.time,
+                              OutcomeOf(entry.kind), entry.text, kNoEntry, index});
+    return;
+  }
+  found->end = entry.time;
+  found->outcome = OutcomeOf(entry.kind);
+  found->text = entry.text;
+  found->end_entry = index;
+}
+void LoseRunning(Timeline& story, Time time, std::size_t row) {
+  for (Attempt& attempt : story.attempts) {
+    if (attempt.outcome != Attempt::Outcome::kRunning) continue;
+    if (row != kNoRow && attempt.row != row) continue;
+    attempt.outcome = Attempt::Outcome::kLost;
+    attempt.end = time;
+  }
+}
+}}}
+
+namespace dtm { inline namespace v1 {
+auto MakeTimeline(Transaction transaction, std::vector<JournalEntry> entries) -> Timeline {
+  Timeline story{std::move(transaction), std::move(entries), {}, {}};
+  story.runs.push_back({});
+  story.runs.front().begin = story.transaction.created;
+  for (std::size_t i = 0; i < story.entries.size(); ++i) {
+    const JournalEntry& entry = story.entries[i];
+    switch (entry.kind) {
+      case JournalKind::kPrepared:
+      case JournalKind::kSubmitted:
+        if (story.runs.front().process.empty()) story.runs.front().process = entry.who;
+        break;
+      case JournalKind::kTakenUp:
+        timeline::LoseRunning(story, entry.time);
+        story.runs.push_back({entry.who, entry.time});
+        break;
+      case JournalKind::kStarted:
+        timeline::LoseRunning(story, entry.time, entry.row);  // its commit was in doubt
+        story.attempts.push_back({entry.row, story.runs.size() - 1, entry.time});
+        story.attempts.back().begin_entry = i;
+        break;
+      case JournalKind::kSuccess:
+      case JournalKind::kFailure:
+      case JournalKind::kOngoing:
+      case JournalKind::kError:
+      case JournalKind::kNotSent: timeline::EndAttempt(story, i); break;
+      case JournalKind::kSucceeded:
+      case JournalKind::kFailed: timeline::LoseRunning(story, entry.time); break;
+      case JournalKind::kRegistered:
+      case JournalKind::kRollback:
+      case JournalKind::kStuck:
+      case JournalKind::kCancel:
+      case JournalKind::kForceStop:
+      case JournalKind::kRetryNow:
+      case JournalKind::kFinish:
+      case JournalKind::kRepair:
+      case JournalKind::kGap: break;
+    }
+  }
+  return story;
+}
+}}
+
+
 // ---- dtm/coordinator/coordinator.hpp -----------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
@@ -10459,8 +13643,17 @@ auto Coordinator::List(const ScanFilter& filter, std::int64_t position, std::siz
     CheckListLimit(limit);
     return Checked().store->Scan(filter, position, limit);
   }
-auto Coordinator::Journal(const std::string& gid) -> std::vector<JournalEntry> {
-    return Checked().store->ReadJournal(gid);
+auto Coordinator::Nodes() -> std::vector<Peer> {
+    Peers* const peers = Checked().store->Shared();
+    return peers != nullptr ? peers->All()
+                            : std::vector<Peer>{{NodeOf(Settings()), true, Duration(0), true}};
+  }
+auto Coordinator::Timeline(const std::string& gid) -> std::optional<dtm::Timeline> {
+    std::optional<Transaction> stored = Query(gid);
+    if (!stored) return std::nullopt;
+    std::vector<JournalEntry> entries = Checked().store->ReadJournal(gid);
+    if (Settings().history > 0) FoldJournal(entries, Settings().history);
+    return MakeTimeline(std::move(*stored), std::move(entries));
   }
 auto Coordinator::Wait(const std::string& gid, Duration timeout) -> TransResult {
     CheckMayBlock("Wait");
@@ -10471,15 +13664,21 @@ std::string Coordinator::Explain(const std::string& gid) {
         [&](ValueCallback<std::string> answer) { ExplainAsync(gid, std::move(answer)); });
   }
 void Coordinator::Cancel(const std::string& gid, const std::string& reason) {
+    Cancel(gid, By{{}, reason});
+  }
+void Coordinator::Cancel(const std::string& gid, const By& by) {
     Await([&](AnswerCallback answer) {
-      AbortAsync(gid, {}, reason, WaitResult::kIgnored, std::move(answer));
+      AbortAsync(gid, {}, by, WaitResult::kIgnored, std::move(answer));
     });
   }
-void Coordinator::ForceStop(const std::string& gid) {
-    Await([&](AnswerCallback answer) { ForceStopAsync(gid, std::move(answer)); });
+void Coordinator::ForceStop(const std::string& gid, const By& by) {
+    Await([&](AnswerCallback answer) { ForceStopAsync(gid, by, std::move(answer)); });
   }
-void Coordinator::RetryNow(const std::string& gid) {
-    Await([&](AnswerCallback answer) { RetryNowAsync(gid, std::move(answer)); });
+void Coordinator::RetryNow(const std::string& gid, const By& by) {
+    Await([&](AnswerCallback answer) { RetryNowAsync(gid, by, std::move(answer)); });
+  }
+void Coordinator::Skip(const std::string& gid, const std::string& branch_id, Op op, const By& by) {
+    Await([&](AnswerCallback answer) { SkipAsync(gid, branch_id, op, by, std::move(answer)); });
   }
 auto Coordinator::ListWaiting(Duration wait, std::size_t limit) -> std::vector<std::string> {
     using Gids = std::vector<std::string>;
@@ -10543,6 +13742,190 @@ auto Coordinator::EmptyFunction(const std::string& name) -> LogicError {
 }}
 
 
+// ---- dtm/text/time_text.hpp --------------------------------------------------------------------
+
+#include <ctime>
+namespace dtm { inline namespace v1 {
+std::string TimeText(Time time) {
+  const auto micros = time.time_since_epoch().count();
+  auto seconds = static_cast<std::time_t>(micros / 1000000);
+  auto fraction = static_cast<int>(micros % 1000000);
+  if (fraction < 0) {
+    fraction += 1000000;
+    --seconds;
+  }
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  char text[48];
+  const std::size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+  std::string result(text, length);
+  if (fraction != 0) {
+    std::snprintf(text, sizeof text, ".%06d", fraction);
+    result += text;
+    while (result.back() == '0') result.pop_back();
+  }
+  return result + "Z";
+}
+}}
+
+namespace dtm { inline namespace v1 { namespace time_text {
+auto Days(std::int64_t year, unsigned month, unsigned day) -> std::int64_t {
+  // In years that begin in March the leap day is the last one, and months repeat every five.
+  const std::int64_t y = month > 2 ? year : year - 1;
+  const std::int64_t era = (y >= 0 ? y : y - 399) / 400;
+  const auto of_era = static_cast<unsigned>(y - era * 400);
+  const unsigned of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
+  const unsigned in_era = of_era * 365 + of_era / 4 - of_era / 100 + of_year;
+  return era * 146097 + static_cast<std::int64_t>(in_era) - 719468;
+}
+}}}
+
+namespace dtm { inline namespace v1 {
+auto ParseTime(std::string_view text) -> std::optional<Time> {
+  constexpr std::string_view kForm = "dddd-dd-ddTdd:dd:dd";
+  if (text.size() <= kForm.size() || text.back() != 'Z') return std::nullopt;
+  for (std::size_t i = 0; i < kForm.size(); ++i) {
+    const bool digit = text[i] >= '0' && text[i] <= '9';
+    if (kForm[i] == 'd' ? !digit : text[i] != kForm[i]) return std::nullopt;
+  }
+  const auto number = [text](std::size_t at, std::size_t size) {
+    return ParseNumber<unsigned>(text.substr(at, size)).value_or(0);
+  };
+  std::int64_t micros = 0;
+  std::string_view fraction = text.substr(kForm.size(), text.size() - kForm.size() - 1);
+  if (!fraction.empty()) {
+    const std::string digits(fraction.substr(1));
+    const bool fits = fraction[0] == '.' && !digits.empty() && digits.size() <= 6 &&
+                      digits.find_first_not_of("0123456789") == std::string::npos;
+    if (!fits) return std::nullopt;
+    micros = ParseNumber<unsigned>(digits + std::string(6 - digits.size(), '0')).value_or(0);
+  }
+  const std::int64_t days = time_text::Days(number(0, 4), number(5, 2), number(8, 2));
+  const std::int64_t seconds =
+      ((days * 24 + number(11, 2)) * 60 + number(14, 2)) * 60 + number(17, 2);
+  const Time time{Duration(seconds * 1000000 + micros)};
+  // What does not exist (the 30th of February, 25 o'clock) is another time written otherwise.
+  const std::string whole = TimeText(Time(Duration(seconds * 1000000)));
+  if (whole.substr(0, kForm.size()) != text.substr(0, kForm.size())) return std::nullopt;
+  return time;
+}
+}}
+
+
+// ---- dtm/observe/json_line.hpp -----------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace json_line {
+std::string Quoted(const std::string& text) {
+  std::string quoted = "\"";
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = Utf8Length(text, at);
+    const auto first = static_cast<unsigned char>(text[at]);
+    if (length == 0) {
+      quoted += "\xEF\xBF\xBD";
+    } else if (first < 0x20 || first == 0x7F) {
+      char code[8];
+      std::snprintf(code, sizeof code, "\\u%04x", static_cast<unsigned>(first));
+      quoted += code;
+    } else {
+      if (first == '"' || first == '\\') quoted += '\\';
+      quoted.append(text, at, length);
+    }
+    at += length == 0 ? 1 : length;
+  }
+  return quoted + '"';
+}
+auto Object::Add(const char* name, const std::string& value) -> Object& {
+    if (!value.empty()) AddRaw(name, Quoted(value));
+    return *this;
+  }
+auto Object::AddRaw(const char* name, const std::string& value) -> Object& {
+    text_ += text_.empty() ? "{" : ",";
+    text_ += Quoted(name) + ":" + value;
+    return *this;
+  }
+std::string Object::Text() const { return text_.empty() ? "{}" : text_ + "}"; }
+}}}
+
+namespace dtm { inline namespace v1 {
+std::string JsonLine(const Event& event) {
+  return json_line::Object()
+      .Add("time", TimeText(event.time))
+      .Add("event", Name(event.kind))
+      .Add("gid", event.gid)
+      .Add("trans_type", Name(event.type))
+      .Add("status", Name(event.status))
+      .Add("branch_id", event.branch_id)
+      .Add("op", event.op == Op{} ? "" : Name(event.op))
+      .Add("target", event.target)
+      .Add("text", event.text)
+      .Add("who", event.who)
+      .Add("trace_id", event.trace_id)
+      .Text();
+}
+std::string JsonLine(const LogLine& line, Time time) {
+  return json_line::Object()
+      .Add("time", TimeText(time))
+      .Add("level", Name(line.level))
+      .Add("message", line.text)
+      .Add("gid", line.gid)
+      .Add("trace_id", line.trace_id)
+      .Text();
+}
+std::string JsonLine(const Span& span) {
+  json_line::Object attributes;
+  for (const auto& [name, value] : span.attributes) attributes.Add(name.c_str(), value);
+  return json_line::Object()
+      .Add("time", TimeText(span.begin))
+      .Add("end", TimeText(span.end))
+      .Add("span", span.name)
+      .Add("trace_id", span.trace_id)
+      .Add("span_id", span.span_id)
+      .Add("parent_id", span.parent_id)
+      .AddRaw("failed", span.failed ? "true" : "false")
+      .Add("text", span.text)
+      .AddRaw("attributes", attributes.Text())
+      .Text();
+}
+void LogAsJson(const LogLine& line) {
+  const Time now = std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now());
+  std::fputs((JsonLine(line, now) + "\n").c_str(), stderr);
+}
+}}
+
+
+// ---- dtm/store/memory_search.hpp ---------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace memory_store {
+Searched::Searched(const Records& records, const DueOnes& due) : records_(records), due_(due) {}
+auto Searched::Unfinished(bool stuck, std::size_t most) -> Ids {
+    Ids ids;
+    auto due = stuck ? due_.lower_bound({kNever, 0}) : due_.begin();
+    for (; due != due_.end() && ids.size() < most; ++due) ids.push_back(due->first.second);
+    return ids;
+  }
+auto Searched::WithGids(const std::string&, const std::string&, std::size_t) -> std::optional<Ids> {
+    return std::nullopt;  // they are in no order
+  }
+auto Searched::Below(std::int64_t id, std::size_t most) -> Ids {
+    Ids ids;
+    for (auto end = records_.lower_bound(id); end != records_.begin() && ids.size() < most;) {
+      ids.push_back((--end)->first);
+    }
+    return ids;
+  }
+auto Searched::Read(const Ids& ids, bool, const ScanFilter& filter,
+                                std::size_t most) -> std::vector<Transaction> {
+    std::vector<Transaction> read;
+    for (const std::int64_t id : ids) {
+      const Transaction& record = records_.at(id);
+      if (Matches(filter, record)) read.push_back(record);
+      if (read.size() == most) break;
+    }
+    return read;
+  }
+}}}
+
+
 // ---- dtm/store/memory.hpp ----------------------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
@@ -10595,7 +13978,7 @@ void MemoryStore::Apply(std::vector<Change>& changes) {
     for (Change& change : changes) {
       Transaction& transaction = *change.transaction;
       change.applied = transaction.id == 0 ? Insert(transaction) : Update(transaction);
-      if (change.applied && change.journal != nullptr) Tell(transaction.id, *change.journal);
+      if (change.applied && !change.journal.empty()) Tell(transaction.id, change);
     }
   }
 void MemoryStore::Commit() {
@@ -10606,11 +13989,9 @@ void MemoryStore::Commit() {
       if (!IsFinal(transaction.status)) due[{transaction.due, row}] = true;
     }
     rows_.reserve(rows_.size() + new_rows_.size());
-    for (auto& [row, entries] : told_) {
+    for (auto& [row, journal] : told_) {
       const auto old = journals_.find(row);
-      if (old != journals_.end())
-        entries.insert(entries.begin(), old->second.begin(), old->second.end());
-      FoldJournal(entries);
+      if (old != journals_.end()) Join(old->second, journal);
     }
     // All or nothing: below nothing needs memory.
     open_ = false;
@@ -10655,14 +14036,19 @@ auto MemoryStore::ReadJournal(const std::string& gid) -> std::vector<JournalEntr
     const auto row = rows_.find(gid);
     if (row == rows_.end()) return {};
     const auto journal = journals_.find(row->second);
-    return journal == journals_.end() ? std::vector<JournalEntry>() : journal->second;
+    std::vector<JournalEntry> entries;
+    if (journal != journals_.end()) codec::DecodeJournal(journal->second.bytes, entries);
+    return entries;
   }
 auto MemoryStore::CountUnfinished(Time now) -> Backlog {
     const std::lock_guard<std::mutex> lock(mutex_);
     Backlog backlog;
-    for (const auto& [row, transaction] : records_) {
-      if (IsFinal(transaction.status)) continue;
-      if (backlog.unfinished++ == 0) backlog.oldest = transaction.created;
+    std::int64_t oldest = INT64_MAX;
+    for (const auto& entry : due_) {
+      const std::int64_t row = entry.first.second;
+      const Transaction& transaction = records_.at(row);
+      ++backlog.unfinished;
+      if (row < oldest) oldest = row, backlog.oldest = transaction.created;
       const bool stuck = transaction.stuck && transaction.due == kNever;
       if (stuck) ++backlog.stuck;
       if (!stuck && transaction.due > now) ++backlog.waiting;
@@ -10671,16 +14057,16 @@ auto MemoryStore::CountUnfinished(Time now) -> Backlog {
   }
 auto MemoryStore::Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) -> ScanPage {
     const std::lock_guard<std::mutex> lock(mutex_);
+    if (filter.IsSearch()) {
+      memory_store::Searched searched(records_, due_);
+      return search::Search(searched, filter, position, limit);
+    }
     ScanPage page;
     auto end = position > 0 ? records_.lower_bound(position) : records_.end();
     while (end != records_.begin() && page.transactions.size() < limit) {
       const Transaction& transaction = std::prev(end)->second;
       --end;
-      const bool wanted = (!filter.type || *filter.type == transaction.definition->type) &&
-                          (!filter.status || *filter.status == transaction.status) &&
-                          transaction.created >= filter.created_from &&
-                          transaction.created <= filter.created_to;
-      if (wanted) page.transactions.push_back(transaction);
+      if (Matches(filter, transaction)) page.transactions.push_back(transaction);
     }
     if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().id;
     return page;
@@ -10769,10 +14155,21 @@ void MemoryStore::Keep(const Transaction& transaction, std::uint64_t version) {
       branch.previous_deadline = Time{};
     }
   }
-void MemoryStore::Tell(std::int64_t row, const std::vector<JournalEntry>& entries) {
-    if (entries.empty()) return;
-    std::vector<JournalEntry>& told = told_[row];
-    told.insert(told.end(), entries.begin(), entries.end());
+void MemoryStore::Tell(std::int64_t row, const Change& change) {
+    Journal& told = told_[row];
+    told.bytes.append(change.journal);
+    told.history = change.history;
+  }
+void MemoryStore::Join(const Journal& old, Journal& journal) {
+    journal.bytes.insert(0, old.bytes);
+    journal.folded = old.folded;
+    if (journal.bytes.size() < 2 * journal.folded + kFoldedFrom) return;
+    std::vector<JournalEntry> entries;
+    codec::DecodeJournal(journal.bytes, entries);
+    FoldJournal(entries, journal.history);
+    journal.bytes.clear();
+    codec::EncodeJournal(entries, journal.bytes);
+    journal.folded = journal.bytes.size();
   }
 auto MemoryStore::Values::Find(const std::string& category, const std::string& key) const -> const KeyValue* {
       const auto row = rows_of.find({category, key});
@@ -10780,6 +14177,139 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
     }
 }}
 
+
+// ---- dtm/store/sqlite/read_only_store.hpp ------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace sqlite_store {
+auto FindHowToLook(const std::string& path) -> HowToLook {
+  const std::string name = "the store file '" + path + "'";
+  if (!os::StampOf(path)) {
+    throw StoreError(name + " is not there, or its folder cannot be read; check the path");
+  }
+  const std::optional<os::FileStamp> journal = os::StampOf(path + "-journal");
+  if (journal && journal->bytes > 0) {
+    throw StoreError(name + " has a journal of a write that was broken off, '" + path +
+                     "-journal'; start a coordinator on it, which puts it right");
+  }
+  const std::optional<os::FileStamp> log = os::StampOf(path + "-wal");
+  const bool index = os::StampOf(path + "-shm").has_value();
+  if (log && log->bytes > 0 && !index) {
+    throw StoreError(name + " has a log, but '" + path +
+                     "-shm' beside it is missing, without which nobody can read it and change "
+                     "nothing; start a coordinator on it, or look into a copy of both files");
+  }
+  std::string uri = "file:";
+  for (const char c : path) uri += c == '/' ? "/" : PercentEncoded(std::string_view(&c, 1));
+  const bool in_use = log && index;
+  return {uri + (in_use ? "?mode=ro&readonly_shm=1" : "?mode=ro&immutable=1"), in_use};
+}
+auto OpenToLook(const std::string& path, const HowToLook& how) -> std::unique_ptr<sql::Database> {
+  auto db = std::make_unique<sql::Database>(path, SQLITE_OPEN_READONLY, how.uri);
+  db->KeepLog();
+  sqlite_schema::ConfigureReader(*db);
+  const int version = sqlite_schema::StoredVersion(*db);
+  const std::string name = "the store file '" + path + "'";
+  if (version == 0) {
+    throw StoreError(name + " has no tables of dtm: it is another database, or empty");
+  }
+  if (version < sqlite_schema::kVersion) {
+    throw StoreError(name + " has schema version " + std::to_string(version) +
+                     ", and here version " + std::to_string(sqlite_schema::kVersion) +
+                     " is read; a coordinator of dtm " + dtm::kVersion +
+                     " brings it up to date when it opens it. A copy will do, if this one must "
+                     "stay as it is");
+  }
+  return db;
+}
+}}}
+
+namespace dtm { inline namespace v1 {
+ReadOnlySqliteStore::ReadOnlySqliteStore(const std::string& path) : gate_(os::FullPath(path)) {}
+bool ReadOnlySqliteStore::InUse() const { return gate_.how.in_use; }
+bool ReadOnlySqliteStore::Changed() const {
+    const std::optional<os::FileStamp> now = os::StampOf(gate_.path);
+    if (!now || !now->SameFile(gate_.stamp)) return true;
+    return !InUse() && (!now->SameContent(*gate_.stamp) || os::StampOf(gate_.path + "-wal"));
+  }
+auto ReadOnlySqliteStore::Kind() const -> const char* { return "sqlite"; }
+std::string ReadOnlySqliteStore::Check(const std::atomic<bool>&) {
+    const Gate::Reading reader(gate_);
+    sql::Statement check(*reader->owned, "PRAGMA quick_check(1)");
+    const std::string verdict = check.Step() ? check.Text(0) : "it gave no answer";
+    return verdict == "ok" ? std::string() : verdict;
+  }
+auto ReadOnlySqliteStore::Load(const std::string& gid) -> std::optional<Transaction> { return reads_.Load(gid); }
+auto ReadOnlySqliteStore::ReadJournal(const std::string& gid) -> std::vector<JournalEntry> {
+    return reads_.ReadJournal(gid);
+  }
+auto ReadOnlySqliteStore::Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) -> ScanPage {
+    return reads_.Scan(filter, position, limit);
+  }
+auto ReadOnlySqliteStore::ScanValues(const std::string& category, const std::string& key,
+                          std::int64_t position, std::size_t limit) -> KeyValuePage {
+    return reads_.ScanValues(category, key, position, limit);
+  }
+auto ReadOnlySqliteStore::CountUnfinished(Time now) -> Backlog { return reads_.CountUnfinished(now); }
+void ReadOnlySqliteStore::Due(Time, DuePosition, const DueVisitor&) {}
+auto ReadOnlySqliteStore::NextDue(Time) -> Time { return kNever; }
+void ReadOnlySqliteStore::Begin() { Refuse(); }
+auto ReadOnlySqliteStore::Run(const Work&) -> Result { Refuse(); }
+bool ReadOnlySqliteStore::Has(const std::string&) { Refuse(); }
+auto ReadOnlySqliteStore::GetValue(const std::string&, const std::string&) -> std::optional<KeyValue> { Refuse(); }
+void ReadOnlySqliteStore::PutValue(const KeyValue&) { Refuse(); }
+bool ReadOnlySqliteStore::RemoveValue(const std::string&, const std::string&) { Refuse(); }
+void ReadOnlySqliteStore::Apply(std::vector<Change>&) { Refuse(); }
+void ReadOnlySqliteStore::Commit() { Refuse(); }
+void ReadOnlySqliteStore::Rollback() noexcept {}
+void ReadOnlySqliteStore::Recover() { Refuse(); }
+auto ReadOnlySqliteStore::Expire(Time, std::int64_t, std::size_t, bool) -> std::int64_t { Refuse(); }
+std::string ReadOnlySqliteStore::ForgetGids(Time, const std::string&, std::size_t) { Refuse(); }
+ReadOnlySqliteStore::Gate::Gate(std::string file) : path(std::move(file)),
+          stamp(os::StampOf(path)),
+          how(sqlite_store::FindHowToLook(path)),
+          reader(sqlite_store::OpenToLook(path, how)) {}
+ReadOnlySqliteStore::Gate::Reading::Reading(Gate& gate) : lock_(gate.mutex), reader_(gate.reader) {}
+auto ReadOnlySqliteStore::Gate::Reading::operator->() const -> sqlite_store::Reader* { return &reader_; }
+auto ReadOnlySqliteStore::Gate::Reading::operator*() const -> sqlite_store::Reader& { return reader_; }
+void ReadOnlySqliteStore::Refuse() const {
+    throw StoreError("the store file '" + gate_.path +
+                     "' is open for looking only; what changes something is done through the "
+                     "coordinator that has it");
+  }
+}}
+
+
+// ---- dtm/timeline/drawing/diagram.hpp ----------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+bool IsArrow(DiagramEvent::Kind kind) {
+  return kind == DiagramEvent::Kind::kCall || kind == DiagramEvent::Kind::kReply ||
+         kind == DiagramEvent::Kind::kLost;
+}
+std::string InWords(const DiagramEvent& event) {
+  return event.more.empty() ? event.text : event.text + ": " + event.more;
+}
+}}
+
+
+// ---- dtm/timeline/draw.hpp ---------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+std::string Draw(const Diagram& diagram, DrawFormat format,
+                        const DrawOptions& options) {
+  switch (format) {
+    case DrawFormat::kText:
+      return drawing::TextDiagram::Draw(diagram, options.width, options.colour);
+    case DrawFormat::kSvg: return drawing::SvgDiagram::Draw(diagram);
+    case DrawFormat::kMermaid: return drawing::MermaidDiagram::Draw(diagram);
+  }
+  return {};
+}
+std::string Draw(const Timeline& story, DrawFormat format, const DrawOptions& options) {
+  return Draw(MakeDiagram(story), format, options);
+}
+}}
+
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_e2d17712cae8(Here) {}
+void dtm_cpp_of_version_0_1_0_70cf8fb591f1(Here) {}
 }}}

@@ -2,19 +2,318 @@
 /// MIT License, copyright (c) dtm for C++ authors.
 #include "dtm/http.hpp"
 
+// ---- dtm/base/option_range.hpp -----------------------------------------------------------------
+
+/// What an option may be, and the sentence if it is something else.
+/// Needs: std. Threads: pure functions.
+///
+/// The ranges are checked where the options are: CheckedOptions of an embedded coordinator, of a server, of callers.
+
+#include <chrono>
+#include <cstddef>
+#include <limits>
+#include <string>
+
+namespace dtm {
+inline namespace v1 {
+namespace option_range {
+
+inline constexpr Duration kShortest = std::chrono::milliseconds(1);
+inline constexpr Duration kEver = (Duration::max)();
+inline constexpr std::size_t kAnyNumber = (std::numeric_limits<std::size_t>::max)();
+
+inline std::string InWords(Duration value) {
+  const auto count = value.count();
+  if (count % 1000000 == 0) return std::to_string(count / 1000000) + " s";
+  if (count % 1000 == 0) return std::to_string(count / 1000) + " ms";
+  return std::to_string(count) + " us";
+}
+inline std::string InWords(std::chrono::seconds value) {
+  return std::to_string(value.count()) + " s";  // the greatest of them is no Duration
+}
+inline std::string InWords(int value) { return std::to_string(value); }
+inline std::string InWords(std::size_t value) { return std::to_string(value); }
+
+template <typename Value>
+struct Itself {  // so that only `value` decides the type
+  using Type = Value;
+};
+
+/// @throws LogicError  `value` is below `least` or above `most`.
+template <typename Value>
+void Check(const char* name, const Value& value, const typename Itself<Value>::Type& least,
+           const typename Itself<Value>::Type& most) {
+  if (value >= least && value <= most) return;
+  throw LogicError(std::string("the option ") + name + " is " + InWords(value) + "; it must be " +
+                   InWords(least) + " to " + InWords(most));
+}
+
+}  // namespace option_range
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/hooks/hook_queue.hpp ------------------------------------------------------
+
+/// Gives what happened to a function of the program: outside the loop, one after the other, with a bounded queue.
+/// Needs: std. Threads: thread-safe. Without StartThread the function runs where RunWaiting is called.
+/// Protocol: §3 (alert), off the path of the transactions (§12, W9).
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace dtm {
+inline namespace v1 {
+
+/// `T` has a gid. It does not use the pool of functions: a hook may hang, and must not take threads from branches or count
+/// as a branch.
+template <typename T>
+class HookQueue {
+ public:
+  using Hook = std::function<void(const T&)>;
+  using List = std::vector<std::shared_ptr<const T>>;
+
+  /// `name`: of the option. At most `max_waiting` wait. `hook` and `options` outlive it.
+  HookQueue(const char* name, const Hook& hook, std::size_t max_waiting, Clock& clock,
+            const Options& options)
+      : name_(name), hook_(hook), max_waiting_(max_waiting), clock_(clock), options_(options) {}
+  ~HookQueue() {
+    DropWaiting();
+    if (thread_.joinable()) thread_.join();
+  }
+  HookQueue(const HookQueue&) = delete;
+  HookQueue& operator=(const HookQueue&) = delete;
+
+  bool Wanted() const { return static_cast<bool>(hook_); }
+
+  /// From now on the hook runs on a thread of its own.
+  void StartThread() {
+    if (!Wanted()) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    thread_ = std::thread([this] { ThreadMain(); });
+    threaded_ = true;
+  }
+
+  /// Returns at once; what does not fit is dropped, and counted.
+  void Tell(List told) {
+    std::size_t dropped = 0;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (stopping_) return;
+      for (auto& one : told) {
+        if (!Keep(one)) ++dropped;
+      }
+      changed_.notify_all();
+    }
+    if (dropped == 0) return;
+    dropped_ += dropped;
+    WarnNowAndThen(next_too_slow_, [this] {
+      return std::string(name_) + " is too slow: " + std::to_string(max_waiting_) +
+             " wait for it, more are dropped (" + std::to_string(dropped_) + " so far)";
+    });
+  }
+
+  /// Without a thread: tells what waits, in this thread. Does nothing inside the hook. True: there is more.
+  bool RunWaiting() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (threaded_ || running_) return false;
+    // What comes meanwhile is told next time.
+    for (std::size_t n = waiting_.size(); n > 0 && !waiting_.empty() && !running_; --n)
+      RunOne(lock);
+    return !threaded_ && !running_ && !waiting_.empty();
+  }
+
+  /// Tells what waits until `until`, drops the rest, and waits for the one that is being told. False: it is still running.
+  /// Nothing comes any more.
+  bool Stop(Time until) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (!threaded_ && !running_ && !waiting_.empty() && clock_.Now() < until) RunOne(lock);
+    while (threaded_ && !waiting_.empty() && clock_.Now() < until) {
+      clock_.Wait(changed_, lock, until);
+    }
+    const std::size_t rest = waiting_.size();
+    waiting_.clear();
+    stopping_ = true;
+    changed_.notify_all();
+    while (running_ && clock_.Now() < until) clock_.Wait(changed_, lock, until);
+    const bool done = !running_;
+    lock.unlock();
+    if (rest > 0) {
+      dropped_ += rest;
+      Warn([&] {
+        return std::string(name_) + " is too slow: " + std::to_string(rest) +
+               " waited for it when the coordinator stopped, and are dropped";
+      });
+    }
+    if (done && thread_.joinable()) thread_.join();
+    return done;
+  }
+
+  HookLoad Load() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return {waiting_.size(), dropped_};
+  }
+
+ private:
+  static constexpr Duration kBetweenLines = std::chrono::seconds(10);
+
+  void DropWaiting() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+    waiting_.clear();
+    changed_.notify_all();
+  }
+
+  /// With mutex_ held.
+  bool Keep(std::shared_ptr<const T>& one) {
+    if (waiting_.size() >= max_waiting_) return false;
+    try {
+      waiting_.push_back(std::move(one));
+      return true;
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+  }
+
+  void ThreadMain() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (;;) {
+      // One that began before there was this thread may still run.
+      changed_.wait(lock, [this] { return (!waiting_.empty() && !running_) || stopping_; });
+      if (stopping_) return;
+      RunOne(lock);
+    }
+  }
+
+  /// Takes one, and tells it without the lock.
+  void RunOne(std::unique_lock<std::mutex>& lock) {
+    const std::shared_ptr<const T> one = std::move(waiting_.front());
+    waiting_.pop_front();
+    running_ = true;
+    lock.unlock();
+    try {
+      hook_(*one);
+    } catch (...) {
+      const std::string thrown = WhatWasThrown();
+      ++failures_;
+      WarnNowAndThen(next_failed_, [&] {
+        return std::string(name_) + " failed for gid '" + one->gid + "': " + thrown +
+               (failures_ > 1 ? " (" + std::to_string(failures_) + " failures so far)" : "");
+      });
+    }
+    lock.lock();
+    running_ = false;
+    changed_.notify_all();
+  }
+
+  /// A hook that always fails or is always too slow does not fill the log. `next`: of this kind of line.
+  template <typename Text>
+  void WarnNowAndThen(std::atomic<Time>& next, const Text& text) const {
+    const Time now = clock_.Now();
+    if (now < next.load()) return;
+    next = now + kBetweenLines;
+    Warn(text);
+  }
+
+  template <typename Text>
+  void Warn(const Text& text) const {
+    try {
+      LogTo(options_, LogLevel::kWarning, text());
+    } catch (...) {  // out of memory
+      LogTo(options_, LogLevel::kWarning, name_);
+    }
+  }
+
+  const char* const name_;
+  const Hook& hook_;
+  const std::size_t max_waiting_;
+  Clock& clock_;
+  const Options& options_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::shared_ptr<const T>> waiting_;
+  bool threaded_ = false;
+  bool running_ = false;
+  bool stopping_ = false;
+  std::atomic<std::uint64_t> dropped_{0};
+  std::atomic<std::uint64_t> failures_{0};
+  std::atomic<Time> next_too_slow_{Time{}};
+  std::atomic<Time> next_failed_{Time{}};
+  std::thread thread_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/hooks/hooks.hpp -----------------------------------------------------------
+
+/// The hooks of the program, each with a queue of its own: Options::on_alert, on_event, on_span.
+/// Needs: std. Threads: thread-safe.
+
+#include <map>
+
+namespace dtm {
+inline namespace v1 {
+
+struct Hooks {
+  static constexpr std::size_t kMaxAlerts = 1000;
+  static constexpr std::size_t kMaxEvents = 10000;
+
+  /// Both outlive it.
+  Hooks(Clock& clock, const Options& options)
+      : alerts("on_alert", options.on_alert, kMaxAlerts, clock, options),
+        events("on_event", options.on_event, kMaxEvents, clock, options),
+        spans("on_span", options.on_span, kMaxEvents, clock, options) {}
+
+  void StartThreads() {
+    alerts.StartThread();
+    events.StartThread();
+    spans.StartThread();
+  }
+  /// See HookQueue; true: there is more.
+  bool RunWaiting() {
+    const bool more_alerts = alerts.RunWaiting();
+    const bool more_spans = spans.RunWaiting();
+    return events.RunWaiting() || more_alerts || more_spans;
+  }
+  bool Stop(Time until) {
+    const bool events_told = events.Stop(until);
+    const bool spans_told = spans.Stop(until);
+    return alerts.Stop(until) && events_told && spans_told;
+  }
+
+  /// Of those that are set, by the name of the option.
+  std::map<std::string, HookLoad> Load() const {
+    std::map<std::string, HookLoad> loads;
+    if (alerts.Wanted()) loads["on_alert"] = alerts.Load();
+    if (events.Wanted()) loads["on_event"] = events.Load();
+    if (spans.Wanted()) loads["on_span"] = spans.Load();
+    return loads;
+  }
+
+  HookQueue<Alert> alerts;
+  HookQueue<Event> events;
+  HookQueue<Span> spans;
+  SpanIds span_ids;  ///< of calls that do not come from the loop
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/functions/function_queue.hpp ----------------------------------------------
 
 /// Decides which call of a function begins next: each function has a queue, they take turns, and none takes all threads.
 /// Needs: std. Threads: none inside; the caller holds its own lock.
 
-#include <cstddef>
-#include <deque>
-#include <map>
-#include <memory>
-#include <string>
 #include <string_view>
-#include <utility>
-#include <vector>
 
 namespace dtm {
 inline namespace v1 {
@@ -152,13 +451,7 @@ class FunctionQueue {
 /// called.
 
 #include <algorithm>
-#include <atomic>
-#include <chrono>
-#include <condition_variable>
 #include <exception>
-#include <mutex>
-#include <new>
-#include <thread>
 
 namespace dtm {
 inline namespace v1 {
@@ -438,6 +731,8 @@ class ProgramFunctions final : public BranchCaller {
     resumes_ = true;
     if (threaded_) workflows_.StartThreads();
   }
+  /// Calls of functions that are not registered go there. Set it before the first call.
+  void ElseCall(BranchCaller& others) { workflows_.ElseCall(others); }
   /// Empty if there is none of this name.
   BranchFunction Find(const std::string& name) {
     BranchFunction function = branches_.Find(name);
@@ -501,8 +796,6 @@ class ProgramFunctions final : public BranchCaller {
 
 /// The registry of functions that run inside the coordinator's own commit, on the thread of the loop.
 /// Needs: std. Threads: thread-safe.
-
-#include <functional>
 
 namespace dtm {
 inline namespace v1 {
@@ -579,53 +872,6 @@ void VisitAhead(List& list, const Object& object, const Parts& parts, Visit visi
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/base/option_range.hpp -----------------------------------------------------------------
-
-/// What an option may be, and the sentence if it is something else.
-/// Needs: std. Threads: pure functions.
-///
-/// The ranges are checked where the options are: CheckedOptions of an embedded coordinator, of a server, of callers.
-
-#include <limits>
-
-namespace dtm {
-inline namespace v1 {
-namespace option_range {
-
-inline constexpr Duration kShortest = std::chrono::milliseconds(1);
-inline constexpr Duration kEver = (Duration::max)();
-inline constexpr std::size_t kAnyNumber = (std::numeric_limits<std::size_t>::max)();
-
-inline std::string InWords(Duration value) {
-  const auto count = value.count();
-  if (count % 1000000 == 0) return std::to_string(count / 1000000) + " s";
-  if (count % 1000 == 0) return std::to_string(count / 1000) + " ms";
-  return std::to_string(count) + " us";
-}
-inline std::string InWords(std::chrono::seconds value) {
-  return std::to_string(value.count()) + " s";  // the greatest of them is no Duration
-}
-inline std::string InWords(int value) { return std::to_string(value); }
-inline std::string InWords(std::size_t value) { return std::to_string(value); }
-
-template <typename Value>
-struct Itself {  // so that only `value` decides the type
-  using Type = Value;
-};
-
-/// @throws LogicError  `value` is below `least` or above `most`.
-template <typename Value>
-void Check(const char* name, const Value& value, const typename Itself<Value>::Type& least,
-           const typename Itself<Value>::Type& most) {
-  if (value >= least && value <= most) return;
-  throw LogicError(std::string("the option ") + name + " is " + InWords(value) + "; it must be " +
-                   InWords(least) + " to " + InWords(most));
-}
-
-}  // namespace option_range
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/engine/machine.hpp --------------------------------------------------------------------
 
 /// The interface of the machines: what can happen to a transaction, and what follows from it.
@@ -633,7 +879,6 @@ void Check(const char* name, const Value& value, const typename Itself<Value>::T
 /// Protocol: §3 (alert), §4; implemented by saga_machine.hpp, msg_machine.hpp,
 /// tcc_machine.hpp (tcc and xa) and workflow_machine.hpp.
 
-#include <cstdint>
 #include <optional>
 
 namespace dtm {
@@ -651,14 +896,17 @@ enum class EventKind {
   kFinish,       ///< workflow: it ended with `result` (success or failure, why) and returned `data`
   kForceStop,    ///< it is to end as failed, and nothing more is to be called
   kRegistered,   ///< the missing function of `row` is registered now
-  kRetryNow      ///< the waits are to be forgotten
+  kRetryNow,     ///< the waits are to be forgotten
+  kRepair        ///< `row` counts as done, without a call
 };
 
 struct Event {
   EventKind kind = EventKind::kTimer;
-  std::size_t row = 0;  ///< kResult, kRegistered, kBranchAdded: the row concerned
+  std::size_t row = 0;  ///< kResult, kRegistered, kBranchAdded, kRepair: the row concerned
   Result result;        ///< kResult: its answer
   std::string data{};   ///< kFinish
+  std::string
+      who{};  ///< kCancel, kForceStop, kRetryNow, kRepair: who asked; the text of `result` says why
 };
 
 /// What a machine knows besides the transaction.
@@ -707,10 +955,12 @@ struct AppliedEvent : engine::Event {
   Time at{};
   bool changed = false;      ///< the record; the others are only true if this is
   bool taken_up = false;     ///< the first change by this run of the coordinator
+  bool from_outbox = false;  ///< the first change by any: the program itself has stored it
   bool rolled_back = false;  ///< that was decided
   bool stuck = false;        ///< it got stuck
   bool ended = false;
   std::uint32_t errors = 0;  ///< in a row of its branch, if it is one of them
+  bool refused = false;      ///< what was asked for; what changed is due to the time
 };
 
 struct ActiveTransaction {
@@ -956,6 +1206,54 @@ class ActiveTable {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/hooks/span_feed.hpp -------------------------------------------------------
+
+/// The spans of what the loop drives: when they begin, and which are over.
+/// Needs: std. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class SpanFeed {
+ public:
+  using Spans = std::vector<std::shared_ptr<const Span>>;
+
+  /// `ended`: gets the spans that are over. Both outlive it.
+  SpanFeed(const Options& options, Spans& ended) : options_(options), ended_(ended) {}
+
+  /// Of a call that starts now; null: nobody wants spans.
+  std::shared_ptr<const CallSpan> Begin(const Transaction& transaction, std::size_t row, Time now) {
+    if (!options_.on_span) return nullptr;
+    return std::make_shared<const CallSpan>(
+        CallSpan{ids_.Next(), now, transaction.branches[row].tries});
+  }
+
+  void End(const BranchCall& call, const Result& result, Time now) noexcept {
+    if (call.span == nullptr || result.at_once) return;  // it is none, or did not begin
+    Add([&] { return SpanOf(*call.definition, call.row, *call.span, result, now); });
+  }
+
+  void Ended(const Transaction& transaction) noexcept {
+    if (options_.on_span) Add([&] { return SpanOf(transaction); });
+  }
+
+ private:
+  template <typename Make>
+  void Add(const Make& make) noexcept {
+    try {
+      ended_.push_back(std::make_shared<const Span>(make()));
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): no memory for it
+    }
+  }
+
+  const Options& options_;
+  Spans& ended_;
+  SpanIds ids_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/parts/missing_functions.hpp -----------------------------------------------
 
 /// The functions that this program lacks, so that people are told of each of them once a minute.
@@ -1053,6 +1351,11 @@ inline bool HasItsTurn(const Transaction& transaction, std::size_t index) {
     return (index == kQueryRow) == (transaction.status == Status::kPrepared);
   }
   return (index % 2 == 0) == (transaction.status == Status::kAborting);
+}
+
+/// The action of a saga had a call that may have had an effect, or counts as done.
+inline bool MayHaveRun(const Branch& action) {
+  return action.tries > 0 || action.status == BranchStatus::kSucceed;
 }
 
 /// The present interval: that of the branch with the most errors in a row, among those that it waits for.
@@ -1238,6 +1541,73 @@ inline std::string Explain(const Transaction& transaction, Time now) {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/engine/repair.hpp ---------------------------------------------------------------------
+
+/// A repair: somebody says that a row is done, and the transaction goes on without a call. Nothing else changes.
+/// Needs: std. Threads: pure functions.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+/// Whether a call of the row may still come. A saga that goes forward may be rolled back later.
+inline bool MayBeCalled(const Transaction& transaction, std::size_t row) {
+  const bool saga = transaction.definition->type == TransType::kSaga;
+  if (saga && transaction.status == Status::kSubmitted) return true;
+  if (!HasItsTurn(transaction, row)) return false;
+  const bool undo = saga && row % 2 == 0;
+  return !undo || MayHaveRun(transaction.branches[row + 1]);
+}
+
+/// Why the row of an unfinished transaction cannot be said to be done; empty: it can. While a call of it is out, or may be, it
+/// cannot: the call could have its effect after somebody has done the same by hand.
+inline std::string RepairProblem(const Transaction& transaction, std::size_t row, Time now) {
+  const Definition& definition = *transaction.definition;
+  const std::size_t rows = transaction.branches.size();
+  if (definition.type == TransType::kWorkflow) {
+    return "the steps of a workflow are made by its own code, so none can be skipped; it goes on "
+           "with "
+           "that code, or ends with ForceStop";
+  }
+  if (rows != RowCount(definition) || row >= rows) {
+    return "its record is damaged, it has " + std::to_string(rows) + " branch rows for " +
+           std::to_string(definition.steps.size()) + " steps; ForceStop ends it";
+  }
+  if (transaction.status == Status::kPrepared) {
+    return "it is prepared, so none of its branches is called yet; submit it, or cancel it";
+  }
+  const Branch& branch = transaction.branches[row];
+  const std::string who = BranchInWords(definition, row);
+  if (branch.status == BranchStatus::kSucceed) return who + " has succeeded already";
+  if (!MayBeCalled(transaction, row)) {
+    return "it is " + std::string(Name(transaction.status)) + ", and " + who +
+           " will not be called, so there is nothing to skip";
+  }
+  if (branch.in_flight) return "a call of " + who + " is running; skip it once that has ended";
+  if (branch.deadline <= now) return {};
+  return "a call of " + who + " may still be running, for at most " +
+         Seconds(branch.deadline - now) + " s; skip it then";
+}
+
+/// "branch 02 compensate was skipped by ann: paid back by hand"
+inline std::string DescribeRepair(const Definition& definition, std::size_t row,
+                                  const std::string& who, const std::string& why) {
+  return "branch " + BranchIdOf(definition, row) + " " + Name(OpOf(definition, row)) +
+         " was skipped" + (who.empty() ? "" : " by " + who) + ": " + why;
+}
+
+/// The last error, and behind it what people have done about it.
+inline std::string LastErrorWith(const std::string& error, std::string repair) {
+  constexpr std::size_t kBetween = 2;
+  repair = Truncated(std::move(repair), kMaxReasonBytes);
+  if (error.empty() || repair.size() + kBetween >= kMaxReasonBytes) return repair;
+  return Truncated(error, kMaxReasonBytes - kBetween - repair.size()) + "; " + repair;
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/parts/news.hpp ------------------------------------------------------------
 
 /// The lines about transactions in the log: rollbacks, first errors, missing functions, stuck transactions, the recovery.
@@ -1286,7 +1656,7 @@ class News {
 
   /// The rollback is decided.
   void RolledBack(const Transaction& transaction, Time now) {
-    Say(kRollbacks, now, [&] {
+    Say(kRollbacks, transaction, now, [&] {
       const bool failed = transaction.status == Status::kFailed;  // there was nothing to undo
       std::string text = Who(transaction) + " (" + Name(transaction.definition->type) + ")" +
                          (failed ? " has failed" : " is being rolled back");
@@ -1302,31 +1672,41 @@ class News {
              std::uint32_t errors, Time now) {
     const auto what = [&] { return engine::DescribeResult(*transaction.definition, row, result); };
     if (errors == 1) {
-      Say(kFirstErrors, now, [&] { return Who(transaction) + ", first error: " + what(); });
+      Say(kFirstErrors, transaction, now,
+          [&] { return Who(transaction) + ", first error: " + what(); });
     } else if (errors == kErrorsThatGoOn) {
-      Say(kMoreErrors, now,
+      Say(kMoreErrors, transaction, now,
           [&] { return Who(transaction) + " keeps failing and is retried: " + what(); });
     }
   }
 
   /// The transaction goes on only with help.
   void Stuck(const Transaction& transaction, Time now) {
-    Say(kStuck, now, [&] {
+    Say(kStuck, transaction, now, [&] {
       return Who(transaction) + " is stuck: " + transaction.last_error +
              "; see Explain, then RetryNow or ForceStop";
     });
   }
 
+  /// Somebody has said that the row is done.
+  void Repaired(const Transaction& transaction, std::size_t row, const std::string& who,
+                const std::string& why, Time now) {
+    Say(kRepairs, transaction, now, [&] {
+      return Who(transaction) + ": " +
+             engine::DescribeRepair(*transaction.definition, row, who, why);
+    });
+  }
+
   /// Somebody else has removed its record.
   void Vanished(const Transaction& transaction, Time now) {
-    Say(kVanished, now, [&] {
+    Say(kVanished, transaction, now, [&] {
       return Who(transaction) + " has vanished from the store; somebody else removed it";
     });
   }
 
   /// See Sweep.
   void SetGoing(const Transaction& transaction, Time now) {
-    Say(kSetGoing, now, [&] {
+    Say(kSetGoing, transaction, now, [&] {
       return Who(transaction) +
              " was in memory and nothing would have gone on with it; it is set going. If no turn "
              "of "
@@ -1337,7 +1717,7 @@ class News {
   /// This program has no function or caller for the branch; see MissingFunctions.
   void NobodyToCall(const Transaction& transaction, std::size_t row, const Result& result,
                     Time now) {
-    Say(kNobody, now, [&] {
+    Say(kNobody, transaction, now, [&] {
       return Who(transaction) +
              " waits: " + engine::DescribeResult(*transaction.definition, row, result);
     });
@@ -1380,6 +1760,7 @@ class News {
     kMoreErrors,
     kNobody,
     kStuck,
+    kRepairs,
     kVanished,
     kSetGoing,
     kKinds
@@ -1389,11 +1770,12 @@ class News {
                                                              "branches that keep failing",
                                                              "functions that are missing",
                                                              "stuck transactions",
+                                                             "branches that people skipped",
                                                              "transactions that have vanished",
                                                              "transactions that are set going"};
   static constexpr std::array<LogLevel, kKinds> kLevels = {
       LogLevel::kInfo,  LogLevel::kWarning, LogLevel::kWarning, LogLevel::kWarning,
-      LogLevel::kError, LogLevel::kError,   LogLevel::kError};
+      LogLevel::kError, LogLevel::kWarning, LogLevel::kError,   LogLevel::kError};
   static constexpr std::uint32_t kErrorsThatGoOn = 3;
 
   static std::string Who(const Transaction& transaction) {
@@ -1409,10 +1791,11 @@ class News {
   }
 
   template <typename MakeText>
-  void Say(Kind kind, Time now, const MakeText& text) {
+  void Say(Kind kind, const Transaction& about, Time now, const MakeText& text) {
     Quietly([&] {
       if (limits_[kind].NextFlush() <= now) Flush(now);
-      if (limits_[kind].Allow(now)) LogTo(options_, kLevels[kind], text());
+      if (!limits_[kind].Allow(now)) return;
+      LogTo(options_, kLevels[kind], text(), about.definition.get());
     });
   }
 
@@ -1453,6 +1836,8 @@ struct ToCommit {
 struct ToRelease {
   std::vector<ActiveTransaction*> touched;           ///< calls, timers and answers are held back
   std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
+  std::vector<std::shared_ptr<const Event>> events;  ///< the same
+  std::vector<std::shared_ptr<const Span>> spans;
 };
 
 }  // namespace v1
@@ -1500,6 +1885,132 @@ inline std::exception_ptr ErrorOf(const std::string& reply) {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/engine/resubmission.hpp ---------------------------------------------------------------
+
+/// Decides what a submit or prepare of a gid that exists means.
+/// Needs: std. Threads: pure functions. Protocol: §2.3, with the differences of docs/http_api.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+struct Resubmission {
+  enum class Kind {
+    kAttach,   ///< the same again: nothing runs twice, the answer is that of the stored one
+    kPromote,  ///< the submit of a prepared one
+    kRefuse
+  };
+  Kind kind = Kind::kAttach;
+  std::string refused;  ///< kRefuse: why
+};
+
+/// Whether its status can only have come after its submit. A tcc, xa or workflow is rolled back only if none came in time.
+inline bool ShowsSubmit(const Transaction& stored) {
+  if (stored.status == Status::kPrepared) return false;
+  return !RegistersSteps(stored.definition->type) || stored.status != Status::kAborting;
+}
+
+/// `again`: the new submit or (`prepare`) prepare. A submit is compared only with a submit, and a prepare only
+/// with a prepare, since a submit after a prepare need not repeat the steps.
+inline Resubmission OnResubmission(const Transaction& stored, const Definition& again,
+                                   bool prepare) {
+  const Definition& first = *stored.definition;
+  const std::string gid = "gid '" + again.gid + "'";
+  if (stored.unreadable) return {Resubmission::Kind::kRefuse, gid + ": " + stored.last_error};
+  if (first.type != again.type) {
+    return {Resubmission::Kind::kRefuse, gid + " exists as a " + Name(first.type) + ", not as a " +
+                                             Name(again.type) +
+                                             "; nothing was changed. Use a new gid"};
+  }
+  const bool prepared = stored.status == Status::kPrepared;
+  const auto cannot = [&](const char* what) -> Resubmission {
+    return {Resubmission::Kind::kRefuse,
+            gid + ": current status '" + Name(stored.status) + "', cannot " + what + ". FAILURE"};
+  };
+  if (prepare && !prepared) return cannot("prepare");
+  if (!prepare && prepared) return {Resubmission::Kind::kPromote, {}};
+  // The initiator has to learn that its submit came too late.
+  if (!prepare && !ShowsSubmit(stored)) return cannot("submit");
+  const bool same = stored.expired ? stored.content == 0 || stored.content == ContentHash(again)
+                                   : first.prepared_first != prepare || SameContent(first, again);
+  if (!same) {
+    return {Resubmission::Kind::kRefuse,
+            gid +
+                " exists with other content; nothing was changed. Use a new gid, or submit "
+                "exactly what was submitted first"};
+  }
+  return {Resubmission::Kind::kAttach, {}};
+}
+
+/// Empty if `again` prepares the stored workflow; otherwise why not. The URL that resumes it may have changed; name and data
+/// are compared only if both have them.
+inline std::string OtherWorkflow(const Definition& stored, const Definition& again) {
+  const std::string gid = "gid '" + again.gid + "' ";
+  const char* end = "; nothing was changed or run. Use a new gid";
+  if (stored.type != TransType::kWorkflow) {
+    return gid + "is a " + Name(stored.type) + ", not a workflow" + end;
+  }
+  if (!again.workflow.empty() && again.workflow != stored.workflow) {
+    return gid + "is the workflow '" + stored.workflow + "', not '" + again.workflow + "'" + end;
+  }
+  if (!again.data.empty() && again.data != stored.data) {
+    return gid + "was started with other data" + end;
+  }
+  return {};
+}
+
+/// The headers of the submit replace those of the prepare, but a transaction stays in the trace in which it began.
+inline std::map<std::string, std::string> MergedHeaders(const TransOptions& prepared,
+                                                        const TransOptions& submitted) {
+  using Headers = std::map<std::string, std::string>;
+  const auto part = [](const Headers& headers, bool of_trace) {
+    Headers found;
+    for (const auto& header : headers) {
+      if (IsTraceHeader(header.first) == of_trace) found.insert(header);
+    }
+    return found;
+  };
+  Headers merged = part(submitted.branch_headers, false);
+  if (merged.empty()) merged = part(prepared.branch_headers, false);
+  Headers trace = part(prepared.branch_headers, true);
+  if (trace.empty()) trace = part(submitted.branch_headers, true);
+  for (const auto& header : trace) {
+    if (merged.size() < kMaxHeaders) merged.insert(header);
+  }
+  return merged;
+}
+
+/// The steps stay those of the prepare; options and orders of the submit replace those of the prepare.
+inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
+  Definition merged = prepared;
+  TransOptions& options = merged.options;
+  const TransOptions& later = submitted.options;
+  options.wait_result = later.wait_result;
+  const auto take = [](auto& value, const auto& newer) {
+    if (newer != std::decay_t<decltype(newer)>{}) value = newer;
+  };
+  if (merged.query_prepared.empty()) merged.query_prepared = submitted.query_prepared;
+  take(options.timeout_to_fail, later.timeout_to_fail);
+  take(options.request_timeout, later.request_timeout);
+  take(options.retry_interval, later.retry_interval);
+  take(options.retry_limit, later.retry_limit);
+  options.branch_headers = MergedHeaders(options, later);
+  take(merged.delay, submitted.delay);
+  const bool order = submitted.concurrent || !submitted.orders.empty();
+  if (order) {
+    merged.concurrent = submitted.concurrent;
+    merged.orders = submitted.orders;
+  }
+  if (order || submitted.delay.count() > 0 || !submitted.custom_data.empty()) {
+    merged.custom_data = submitted.custom_data;
+  }
+  return merged;
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/state/elsewhere.hpp -------------------------------------------------------
 
 /// What was asked here about transactions that other coordinators on the store drive: who waits for their end, and requests
@@ -1533,28 +2044,22 @@ class Elsewhere {
   /// obey as well, so this waits for longer than that takes.
   /// @throws StoreError  nothing was asked.
   void Ask(Command&& command, Time now) {
-    Request request;
-    request.gid = command.gid;
-    request.kind =
-        command.kind == Command::Kind::kCancel ? Request::Kind::kCancel : Request::Kind::kRetryNow;
-    request.reason = command.reason;
-    const std::int64_t id = peers_->Ask(request);
+    const std::int64_t id = peers_->Ask(RequestFor(command));
     LookAt(now + kEvery, now);
     asked_.emplace(id, Asked{std::move(command), now + kLongestReply, false});
   }
 
   /// What others ask of this one.
   void Hear(std::vector<Command>& reissue) {
-    for (Request& request : peers_->Asked()) {
-      Command command;
-      command.kind = request.kind == Request::Kind::kCancel     ? Command::Kind::kCancel
-                     : request.kind == Request::Kind::kRetryNow ? Command::Kind::kRetryNow
-                                                                : Command::Kind::kLook;
-      command.gid = std::move(request.gid);
-      command.reason = std::move(request.reason);
-      command.asked = request.id;
-      command.waiter.promise = [peers = peers_, id = request.id](const Answer& answer) {
-        peers->Reply(id, ReplyOf(answer));
+    for (const Request& request : peers_->Asked()) {
+      if (request.kind > Request::Kind::kSkip) {
+        Answers::Protected([&] { peers_->Reply(request.id, NotKnown(request)); });
+        continue;
+      }
+      Command command = CommandFor(request);
+      const bool skips = command.kind == Command::Kind::kSkip;
+      command.waiter.promise = [peers = peers_, id = request.id, skips](const Answer& answer) {
+        peers->Reply(id, skips && !answer.error ? kSkipped : ReplyOf(answer));
       };
       reissue.push_back(std::move(command));
     }
@@ -1622,6 +2127,43 @@ class Elsewhere {
     bool taken_up;
   };
 
+  static Request RequestFor(const Command& command) {
+    Request request;
+    request.kind = command.kind == Command::Kind::kCancel ? Request::Kind::kCancel
+                   : command.kind == Command::Kind::kSkip ? Request::Kind::kSkip
+                                                          : Request::Kind::kRetryNow;
+    request.gid = command.gid;
+    request.reason = command.reason;
+    request.who = command.who;
+    request.branch_id = command.step.branch_id;
+    request.op = command.step.op;
+    return request;
+  }
+
+  static std::string NotKnown(const Request& request) {
+    return ReplyOf({{},
+                    Answers::Rejected("gid '" + request.gid +
+                                      "' was not changed: the coordinator that drives it is of "
+                                      "an earlier version of dtm; replace it, then ask again")});
+  }
+
+  static Command CommandFor(const Request& request) {
+    Command command;
+    switch (request.kind) {
+      case Request::Kind::kCancel: command.kind = Command::Kind::kCancel; break;
+      case Request::Kind::kRetryNow: command.kind = Command::Kind::kRetryNow; break;
+      case Request::Kind::kSkip: command.kind = Command::Kind::kSkip; break;
+      case Request::Kind::kLook: command.kind = Command::Kind::kLook; break;
+    }
+    command.gid = request.gid;
+    command.reason = request.reason;
+    command.who = request.who;
+    command.step.branch_id = request.branch_id;
+    command.step.op = request.op;
+    command.asked = request.id;
+    return command;
+  }
+
   void LookAt(Time time, Time now) {
     if (next_ == kNever) next_ = now + kEvery;
     next_ = (std::min)(next_, time);
@@ -1653,6 +2195,13 @@ class Elsewhere {
 
   void OnReply(Command&& command, const std::string& reply, Time now) {
     if (const std::exception_ptr error = ErrorOf(reply)) return command.waiter.Refuse(error);
+    if (command.kind == Command::Kind::kSkip && reply != kSkipped) {
+      return command.waiter.Refuse(Made<RejectedError>([&] {
+        return "gid '" + command.gid +
+               "' was not changed: the coordinator that drives it is of an earlier version of dtm, "
+               "which skips no branches; replace it, then ask again";
+      }));
+    }
     const std::optional<Transaction> stored = store_.Load(command.gid);
     if (!stored) return command.waiter.Refuse(InDoubt(command.gid, "its record is gone"));
     if (command.wait_result != WaitResult::kCounts || !stored->definition->options.wait_result) {
@@ -1752,11 +2301,18 @@ class Elsewhere {
     } catch (const StoreError&) {  // NOLINT(bugprone-empty-catch): then it is not known
     }
     for (auto waiter = first; waiter != waiters.end(); ++waiter) {
-      stored ? waiter->Give(ResultOf(*stored)) : waiter->Refuse(InDoubt(gid, why));
+      const bool told = stored && (!waiter->submits || engine::ShowsSubmit(*stored));
+      if (told) {
+        waiter->Give(ResultOf(*stored));
+      } else {
+        waiter->Refuse(InDoubt(gid, stored ? std::string("it is ") + Name(stored->status) : why));
+      }
     }
     waiters.erase(first, waiters.end());
   }
 
+  /// The reply when a branch was skipped; what an earlier version replies to what it does not know says only "no error".
+  static constexpr char kSkipped[] = "+skipped";
   static constexpr Duration kEvery = std::chrono::milliseconds(100);
   static constexpr Duration kLongestReply = std::chrono::seconds(5);
   static constexpr std::size_t kPage = 1000;
@@ -2037,7 +2593,7 @@ class MachineParts {
     if (event.kind == EventKind::kLoaded) ForgetPreviousRun(t_, context_);
     if (IsFinal(t_.status)) {
       if (event.kind == EventKind::kCancel || event.kind == EventKind::kForceStop ||
-          event.kind == EventKind::kRetryNow) {
+          event.kind == EventKind::kRetryNow || event.kind == EventKind::kRepair) {
         effects_.refused = "it has already ended as " + std::string(Name(t_.status));
       }
       return false;
@@ -2051,6 +2607,7 @@ class MachineParts {
       case EventKind::kRegistered: Awaken(event.row); break;
       case EventKind::kForceStop: Finish(Status::kFailed); return false;
       case EventKind::kRetryNow: TryAgainNow(); break;
+      case EventKind::kRepair: Repair(event); break;
       case EventKind::kBranchAdded: AddRows(); break;
       default: break;
     }
@@ -2101,16 +2658,31 @@ class MachineParts {
     branch.deadline = branch.previous_deadline;  // calls of a previous run may still be running
     effects_.changed = true;
     if (result.kind == Result::Kind::kSuccess) {
-      branch.status = BranchStatus::kSucceed;
-      branch.finished = context_.now;
-      branch.errors = 0;
-      branch.next_try = Time{};
-      branch.asked_when = false;
+      Succeed(branch);
       return true;
     }
     t_.last_error = DescribeResult(def_, index, result);
     if (result.kind == Result::Kind::kNotSent && branch.tries > 0) --branch.tries;
     return true;
+  }
+
+  void Succeed(Branch& branch) {
+    branch.status = BranchStatus::kSucceed;
+    branch.finished = context_.now;
+    branch.errors = 0;
+    branch.next_try = Time{};
+    branch.asked_when = false;
+  }
+
+  /// Counts the row as done. A stuck transaction is driven again: whatever it lacked may be here now.
+  void Repair(const Event& event) {
+    effects_.refused = RepairProblem(t_, event.row, context_.now);
+    if (!effects_.refused.empty()) return;
+    Succeed(t_.branches[event.row]);
+    t_.stuck = false;
+    t_.last_error =
+        LastErrorWith(t_.last_error, DescribeRepair(def_, event.row, event.who, event.result.text));
+    effects_.changed = true;
   }
 
   /// After ONGOING, or if the call was not sent, it waits for one interval; after errors longer and longer; and always at
@@ -2475,9 +3047,7 @@ class SagaMachine : public MachineOf<SagaMachine> {
   /// Nothing is left to undo: the action cannot have run, or its compensation is done. An action that
   /// failed may have had an effect, so it is compensated too.
   bool Undone(std::size_t step) const {
-    const Branch& action = t_.branches[ActionOf(step)];
-    const bool may_have_run = action.tries > 0 || action.status == BranchStatus::kSucceed;
-    return !may_have_run || Succeeded(CompensateOf(step));
+    return !MayHaveRun(t_.branches[ActionOf(step)]) || Succeeded(CompensateOf(step));
   }
 
   /// A running call, or one of a previous run that may still be running, may have its effect later; and no action
@@ -2794,6 +3364,10 @@ class TurnState : public Answers {
     const Transaction& transaction = active.transaction;
     if (event.alert) to_release.alerts.push_back(event.alert);
     if (event.stuck) news.Stuck(transaction, context.now);
+    if (event.kind == engine::EventKind::kRepair && !event.refused) {
+      metrics.Repaired(transaction.definition->type);
+      news.Repaired(transaction, event.row, event.who, event.result.text, context.now);
+    }
     if (event.kind != engine::EventKind::kResult) return;
     metrics.GotResult(*transaction.definition, event.row, event.result);
     if (event.errors > 0) {
@@ -2856,8 +3430,9 @@ class TurnState : public Answers {
   }
 
   /// This coordinator owns it, or will with its next write: of a prepared one no call is out, but perhaps to its initiator.
+  /// While it is fenced it owns nothing, although its heir may not have written that yet.
   bool MayDrive(const Transaction& stored) const {
-    return stored.owner == store.Owner() ||
+    return (stored.owner == store.Owner() && !fenced) ||
            (stored.status == Status::kPrepared && !stored.other_app);
   }
 
@@ -2892,6 +3467,7 @@ class TurnState : public Answers {
   Timers timers;
   Loader loader;
   StoreHealth health;
+  bool fenced = false;  ///< until the store has recovered
   Elsewhere elsewhere;
   Metrics metrics;
   News news;
@@ -2899,6 +3475,7 @@ class TurnState : public Answers {
   ToCollect to_collect;
   ToCommit to_commit;
   ToRelease to_release;
+  SpanFeed spans{options, to_release.spans};
 
  private:
   static void Forget(std::vector<ActiveTransaction*>& list, const ActiveTransaction& active) {
@@ -2912,7 +3489,10 @@ class TurnState : public Answers {
     const bool has_result = event.kind == engine::EventKind::kResult;
     const std::size_t row = event.row;
     const std::uint32_t errors = has_result ? ErrorsOf(transaction, row) : 0;
-    const bool earlier_run = !active.Fresh() && transaction.updated < context.started;
+    const std::uint64_t me = store.Owner();
+    const bool outbox = !active.Fresh() && me != 0 && transaction.driver == 0;
+    const bool other_run = !active.Fresh() && !outbox &&
+                           (transaction.driver != me || transaction.updated < context.started);
     if (active.held_calls.empty()) effects.calls.swap(active.held_calls);  // its memory
     try {
       effects = engine::Advance(transaction, event, context, std::move(effects));
@@ -2936,13 +3516,15 @@ class TurnState : public Answers {
     // Nothing below can fail. The events of a new transaction are not applied again, so they are kept only for what they tell.
     const bool rolled_back = BeganToFail(before, transaction.status);
     if (rolled_back) active.rolled_back = true;
-    if (!active.Fresh() || alert || has_result || stuck || options.journal) {
+    if (!active.Fresh() || alert || has_result || stuck || TellsEntries(options)) {
       active.events.push_back({std::move(event), std::move(alert), context.now, effects.changed,
-                               effects.changed && earlier_run, rolled_back, stuck,
-                               IsFinal(transaction.status) && !IsFinal(before), new_errors});
+                               effects.changed && other_run, effects.changed && outbox, rolled_back,
+                               stuck, IsFinal(transaction.status) && !IsFinal(before), new_errors,
+                               !effects.refused.empty()});
     }
     if (effects.changed) {
       transaction.updated = context.now;
+      transaction.driver = me;
       if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
     }
     active.timer = effects.timer;
@@ -3017,7 +3599,7 @@ inline void AnswerAsStored(TurnState& state, Waiter& waiter, const std::string& 
   if (waiter.when != AnswerWhen::kStored) {
     try {
       const std::optional<Transaction> stored = state.store.Load(gid);
-      const bool told = stored && !(waiter.submits && stored->status == Status::kPrepared);
+      const bool told = stored && (!waiter.submits || engine::ShowsSubmit(*stored));
       if (told) return waiter.Give(ResultOf(*stored));
     } catch (...) {  // NOLINT(bugprone-empty-catch): then it is not known
     }
@@ -3061,7 +3643,7 @@ inline void AnswerAll(TurnState& state, const std::string& why) {
     const std::string& gid = active.transaction.definition->gid;
     for (Waiter& waiter : std::exchange(active.waiters, {})) {
       TurnState::Protected([&] {
-        if (!active.dirty) return waiter.Give(ResultOf(active.transaction));
+        if (!active.dirty) return waiter.GiveStatusOf(active.transaction);
         if (active.Fresh()) return waiter.Refuse(NotTaken(state, gid, why));
         AnswerAsStored(state, waiter, gid, why);
       });
@@ -3141,9 +3723,7 @@ class Commands {
     }
     CheckStoreFor(command);
     if (command.kind != Command::Kind::kWait) {
-      const std::string refused = command.kind == Command::Kind::kAddBranch
-                                      ? AddBranch(*active, command)
-                                      : state_.Advance(*active, EventOf(command));
+      const std::string refused = Change(*active, command);
       if (!refused.empty()) {
         // It may be the submit of a prepared one, whose record is in the store.
         if (active->Fresh()) return state_.to_collect.reissue.push_back(std::move(command));
@@ -3162,6 +3742,15 @@ class Commands {
     }
     // The gid may turn out to be stored already; the command is then for the stored record.
     active->commands.push_back(std::move(command));
+  }
+
+  /// Returns why it was refused, or nothing.
+  std::string Change(ActiveTransaction& active, Command& command) {
+    switch (command.kind) {
+      case Command::Kind::kAddBranch: return AddBranch(active, command);
+      case Command::Kind::kSkip: return Skip(active, command);
+      default: return state_.Advance(active, EventOf(command));
+    }
   }
 
   /// @throws StoreError  it would change something, and nothing can be written now.
@@ -3185,6 +3774,7 @@ class Commands {
       case Command::Kind::kWait: return Watch(command);
       case Command::Kind::kCancel:
       case Command::Kind::kRetryNow:
+      case Command::Kind::kSkip:
         if (command.asked != 0) return state_.store.Shared()->Reply(command.asked, {});
         return state_.elsewhere.Ask(std::move(command), state_.context.now);
       default:
@@ -3241,10 +3831,11 @@ class Commands {
     const bool failed = command.status == Status::kFailed;
     const Result result{failed ? Result::Kind::kFailure : Result::Kind::kSuccess, command.reason};
     switch (command.kind) {
-      case Command::Kind::kCancel: return {engine::EventKind::kCancel, 0, result};
-      case Command::Kind::kForceStop: return {engine::EventKind::kForceStop, 0, {}};
+      case Command::Kind::kCancel: return {engine::EventKind::kCancel, 0, result, {}, command.who};
+      case Command::Kind::kForceStop:
+        return {engine::EventKind::kForceStop, 0, result, {}, command.who};
       case Command::Kind::kFinish: return {engine::EventKind::kFinish, 0, result, command.data};
-      default: return {engine::EventKind::kRetryNow, 0, {}};
+      default: return {engine::EventKind::kRetryNow, 0, result, {}, command.who};
     }
   }
 
@@ -3285,6 +3876,22 @@ class Commands {
     state_.MakeReady(active);
     state_.table.AddStep(active, step);
     return state_.Advance(active, {engine::EventKind::kBranchAdded, row, {}});
+  }
+
+  std::string Skip(ActiveTransaction& active, Command& command) {
+    const Transaction& transaction = active.transaction;
+    if (active.Fresh()) return "it is not stored yet";  // and the command is issued again
+    if (transaction.unreadable) return transaction.last_error;
+    const Step& branch = command.step;
+    const auto row = RowOf(*transaction.definition, branch.branch_id, branch.op);
+    if (!row) {
+      throw BadInput("gid '" + command.gid + "' was not changed: it has no branch " +
+                     Printable(branch.branch_id) + " " + Name(branch.op) +
+                     "; query shows its branches");
+    }
+    command.waiter.skips = row;
+    const Result why{Result::Kind::kSuccess, command.reason};
+    return state_.Advance(active, {engine::EventKind::kRepair, *row, why, {}, command.who});
   }
 
   /// Transactions that wait for a time, the earliest first. Those that are stuck or prepared wait for somebody, and are
@@ -3358,110 +3965,11 @@ class Commands {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/engine/resubmission.hpp ---------------------------------------------------------------
-
-/// Decides what a submit or prepare of a gid that exists means.
-/// Needs: std. Threads: pure functions. Protocol: §2.3, with the differences of docs/http_api.md.
-
-namespace dtm {
-inline namespace v1 {
-namespace engine {
-
-struct Resubmission {
-  enum class Kind {
-    kAttach,   ///< the same again: nothing runs twice, the answer is that of the stored one
-    kPromote,  ///< the submit of a prepared one
-    kRefuse
-  };
-  Kind kind = Kind::kAttach;
-  std::string refused;  ///< kRefuse: why
-};
-
-/// `again`: the new submit or (`prepare`) prepare. A submit is compared only with a submit, and a prepare only
-/// with a prepare, since a submit after a prepare need not repeat the steps.
-inline Resubmission OnResubmission(const Transaction& stored, const Definition& again,
-                                   bool prepare) {
-  const Definition& first = *stored.definition;
-  const std::string gid = "gid '" + again.gid + "'";
-  if (stored.unreadable) return {Resubmission::Kind::kRefuse, gid + ": " + stored.last_error};
-  if (first.type != again.type) {
-    return {Resubmission::Kind::kRefuse, gid + " exists as a " + Name(first.type) + ", not as a " +
-                                             Name(again.type) +
-                                             "; nothing was changed. Use a new gid"};
-  }
-  const bool prepared = stored.status == Status::kPrepared;
-  const auto cannot = [&](const char* what) -> Resubmission {
-    return {Resubmission::Kind::kRefuse,
-            gid + ": current status '" + Name(stored.status) + "', cannot " + what + ". FAILURE"};
-  };
-  if (prepare && !prepared) return cannot("prepare");
-  if (!prepare && prepared) return {Resubmission::Kind::kPromote, {}};
-  // The initiator has to learn that its submit came too late.
-  if (RegistersSteps(first.type) && stored.status == Status::kAborting) return cannot("submit");
-  const bool same = stored.expired ? stored.content == 0 || stored.content == ContentHash(again)
-                                   : first.prepared_first != prepare || SameContent(first, again);
-  if (!same) {
-    return {Resubmission::Kind::kRefuse,
-            gid +
-                " exists with other content; nothing was changed. Use a new gid, or submit "
-                "exactly what was submitted first"};
-  }
-  return {Resubmission::Kind::kAttach, {}};
-}
-
-/// Empty if `again` prepares the stored workflow; otherwise why not. The URL that resumes it may have changed; name and data
-/// are compared only if both have them.
-inline std::string OtherWorkflow(const Definition& stored, const Definition& again) {
-  const std::string gid = "gid '" + again.gid + "' ";
-  const char* end = "; nothing was changed or run. Use a new gid";
-  if (stored.type != TransType::kWorkflow) {
-    return gid + "is a " + Name(stored.type) + ", not a workflow" + end;
-  }
-  if (!again.workflow.empty() && again.workflow != stored.workflow) {
-    return gid + "is the workflow '" + stored.workflow + "', not '" + again.workflow + "'" + end;
-  }
-  if (!again.data.empty() && again.data != stored.data) {
-    return gid + "was started with other data" + end;
-  }
-  return {};
-}
-
-/// The steps stay those of the prepare; options and orders of the submit replace those of the prepare.
-inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
-  Definition merged = prepared;
-  TransOptions& options = merged.options;
-  const TransOptions& later = submitted.options;
-  options.wait_result = later.wait_result;
-  const auto take = [](auto& value, const auto& newer) {
-    if (newer != std::decay_t<decltype(newer)>{}) value = newer;
-  };
-  if (merged.query_prepared.empty()) merged.query_prepared = submitted.query_prepared;
-  take(options.timeout_to_fail, later.timeout_to_fail);
-  take(options.request_timeout, later.request_timeout);
-  take(options.retry_interval, later.retry_interval);
-  take(options.retry_limit, later.retry_limit);
-  take(options.branch_headers, later.branch_headers);
-  take(merged.delay, submitted.delay);
-  const bool order = submitted.concurrent || !submitted.orders.empty();
-  if (order) {
-    merged.concurrent = submitted.concurrent;
-    merged.orders = submitted.orders;
-  }
-  if (order || submitted.delay.count() > 0 || !submitted.custom_data.empty()) {
-    merged.custom_data = submitted.custom_data;
-  }
-  return merged;
-}
-
-}  // namespace engine
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/coordinator/loop/collect_stage.hpp ----------------------------------------------------
 
 /// The first two stages of a turn: take what arrived, and advance the transactions it concerns.
 /// Needs: std, engine, store. Threads: the thread that drives the loop.
-/// Protocol: §2.3 (what a repeat means), with the differences of the README.
+/// Protocol: §2.3 (what a repeat means), with the differences of docs/differences.md.
 
 namespace dtm {
 inline namespace v1 {
@@ -3567,6 +4075,7 @@ class CollectStage {
   }
 
   void OnResult(ArrivedResult& arrived) {
+    state_.spans.End(arrived.call, arrived.result, state_.context.now);
     ActiveTransaction* active = state_.table.At(arrived.call.slot, arrived.call.generation);
     if (active == nullptr) return;  // it has ended meanwhile, and its gid may have been given again
     if (MayWaitForLease(*active, arrived)) {
@@ -3732,6 +4241,106 @@ class CollectStage {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/hooks/event_feed.hpp ------------------------------------------------------
+
+/// Which events are durable: those of a batch are told once its commit is known to be stored.
+/// Needs: std, store. Threads: the thread that drives the loop.
+///
+/// An event is told once, whatever becomes of its commit: those of a batch that was rolled back come again with the next
+/// one. After a commit in doubt the store is asked. If another coordinator has gone on with the transaction by then, the
+/// events of that commit are not told, since it cannot be known any more whether it was stored.
+
+namespace dtm {
+inline namespace v1 {
+
+class EventFeed {
+ public:
+  using Events = std::vector<std::shared_ptr<const Event>>;
+
+  /// `durable`: gets the events of what is stored, and outlives it. `spans`: see TraceIdOf.
+  EventFeed(Events& durable, bool spans) : durable_(durable), spans_(spans) {}
+
+  /// A batch begins; what the one before has not stored is forgotten.
+  void Begin() {
+    changes_.clear();
+    events_.clear();
+  }
+
+  /// The next change of the batch, as it will be stored.
+  void Add(const Transaction& transaction, const std::vector<JournalEntry>& entries) {
+    for (const JournalEntry& entry : entries) {
+      events_.push_back(std::make_shared<const Event>(EventOf(transaction, entry, spans_)));
+    }
+    changes_.push_back({transaction.definition->gid, transaction.version + 1, events_.size()});
+    durable_.reserve(durable_.size() + events_.size());
+  }
+
+  /// A commit worked: no commit is in doubt any more.
+  void Committed() noexcept { settled_.clear(); }
+
+  /// The commit took the n-th change of the batch. Throws nothing.
+  void Stored(std::size_t n) noexcept {
+    if (n >= changes_.size()) return;
+    Take(n, events_, durable_);
+  }
+
+  /// The commit of the batch is in doubt.
+  void InDoubt() {
+    doubtful_.clear();
+    for (std::size_t n = 0; n < changes_.size(); ++n) {
+      const auto settled = settled_.find(changes_[n].gid);
+      if (settled != settled_.end() && settled->second == changes_[n].version) continue;
+      doubtful_.push_back({std::move(changes_[n].gid), changes_[n].version, {}});
+      doubtful_.back().events.reserve(changes_[n].end - BeginOf(n));
+      Take(n, events_, doubtful_.back().events);
+    }
+    Begin();
+  }
+
+  /// The store can be asked again what it has.
+  /// @throws StoreError  then it is asked again.
+  void Recovered(Store& store) {
+    while (!doubtful_.empty()) {
+      const Doubtful& next = doubtful_.front();
+      const std::optional<Transaction> stored = store.Load(next.gid);
+      if (stored && stored->version == next.version) {
+        settled_[next.gid] = next.version;
+        durable_.insert(durable_.end(), next.events.begin(), next.events.end());
+      }
+      doubtful_.pop_front();
+    }
+  }
+
+ private:
+  struct Change {
+    std::string gid;
+    std::uint64_t version = 0;  ///< of the record, with it
+    std::size_t end = 0;        ///< of its events
+  };
+  struct Doubtful {
+    std::string gid;
+    std::uint64_t version = 0;
+    Events events;
+  };
+
+  std::size_t BeginOf(std::size_t n) const { return n == 0 ? 0 : changes_[n - 1].end; }
+
+  void Take(std::size_t n, Events& from, Events& to) const {
+    for (std::size_t i = BeginOf(n); i < changes_[n].end; ++i) to.push_back(std::move(from[i]));
+  }
+
+  std::vector<Change> changes_;
+  Events events_;  // of all of them
+  Events& durable_;
+  const bool spans_;
+  std::deque<Doubtful> doubtful_;
+  /// Versions of records that an earlier commit in doubt has stored: a later one cannot have stored them again.
+  std::map<std::string, std::uint64_t> settled_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/loop/conflicts.hpp --------------------------------------------------------
 
 /// What a commit left out, since the store holds another version: the stored record wins.
@@ -3861,9 +4470,21 @@ class Conflicts {
     return active.transaction.version & ~kNoVersion;
   }
 
-  /// The commit in doubt, with the first of our events, did become durable.
-  static bool IsOfCommitInDoubt(const ActiveTransaction& active, const Transaction& stored) {
-    return active.doubtful_events > 0 && stored.version == Known(active) + 1;
+  /// The commit in doubt, with the first of our events, did become durable. Of a record that another coordinator owned before,
+  /// the next version may be that of our takeover just as well.
+  bool IsOfCommitInDoubt(const ActiveTransaction& active, const Transaction& stored) const {
+    return active.doubtful_events > 0 && stored.version == Known(active) + 1 &&
+           active.transaction.owner == state_.store.Owner();
+  }
+
+  /// Several commits may have been in doubt, one after the other, each with more events; at most one of them was stored. Which
+  /// one, the time of the record says, since each was made at a later time.
+  std::size_t StoredEvents(const ActiveTransaction& active, const Transaction& stored) const {
+    if (!IsOfCommitInDoubt(active, stored)) return 0;
+    const auto later = [&stored](const AppliedEvent& event) { return event.at > stored.updated; };
+    const auto end = active.events.begin() + static_cast<std::ptrdiff_t>(active.doubtful_events);
+    return static_cast<std::size_t>(std::find_if(active.events.begin(), end, later) -
+                                    active.events.begin());
   }
 
   /// Another coordinator has taken it over. Its change may have been made before that, in a commit that was in doubt.
@@ -3888,8 +4509,7 @@ class Conflicts {
   /// The events since the stored record are applied again, on top of it: results (their calls count as in flight until
   /// then) and commands. If a commit in doubt did become durable, the record has the first of them already.
   void KeepEvents(ActiveTransaction& active, Transaction& stored) {
-    const std::size_t stored_events =
-        IsOfCommitInDoubt(active, stored) ? active.doubtful_events : 0;
+    const std::size_t stored_events = StoredEvents(active, stored);
     const auto first = active.events.begin();
     const auto end = first + static_cast<std::ptrdiff_t>(stored_events);
     for (auto event = first; event != end; ++event) state_.Count(active, *event);
@@ -4014,6 +4634,9 @@ class InCommitWork {
   void Committed() {
     if (Ran() == 0) return;
     state_.to_commit.branch_works.erase(state_.to_commit.branch_works.begin(), FirstLeft());
+    for (const Branch& ran : branches_) {
+      state_.spans.End(ran.ended.call, ran.ended.result, ran.ended.at);
+    }
     branches_.clear();
     added_.clear();
     for (; transacts_ > 0; --transacts_) AnswerWork({});
@@ -4030,6 +4653,12 @@ class InCommitWork {
     std::size_t events = 0;
     Time timer = kNever;
     bool rolled_back = false;
+    /// Of a call that is a span: to be told once it is durable.
+    struct Ended {
+      BranchCall call;
+      Result result;
+      Time at{};
+    } ended{};
   };
 
   void TakeCallsOf(ActiveTransaction& active) {
@@ -4091,9 +4720,11 @@ class InCommitWork {
     call.definition = active->transaction.definition;
     call.row = work.row;
     const Time begin = clock_.Now();
+    call.span = state_.spans.Begin(active->transaction, work.row, begin);
     Result result = state_.store.Run(
         [&](const WorkContext& connection) { return functions_.Run(call, connection); });
     WarnIfSlow(begin, call.Url());
+    if (call.span != nullptr) branches_.back().ended = {call, result, clock_.Now()};
     AdvanceBranch(work, std::move(result));
   }
 
@@ -4158,22 +4789,22 @@ class InCommitWork {
 
 /// What the journal is told of a change: the events that led to it, what was decided on them, and the calls that start
 /// once it is durable.
-/// Needs: std, engine. Threads: the thread that drives the loop.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
 
 namespace dtm {
 inline namespace v1 {
 
 class JournalEntries {
  public:
-  /// Replaces `entries` by what no commit has told of `active` yet.
-  static void Make(const ActiveTransaction& active, Time now, std::vector<JournalEntry>& entries) {
-    JournalEntries(active, now, entries);
+  /// Appends to `out` what no commit has told of `active` yet, in the form that stores keep. `me`: the name of this process.
+  static void Tell(const ActiveTransaction& active, Time now, std::string_view me,
+                   std::string& out) {
+    JournalEntries(active, now, me, out);
   }
 
  private:
-  JournalEntries(const ActiveTransaction& active, Time now, std::vector<JournalEntry>& entries)
-      : transaction_(active.transaction), entries_(entries) {
-    entries.clear();
+  JournalEntries(const ActiveTransaction& active, Time now, std::string_view me, std::string& out)
+      : transaction_(active.transaction), me_(me), writer_(out) {
     for (std::size_t i = active.journaled_events; i < active.events.size(); ++i) {
       if (active.events[i].changed) AddEvent(active.events[i]);
     }
@@ -4182,24 +4813,24 @@ class JournalEntries {
         Add(now, JournalKind::kStarted, active.held_calls[i]);
       }
     }
-    FoldJournal(entries);
+    writer_.End();
   }
 
   void AddEvent(const AppliedEvent& event) {
-    if (event.taken_up) Add(event.at, JournalKind::kTakenUp);
+    if (event.from_outbox) AddDriver(transaction_.created, JournalKind::kSubmitted);
+    if (event.taken_up) AddDriver(event.at, JournalKind::kTakenUp);
     switch (event.kind) {
-      case engine::EventKind::kSubmitted: Add(event.at, JournalKind::kSubmitted); break;
-      case engine::EventKind::kPrepared: Add(event.at, JournalKind::kPrepared); break;
+      case engine::EventKind::kSubmitted: AddDriver(event.at, JournalKind::kSubmitted); break;
+      case engine::EventKind::kPrepared: AddDriver(event.at, JournalKind::kPrepared); break;
       case engine::EventKind::kBranchAdded: AddBranch(event); break;
       case engine::EventKind::kResult: AddResult(event); break;
-      case engine::EventKind::kCancel:
-        Add(event.at, JournalKind::kCancel, kNoRow, event.result.text);
-        break;
       case engine::EventKind::kFinish:
         Add(event.at, JournalKind::kFinish, kNoRow, event.result.text);
         break;
-      case engine::EventKind::kForceStop: Add(event.at, JournalKind::kForceStop); break;
-      case engine::EventKind::kRetryNow: Add(event.at, JournalKind::kRetryNow); break;
+      case engine::EventKind::kCancel: AddAsked(event, JournalKind::kCancel); break;
+      case engine::EventKind::kForceStop: AddAsked(event, JournalKind::kForceStop); break;
+      case engine::EventKind::kRetryNow: AddAsked(event, JournalKind::kRetryNow); break;
+      case engine::EventKind::kRepair: AddAsked(event, JournalKind::kRepair, event.row); break;
       case engine::EventKind::kLoaded:
       case engine::EventKind::kTimer:
       case engine::EventKind::kRegistered: break;  // what follows from them is told
@@ -4214,12 +4845,21 @@ class JournalEntries {
     Add(event.at, failed ? JournalKind::kFailed : JournalKind::kSucceeded);
   }
 
+  /// From now on this process drives it.
+  void AddDriver(Time at, JournalKind kind) { writer_.Tell(at, kind, kNoRow, {}, {}, me_); }
+
+  /// What somebody asked for.
+  void AddAsked(const AppliedEvent& event, JournalKind kind, std::size_t row = kNoRow) {
+    if (event.refused) return;
+    Add(event.at, kind, row, event.result.text, Front(event.who, kMaxJournalWho));
+  }
+
   void AddBranch(const AppliedEvent& event) {
     const Definition& definition = *transaction_.definition;
     const bool known = event.row < RowCount(definition);
     const bool failed = known && definition.steps[StepOf(definition.type, event.row)].failed;
     Add(event.at, JournalKind::kRegistered, event.row,
-        failed ? PayloadOf(definition, event.row) : std::string());
+        failed ? std::string_view(PayloadOf(definition, event.row)) : std::string_view());
   }
 
   void AddResult(const AppliedEvent& event) {
@@ -4236,16 +4876,17 @@ class JournalEntries {
     }
   }
 
-  void Add(Time at, JournalKind kind, std::size_t row = kNoRow, const std::string& text = {}) {
+  void Add(Time at, JournalKind kind, std::size_t row = kNoRow, std::string_view text = {},
+           std::string_view who = {}) {
     const Definition& definition = *transaction_.definition;
     const bool branch = row != kNoRow && row < RowCount(definition);
-    const std::size_t enough = kMaxJournalText + 1;  // a text may be long
-    entries_.push_back({at, row, branch ? OpOf(definition, row) : Op{}, kind,
-                        Truncated(text.substr(0, enough), kMaxJournalText)});
+    writer_.Tell(at, kind, row, branch ? OpOf(definition, row) : Op{}, Front(text, kMaxJournalText),
+                 who);
   }
 
   const Transaction& transaction_;
-  std::vector<JournalEntry>& entries_;
+  const std::string_view me_;
+  codec::JournalWriter writer_;
 };
 
 }  // namespace v1
@@ -4333,7 +4974,9 @@ class CommitStage {
         clock_(clock),
         conflicts_(state),
         retention_(state.options.keep_finished, state.options.keep_gids),
-        in_commit_work_(state, functions, clock) {}
+        me_(Front(NodeOf(state.options).name, kMaxJournalWho)),
+        in_commit_work_(state, functions, clock),
+        feed_(state.to_release.events, state.options.on_span != nullptr) {}
 
   /// True: everything up to here is durable, and may be released.
   bool Run() {
@@ -4382,6 +5025,7 @@ class CommitStage {
     state_.health.Failed(state_.context.now, problem, in_doubt, writing);
     retention_.Failed(state_.context.now);
     if (in_doubt) {
+      feed_.InDoubt();
       state_.loader.Restart();
       for (ActiveTransaction* active : state_.to_commit.dirty) {
         active->doubtful_events = active->events.size();
@@ -4403,6 +5047,7 @@ class CommitStage {
   /// wait are told the stored status. Nothing that was decided since may leave, so memory is emptied and the store is
   /// recovered.
   void LoseAll(const std::string& problem) {
+    state_.fenced = true;
     state_.store.Rollback();
     in_commit_work_.Failed(problem, false);
     TurnState::Protected([&] {
@@ -4481,25 +5126,23 @@ class CommitStage {
     }
     if (state_.health.NeedsRecovery()) {
       store.Recover();
+      feed_.Recovered(store);
+      state_.fenced = false;
       state_.health.Recovered();
       state_.to_commit.in_doubt.clear();
     }
     store.Begin();
     in_commit_work_.Run(works);
     changes_.clear();
+    feed_.Begin();
     const std::vector<ActiveTransaction*>& dirty = state_.to_commit.dirty;
-    const bool tells = state_.options.journal;
-    if (tells && journals_.size() < dirty.size()) journals_.resize(dirty.size());
     for (ActiveTransaction* active : dirty) {
       if (active->Fresh()) active->transaction.id = 0;  // given by a batch that was lost
       const bool due_changed = active->transaction.due != active->stored_due;
       changes_.push_back(
           {&active->transaction, due_changed, active->redefined, false, active->new_steps});
-      if (!tells) continue;
-      std::vector<JournalEntry>& entries = journals_[changes_.size() - 1];
-      JournalEntries::Make(*active, state_.context.now, entries);
-      changes_.back().journal = &entries;
     }
+    if (TellsEntries(state_.options)) TellEntries();
     store.Apply(changes_);
     if (in_commit_work_.Ran() > 0) CheckAllApplied();
     if (expire) {
@@ -4507,6 +5150,34 @@ class CommitStage {
       if (!problem.empty()) state_.Log(LogLevel::kError, problem);
     }
     store.Commit();
+  }
+
+  /// Those of all changes are in one text, which may move while it grows.
+  void TellEntries() {
+    const std::vector<ActiveTransaction*>& dirty = state_.to_commit.dirty;
+    if (journals_.capacity() > kJournalBytesKept) journals_ = {};
+    journals_.clear();
+    journal_ends_.clear();
+    for (const ActiveTransaction* active : dirty) {
+      JournalEntries::Tell(*active, state_.context.now, me_, journals_);
+      journal_ends_.push_back(journals_.size());
+    }
+    std::size_t begin = 0;
+    for (std::size_t i = 0; i < changes_.size(); ++i) {
+      const std::string_view told =
+          std::string_view(journals_).substr(begin, journal_ends_[i] - begin);
+      begin = journal_ends_[i];
+      if (state_.options.on_event) Feed(dirty[i]->transaction, told);
+      if (state_.options.history == 0) continue;
+      changes_[i].journal = told;
+      changes_[i].history = state_.options.history;
+    }
+  }
+
+  void Feed(const Transaction& transaction, std::string_view told) {
+    std::vector<JournalEntry> entries;
+    codec::DecodeJournal(told, entries);
+    feed_.Add(transaction, entries);
   }
 
   /// What ran inside this batch was for these records: if one was changed meanwhile, the batch is lost.
@@ -4522,8 +5193,8 @@ class CommitStage {
   /// nothing.
   std::string Written() {
     std::string unread;
-    if (journals_.size() > kJournalsKept) journals_ = {};
     in_commit_work_.Committed();
+    feed_.Committed();
     written_.clear();
     written_.swap(state_.to_commit.dirty);
     for (std::size_t i = 0; i < written_.size(); ++i) {
@@ -4532,12 +5203,15 @@ class CommitStage {
       active.dirty = false;
       if (changes_[i].applied) {
         ++active.transaction.version;
+        // Who drove what is stopped has to be told, see Elsewhere::TellOwner.
+        if (!IsFinal(active.transaction.status)) active.transaction.owner = state_.store.Owner();
         active.stored_due = active.transaction.due;
         active.redefined = false;
         active.new_steps = 0;
         active.doubtful_events = 0;
         active.journaled_events = active.events.size();
         active.journaled_calls = active.held_calls.size();
+        feed_.Stored(i);
         for (Command& command : active.commands) {
           TurnState::Protected([&] { state_.AddWaiter(active, std::move(command.waiter)); });
         }
@@ -4558,142 +5232,16 @@ class CommitStage {
   Conflicts conflicts_;
   Retention retention_;
   std::vector<Change> changes_;
-  static constexpr std::size_t kJournalsKept = 1024;
-  // One for each change; a member for its memory.
-  std::vector<std::vector<JournalEntry>> journals_;
+  static constexpr std::size_t kJournalBytesKept = std::size_t{1} << 20;
+  const std::string me_;  // in journals
+  std::string
+      journals_;  // what is told of the changes, one after the other; a member for its memory
+  std::vector<std::size_t> journal_ends_;    // the same
   std::vector<ActiveTransaction*> written_;  // a member for its memory
   InCommitWork in_commit_work_;
+  EventFeed feed_;
   std::size_t retry_alone_ =
       0;  // works that get a commit of their own, since a batch with them was lost
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/parts/alerts.hpp ----------------------------------------------------------
-
-/// Gives alerts to Options::on_alert: outside the loop, one after the other, with a bounded queue.
-/// Needs: std. Threads: thread-safe. Without StartThread they run where RunWaiting is called.
-/// Protocol: §3 (alert), off the path of the transactions (§12, W9).
-
-namespace dtm {
-inline namespace v1 {
-
-/// It does not use the pool of functions: on_alert may hang, and must not take threads from branches or
-/// count as a branch.
-class Alerts {
- public:
-  static constexpr std::size_t kMaxWaiting = 1000;
-
-  explicit Alerts(const Options& options) : options_(options) {}
-  ~Alerts() {
-    BeginNothingNew();
-    if (thread_.joinable()) thread_.join();
-  }
-  Alerts(const Alerts&) = delete;
-  Alerts& operator=(const Alerts&) = delete;
-
-  /// From now on alerts run on a thread of their own.
-  void StartThread() {
-    if (!options_.on_alert) return;
-    const std::lock_guard<std::mutex> lock(mutex_);
-    thread_ = std::thread([this] { ThreadMain(); });
-    threaded_ = true;
-  }
-
-  /// Returns at once; alerts that do not fit are dropped.
-  void Tell(std::vector<std::shared_ptr<const Alert>> alerts) {
-    bool began_to_drop = false;
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (stopping_) return;
-      for (auto& alert : alerts) {
-        if (waiting_.size() >= kMaxWaiting) {
-          began_to_drop = began_to_drop || !dropping_;
-          dropping_ = true;
-          break;
-        }
-        dropping_ = false;
-        waiting_.push_back(std::move(alert));
-      }
-      changed_.notify_all();
-    }
-    if (began_to_drop) {
-      Warn("on_alert is too slow: " + std::to_string(kMaxWaiting) +
-           " alerts wait, more are dropped");
-    }
-  }
-
-  /// Without a thread: runs the waiting alerts in this thread. Does nothing inside on_alert. True: there are more.
-  bool RunWaiting() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    if (threaded_ || running_) return false;
-    // Alerts that come meanwhile run next time.
-    for (std::size_t n = waiting_.size(); n > 0 && !waiting_.empty() && !running_; --n)
-      RunOne(lock);
-    return !threaded_ && !running_ && !waiting_.empty();
-  }
-
-  /// Drops the alerts that have not begun, and waits for the one that runs. False: it is still running.
-  bool Stop(Clock& clock, Time until) {
-    BeginNothingNew();
-    std::unique_lock<std::mutex> lock(mutex_);
-    while (running_ && clock.Now() < until) clock.Wait(changed_, lock, until);
-    if (running_) return false;
-    lock.unlock();
-    if (thread_.joinable()) thread_.join();
-    return true;
-  }
-
- private:
-  void BeginNothingNew() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    stopping_ = true;
-    waiting_.clear();
-    changed_.notify_all();
-  }
-
-  void ThreadMain() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    for (;;) {
-      // One that began before there was this thread may still run.
-      changed_.wait(lock, [this] { return stopping_ || (!waiting_.empty() && !running_); });
-      if (stopping_) return;
-      RunOne(lock);
-    }
-  }
-
-  /// Takes one, and runs it without the lock.
-  void RunOne(std::unique_lock<std::mutex>& lock) {
-    const std::shared_ptr<const Alert> alert = std::move(waiting_.front());
-    waiting_.pop_front();
-    running_ = true;
-    lock.unlock();
-    try {
-      try {
-        options_.on_alert(*alert);
-      } catch (...) {
-        Warn("on_alert failed for gid '" + alert->gid + "': " + WhatWasThrown());
-      }
-    } catch (const std::bad_alloc&) {
-      Warn(alert->gid);
-    }
-    lock.lock();
-    running_ = false;
-    changed_.notify_all();
-  }
-
-  void Warn(const std::string& text) const { LogTo(options_, LogLevel::kWarning, text); }
-
-  const Options& options_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<std::shared_ptr<const Alert>> waiting_;
-  bool threaded_ = false;
-  bool running_ = false;
-  bool dropping_ = false;
-  bool stopping_ = false;
-  std::thread thread_;
 };
 
 }  // namespace v1
@@ -4711,13 +5259,13 @@ inline namespace v1 {
 class ReleaseStage {
  public:
   ReleaseStage(TurnState& state, Clock& clock, BranchCaller& functions, BranchCaller& urls,
-               BranchResults& results, Alerts& alerts)
+               BranchResults& results, Hooks& hooks)
       : state_(state),
         clock_(clock),
         functions_(functions),
         urls_(urls),
         results_(results),
-        alerts_(alerts) {}
+        hooks_(hooks) {}
 
   void Run() {
     released_.clear();
@@ -4742,11 +5290,17 @@ class ReleaseStage {
       ArmTimerOrLeave(active, grows);
       if (!active.held_calls.empty()) state_.Touch(active);  // until the lease holds
     });
-    if (!state_.to_release.alerts.empty())
-      alerts_.Tell(std::exchange(state_.to_release.alerts, {}));
+    TellHooks();
   }
 
  private:
+  void TellHooks() {
+    ToRelease& told = state_.to_release;
+    if (!told.alerts.empty()) hooks_.alerts.Tell(std::exchange(told.alerts, {}));
+    if (!told.spans.empty()) hooks_.spans.Tell(std::exchange(told.spans, {}));
+    if (!told.events.empty()) hooks_.events.Tell(std::exchange(told.events, {}));
+  }
+
   /// A transaction that is dirty again has a conflict that is not settled yet; it waits for the next commit.
   void KeepUnsettled() {
     const auto settled =
@@ -4764,7 +5318,9 @@ class ReleaseStage {
       state_.Count(active, event);
       if (event.kind == engine::EventKind::kForceStop) state_.elsewhere.TellOwner(transaction);
     }
-    if (IsFinal(transaction.status)) state_.metrics.Ended(transaction);
+    if (!IsFinal(transaction.status)) return;
+    state_.metrics.Ended(transaction);
+    state_.spans.Ended(transaction);
   }
 
   void TakeCalls(ActiveTransaction& active) {
@@ -4783,6 +5339,7 @@ class ReleaseStage {
         call.generation = active.generation;
         call.timeout = engine::RequestTimeout(transaction.definition->options, state_.context);
         call.lease = lease_;
+        call.span = state_.spans.Begin(transaction, row, now_);
         TakeCall(std::move(call), transaction.branches[row].deadline);
       }
     }
@@ -4818,7 +5375,7 @@ class ReleaseStage {
       const bool now = ended || waiter.when == AnswerWhen::kStored || !state_.context.may_call ||
                        (settled && waiter.when == AnswerWhen::kSettled) ||
                        waiter.deadline <= state_.context.now;
-      if (now && waiter.promise.Open()) waiter.Give(ResultOf(transaction));
+      if (now && waiter.promise.Open()) waiter.GiveStatusOf(transaction);
     }
     const auto answered = [](const Waiter& waiter) { return !waiter.promise.Open(); };
     active.waiters.erase(std::remove_if(active.waiters.begin(), active.waiters.end(), answered),
@@ -4860,7 +5417,7 @@ class ReleaseStage {
   BranchCaller& functions_;
   BranchCaller& urls_;
   BranchResults& results_;
-  Alerts& alerts_;
+  Hooks& hooks_;
   std::shared_ptr<const Lease> lease_;        // in this turn
   Time now_{};                                // when its commit was done
   std::vector<ActiveTransaction*> released_;  // in this turn; a member for its memory
@@ -5061,7 +5618,7 @@ inline namespace v1 {
 class Loop {
  public:
   Loop(Store& store, Clock& clock, Inbox& inbox, ProgramFunctions& functions, BranchCaller& urls,
-       TransactionFunctions& transaction_functions, Alerts& alerts, const Options& options)
+       TransactionFunctions& transaction_functions, Hooks& hooks, const Options& options)
       : clock_(clock),
         functions_(functions),
         inbox_(inbox),
@@ -5069,13 +5626,11 @@ class Loop {
         recovery_(state_),
         collect_(state_, inbox),
         commit_(state_, transaction_functions, clock),
-        release_(state_, clock, functions, urls, inbox, alerts),
+        release_(state_, clock, functions, urls, inbox, hooks),
         sweep_(state_),
         peers_(store.Shared()) {
     state_.context.started = clock.Now();
-    if (peers_ == nullptr) return;
-    const std::string name = options.node_name.empty() ? os::HostAndProcess() : options.node_name;
-    peers_->Introduce({name, options.server_url, options.app});
+    if (peers_ != nullptr) peers_->Introduce(NodeOf(options));
   }
 
   /// From the next turn on nothing is called any more, and nobody waits for an end; what is answered is still recorded.
@@ -5228,6 +5783,8 @@ inline namespace v1 {
 
 class UrlCallers final : public BranchCaller {
  public:
+  static constexpr const char* kLocalScheme = "local";  ///< of functions that are not registered
+
   /// @throws LogicError  there is no caller, or one of its schemes has one.
   void Use(std::unique_ptr<BranchCaller> caller) {
     if (caller == nullptr) throw LogicError("Use() was given no caller of branches");
@@ -5238,6 +5795,12 @@ class UrlCallers final : public BranchCaller {
     }
     for (const std::string& scheme : caller->Schemes()) by_scheme_[scheme] = caller.get();
     callers_.push_back(std::move(caller));
+  }
+
+  /// True if there is a caller of functions.
+  bool CallsFunctions() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return by_scheme_.count(kLocalScheme) > 0;
   }
 
   /// Empty, or why this can be the URL of no branch here. A program without HttpBranches takes http all the same: such calls
@@ -5360,7 +5923,7 @@ class UrlCallers final : public BranchCaller {
   }
   /// With mutex_ held.
   BranchCaller* Found(const std::string& url) const {
-    const auto found = by_scheme_.find(SchemeOf(url));
+    const auto found = by_scheme_.find(IsLocal(url) ? kLocalScheme : SchemeOf(url));
     return found == by_scheme_.end() ? nullptr : found->second;
   }
 
@@ -5392,8 +5955,8 @@ class Driver {
         clock(clock_in ? std::move(clock_in) : ClockOf(*store)),
         inbox(options.max_waiting_submissions, InboxBytes(options), options.on_wake),
         functions(options.max_function_threads, options.max_threads_per_function),
-        alerts(options),
-        loop_(*store, *clock, inbox, functions, urls, transaction_functions, alerts, options) {
+        hooks(*clock, options),
+        loop_(*store, *clock, inbox, functions, urls, transaction_functions, hooks, options) {
     store->OnSilence([this](const std::string& why) { TellSilence(why); });
     store->OnTakeover([this] { inbox.Interrupt(), inbox.WakeBefore(clock->Now()); });
   }
@@ -5404,6 +5967,7 @@ class Driver {
     const std::lock_guard<std::mutex> lock(drive_mutex_);
     if (threaded_ || inbox.Closed()) throw LogicError("Use() comes before Start() and Stop()");
     urls.Use(std::move(caller));
+    if (urls.CallsFunctions()) functions.ElseCall(urls);
   }
 
   /// See Coordinator::Start.
@@ -5412,7 +5976,7 @@ class Driver {
     const std::lock_guard<std::mutex> lock(drive_mutex_);
     if (threaded_ || inbox.Closed()) throw LogicError("Start() comes once, and before Stop()");
     functions.StartThreads();
-    alerts.StartThread();
+    hooks.StartThreads();
     threaded_ = true;
     thread_ = std::thread([this] { ThreadMain(); });
     check_thread_ = std::thread([this] {
@@ -5426,7 +5990,7 @@ class Driver {
   }
 
   bool HasThread() const { return threaded_; }
-  /// One turn, and the functions and alerts it queued, on this thread. See Coordinator::Poll.
+  /// One turn, and the functions and hooks it queued, on this thread. See Coordinator::Poll.
   Duration Poll() {
     CheckNotLoop();
     if (threaded_) throw LogicError("Poll() is for a coordinator that was not started");
@@ -5468,9 +6032,10 @@ class Driver {
 
   /// One call by URL for somebody who waits for it.
   /// @throws LogicError  nobody calls such URLs.
-  Result CallOnce(const InitiatorCall& direct) {
+  Result CallOnce(const InitiatorCall& direct, std::shared_ptr<const CallSpan> span) {
     Time next = kNever;
     BranchCall call = ToBranchCall(direct, options.server_url, options.request_timeout);
+    call.span = std::move(span);
     Result result = urls.CallOnce(std::move(call), *clock, [&] {
       const bool driven = threaded_ || loop_thread_ == std::this_thread::get_id();
       return next = driven ? kNever : Drive();
@@ -5483,7 +6048,7 @@ class Driver {
   bool Stop(Time until) {
     CheckNotLoop();
     const std::lock_guard<std::mutex> one_at_a_time(stop_mutex_);
-    if (stopped_) return true;
+    if (stopped_) return hooks.Stop(until);
     {
       const std::lock_guard<std::mutex> lock(drive_mutex_);  // Start and Use came before, or refuse
       inbox.Close();
@@ -5491,7 +6056,6 @@ class Driver {
     }
     functions.BeginNothingNew();
     if (!WaitUntilQuiet(until) && functions.Running() > 0) return false;
-    if (!alerts.Stop(*clock, until)) return false;
     if (threaded_) {
       quit_ = true;
       inbox.Interrupt();
@@ -5507,7 +6071,7 @@ class Driver {
     loop_thread_ = std::thread::id();
     stopped_ = true;
     store->Leave();
-    return true;
+    return hooks.Stop(until);  // the last events too
   }
 
   Metrics::Snapshot Counted() const { return loop_.Counted(); }
@@ -5515,13 +6079,15 @@ class Driver {
   /// Reads the store, and waits for no turn of the loop.
   Gauges Measure() {
     Gauges gauges;
-    MeasureStore(gauges, *store, clock->Now());
+    gauges.time = clock->Now();
+    MeasureStore(gauges, *store, gauges.time);
     const LoopGauges& loop = loop_.Measured();
     gauges.in_memory = loop.in_memory;
     gauges.damaged = loop.damaged;
     gauges.store_fails = loop.store_fails;
     gauges.functions = functions.Load();
     gauges.urls = urls.Load();
+    gauges.hooks = hooks.Load();
     return gauges;
   }
 
@@ -5530,7 +6096,7 @@ class Driver {
     try {
       if (Stop(clock->Now() + std::chrono::seconds(1))) return;
       Log(LogLevel::kWarning,
-          "the coordinator is destroyed while branch functions run, or on_alert; waiting for them");
+          "the coordinator is destroyed while branch functions or hooks run; waiting for them");
       while (!Stop(clock->Now() + std::chrono::hours(1))) {
       }
     } catch (...) {
@@ -5554,7 +6120,7 @@ class Driver {
   ProgramFunctions functions;
   UrlCallers urls;
   TransactionFunctions transaction_functions;
-  Alerts alerts;
+  Hooks hooks;
 
  private:
   void TellSilence(const std::string& why) noexcept {
@@ -5586,7 +6152,7 @@ class Driver {
     // branches run.
     if (!functions.OnBranchThread()) {
       functions.RunQueued();
-      if (alerts.RunWaiting()) next = clock->Now();
+      if (hooks.RunWaiting()) next = clock->Now();
     }
     return inbox.Empty() ? next : clock->Now();
   }
@@ -5817,6 +6383,1883 @@ class Expiry {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/timeline/drawing/shown_text.hpp -------------------------------------------------------
+
+/// Text of others in a drawing: what of it may be shown, and how wide it is where every character takes a cell.
+/// Needs: std. Threads: pure functions. Source: Unicode 15 (UAX #9, #11), RFC 3629, XML 1.0 §2.2.
+
+namespace dtm {
+inline namespace v1 {
+namespace drawing {
+
+struct CodeRange {
+  char32_t first;
+  char32_t last;
+};
+
+/// The ranges are sorted.
+template <std::size_t kSize>
+bool IsIn(const std::array<CodeRange, kSize>& ranges, char32_t code) {
+  if (code < ranges.front().first) return false;
+  return std::any_of(ranges.begin(), ranges.end(), [code](const CodeRange& range) {
+    return code >= range.first && code <= range.last;
+  });
+}
+
+/// Controls, what is invisible, what turns the direction of the text, and what XML does not allow.
+inline constexpr std::array<CodeRange, 15> kNotShown{{{0, 0x1F},
+                                                      {0x7F, 0x9F},
+                                                      {0xAD, 0xAD},
+                                                      {0x61C, 0x61C},
+                                                      {0x115F, 0x1160},
+                                                      {0x180B, 0x180F},
+                                                      {0x200B, 0x200F},
+                                                      {0x2028, 0x202E},
+                                                      {0x2060, 0x206F},
+                                                      {0x3164, 0x3164},
+                                                      {0xFE00, 0xFE0F},
+                                                      {0xFEFF, 0xFEFF},
+                                                      {0xFFF0, 0xFFFB},
+                                                      {0xFFFE, 0xFFFF},
+                                                      {0xE0000, 0x10FFFF}}};
+/// They are drawn on the character before them.
+inline constexpr std::array<CodeRange, 5> kCombining{
+    {{0x300, 0x36F}, {0x1AB0, 0x1AFF}, {0x1DC0, 0x1DFF}, {0x20D0, 0x20FF}, {0xFE20, 0xFE2F}}};
+/// They take two cells.
+inline constexpr std::array<CodeRange, 11> kWide{{{0x1100, 0x115E},
+                                                  {0x2E80, 0x303E},
+                                                  {0x3041, 0xA4CF},
+                                                  {0xA960, 0xA97F},
+                                                  {0xAC00, 0xD7A3},
+                                                  {0xF900, 0xFAFF},
+                                                  {0xFE30, 0xFE6F},
+                                                  {0xFF00, 0xFF60},
+                                                  {0xFFE0, 0xFFE6},
+                                                  {0x1F300, 0x1FAFF},
+                                                  {0x20000, 0x3FFFD}}};
+
+/// Of valid UTF-8 of that length.
+inline char32_t CodePoint(const std::string& text, std::size_t at, std::size_t length) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[at + i]); };
+  if (length == 1) return byte(0);
+  char32_t code = byte(0) & (0x7Fu >> length);
+  for (std::size_t i = 1; i < length; ++i) code = code << 6 | (byte(i) & 0x3Fu);
+  return code;
+}
+
+/// The text in one line, with a question mark for all that must not be shown.
+inline std::string Shown(const std::string& text) {
+  std::string shown;
+  shown.reserve(text.size());
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = Utf8Length(text, at);
+    const auto first = static_cast<unsigned char>(text[at]);
+    if (first >= ' ' && first < 0x7F) {
+      shown += text[at];
+    } else if (text[at] == '\n' || text[at] == '\t') {
+      shown += ' ';
+    } else if (length == 0 || IsIn(kNotShown, CodePoint(text, at, length))) {
+      shown += '?';
+    } else {
+      shown.append(text, at, length);
+    }
+    at += (std::max)(length, std::size_t{1});
+  }
+  return shown;
+}
+
+/// A character, and the combining ones on it.
+struct Glyph {
+  std::string bytes;
+  std::size_t columns = 1;
+};
+
+/// Of a text that may be shown.
+inline std::vector<Glyph> Glyphs(const std::string& text) {
+  std::vector<Glyph> glyphs;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = (std::max)(Utf8Length(text, at), std::size_t{1});
+    const char32_t code = CodePoint(text, at, length);
+    if (IsIn(kCombining, code) && !glyphs.empty()) {
+      glyphs.back().bytes.append(text, at, length);
+    } else {
+      glyphs.push_back({text.substr(at, length), IsIn(kWide, code) ? std::size_t{2} : 1});
+    }
+    at += length;
+  }
+  return glyphs;
+}
+
+inline std::size_t ColumnsOf(const std::string& text) {
+  std::size_t columns = 0;
+  for (const Glyph& glyph : Glyphs(text)) columns += glyph.columns;
+  return columns;
+}
+
+/// As much of the text as fits; if that is not all, with "…" at its end.
+inline std::string Fitted(const std::string& text, std::size_t columns) {
+  if (ColumnsOf(text) <= columns) return text;
+  std::string fitted;
+  std::size_t used = 1;  // the dots
+  for (const Glyph& glyph : Glyphs(text)) {
+    if (used + glyph.columns > columns) break;
+    used += glyph.columns;
+    fitted += glyph.bytes;
+  }
+  while (!fitted.empty() && fitted.back() == ' ') fitted.pop_back();
+  return columns == 0 ? std::string() : fitted + "…";
+}
+
+/// The text in lines, broken at spaces where there are some; what does not fit into `lines` is cut off.
+inline std::vector<std::string> Wrapped(const std::string& text, std::size_t columns,
+                                        std::size_t lines) {
+  std::vector<std::string> wrapped;
+  std::string rest = text;
+  while (!rest.empty() && wrapped.size() + 1 < lines && ColumnsOf(rest) > columns) {
+    std::size_t end = 0, used = 0, space = 0;
+    for (const Glyph& glyph : Glyphs(rest)) {
+      if (glyph.bytes == " ") space = end;
+      if (used + glyph.columns > columns) break;
+      used += glyph.columns;
+      end += glyph.bytes.size();
+    }
+    if (space > 0) end = space;
+    if (end == 0) break;  // not even one character fits
+    wrapped.push_back(rest.substr(0, end));
+    rest.erase(0, (std::min)(rest.find_first_not_of(' ', end), rest.size()));
+  }
+  if (!rest.empty()) wrapped.push_back(Fitted(rest, columns));
+  return wrapped;
+}
+
+}  // namespace drawing
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/drawing/spans.hpp ------------------------------------------------------------
+
+/// Spans of time between any two points, in words.
+/// Needs: std. Threads: pure functions.
+
+namespace dtm {
+inline namespace v1 {
+namespace drawing {
+
+/// From `begin` to `end`, also if these are damaged: no span is too long to be counted.
+inline Duration Between(Time begin, Time end) {
+  const auto count = [](Time time) {
+    constexpr std::int64_t kFar = INT64_MAX / 16;
+    const std::int64_t value = time.time_since_epoch().count();
+    return (std::min)((std::max)(value, -kFar), kFar);
+  };
+  return Duration(count(end) - count(begin));
+}
+
+/// How often the unit goes into the span, rounded.
+inline std::int64_t Rounded(std::int64_t span, std::int64_t unit) {
+  return span / unit + (span % unit * 2 >= unit ? 1 : 0);
+}
+
+/// "12.3": with one digit behind the point.
+inline std::string Tenths(std::int64_t number) {
+  return std::to_string(number / 10) + "." + std::to_string(number % 10);
+}
+
+/// "12.3 ms", "4.2 s", "3 min 12 s", "3 h 12 min", "2 d 3 h": rounded, and 0 if it is negative.
+inline std::string SpanInWords(Duration span) {
+  const std::int64_t us = (std::max)(span.count(), Duration::rep{0});
+  const auto two = [](std::int64_t number, std::int64_t in_large, const char* large,
+                      const char* small) {
+    return std::to_string(number / in_large) + large + std::to_string(number % in_large) + small;
+  };
+  const std::int64_t s = Rounded(us, 1000000), min = Rounded(s, 60), h = Rounded(min, 60);
+  if (us < 99950) return Tenths(Rounded(us, 100)) + " ms";
+  if (us < 999500) return std::to_string(Rounded(us, 1000)) + " ms";
+  if (us < 59950000) return Tenths(Rounded(us, 100000)) + " s";
+  if (s < 3600) return two(s, 60, " min ", " s");
+  if (min < 24 * 60) return two(min, 60, " h ", " min");
+  return h < 100 * 24 ? two(h, 24, " d ", " h") : std::to_string(h / 24) + " d";
+}
+
+/// "12.3": milliseconds, for a column of them.
+inline std::string Milliseconds(Duration span) {
+  return Tenths(Rounded((std::max)(span.count(), Duration::rep{0}), 100));
+}
+
+}  // namespace drawing
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/drawing/mermaid_diagram.hpp --------------------------------------------------
+
+/// Writes a diagram as a sequence diagram of Mermaid, for documents and tickets that draw it.
+/// Needs: std. Threads: a pure function. Source: mermaid.js.org/syntax/sequenceDiagram, mermaid 11.
+
+namespace dtm {
+inline namespace v1 {
+namespace drawing {
+
+/// As #number; what could mean something to Mermaid or HTML.
+inline std::string EscapedMermaid(const std::string& text) {
+  constexpr std::string_view kPlain = " ._/,()-";
+  std::string escaped;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    const auto byte = static_cast<unsigned char>(c);
+    const bool letter = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+    // Mermaid takes a "style" with a colon and more behind it for CSS, and drops a semicolon there.
+    const bool colon = c == ':' && i + 1 < text.size() && text[i + 1] == ' ';
+    if (letter || colon || byte >= 0x80 || kPlain.find(c) != std::string_view::npos) {
+      escaped += c;
+    } else {
+      escaped += '#' + std::to_string(byte) + ';';
+    }
+  }
+  return escaped;
+}
+
+class MermaidDiagram {
+ public:
+  static std::string Draw(const Diagram& diagram) {
+    MermaidDiagram drawing(diagram);
+    for (const DiagramEvent& event : diagram.events) drawing.Event(event);
+    return "sequenceDiagram\n    title " + EscapedMermaid(diagram.title) + "\n" +
+           drawing.Participants() + drawing.text_;
+  }
+
+ private:
+  static constexpr std::size_t kColumns = 56;  // of a line of text
+  static constexpr std::size_t kMaxLines = 4;
+
+  explicit MermaidDiagram(const Diagram& diagram) : diagram_(diagram) {}
+
+  static std::string Id(std::size_t lifeline) { return "p" + std::to_string(lifeline); }
+
+  std::string Participants() const {
+    std::string text;
+    for (std::size_t i = 0; i < diagram_.lifelines.size(); ++i) {
+      text +=
+          "    participant " + Id(i) + " as " + EscapedMermaid(diagram_.lifelines[i].name) + "\n";
+    }
+    return text;
+  }
+
+  void Event(const DiagramEvent& event) {
+    const bool loop = event.from == event.to;
+    switch (event.kind) {
+      case DiagramEvent::Kind::kCall: return loop ? Note(event) : Arrow(event, "->>");
+      case DiagramEvent::Kind::kReply: return loop ? Note(event) : Arrow(event, "-->>");
+      case DiagramEvent::Kind::kLost: return loop ? Note(event) : Arrow(event, "--x");
+      case DiagramEvent::Kind::kNote:
+      case DiagramEvent::Kind::kSpan: return Note(event);
+      case DiagramEvent::Kind::kEnd:
+      case DiagramEvent::Kind::kBegin: return Across(event);
+    }
+  }
+
+  void Arrow(const DiagramEvent& event, const char* arrow) {
+    Add(Id(event.from) + arrow + Id(event.to), event);
+  }
+  void Note(const DiagramEvent& event) { Add("Note right of " + Id(event.from), event); }
+  void Across(const DiagramEvent& event) {
+    const std::string last =
+        diagram_.lifelines.size() > 1 ? "," + Id(diagram_.lifelines.size() - 1) : "";
+    Add("Note over " + Id(0) + last, event);
+  }
+
+  /// The text in lines, which Mermaid would not break.
+  void Add(const std::string& what, const DiagramEvent& event) {
+    std::string words = InWords(event);
+    if (event.at) words = SpanInWords(*event.at) + " · " + words;
+    std::string text;
+    for (const std::string& line : Wrapped(words, kColumns, kMaxLines)) {
+      text += (text.empty() ? "" : "<br/>") + EscapedMermaid(line);
+    }
+    text_ += "    " + what + ": " + text + "\n";
+  }
+
+  const Diagram& diagram_;
+  std::string text_;
+};
+
+}  // namespace drawing
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/drawing/svg_parts.hpp --------------------------------------------------------
+
+/// The pieces of an SVG drawing, and how they look.
+/// Needs: std. Threads: pure functions. Source: SVG 2, XML 1.0 §2.4.
+
+namespace dtm {
+inline namespace v1 {
+namespace drawing {
+
+inline std::string EscapedXml(const std::string& text) {
+  std::string escaped;
+  for (const char c : text) {
+    switch (c) {
+      case '&': escaped += "&amp;"; break;
+      case '<': escaped += "&lt;"; break;
+      case '>': escaped += "&gt;"; break;
+      case '"': escaped += "&quot;"; break;
+      default: escaped += c;
+    }
+  }
+  return escaped;
+}
+
+/// Colours are named once for light and once for dark; everything is below .dtm-diagram, so that nothing else on a page that
+/// has the drawing inside of it changes.
+inline constexpr const char kSvgStyle[] =
+    "<style>.dtm-diagram{--bg:#fff;--ink:#1c2430;--quiet:#667080;--line:#c5cdd6;--box:#f2f5f8;--"
+    "call:#2459b8;"
+    "--good:#17763a;--bad:#c1272d;--warn:#945400;--gone:#c1272d14;--c:var(--call);max-width:100%;"
+    "height:auto;"
+    "background:var(--bg);font:12.5px system-ui,-apple-system,'Segoe UI',Roboto,'Noto "
+    "Sans','DejaVu Sans',sans-serif}"
+    "@media(prefers-color-scheme:dark){.dtm-diagram{--bg:#14181e;--ink:#e6ebf1;--quiet:#919cab;--"
+    "line:#414b58;"
+    "--box:#1f262f;--call:#7db1ff;--good:#56cc90;--bad:#ff8585;--warn:#e6b450;--gone:#ff858522}}"
+    ".dtm-diagram "
+    "text{fill:var(--ink);paint-order:stroke;stroke:var(--bg);stroke-width:4px;stroke-linejoin:"
+    "round}"
+    ".dtm-diagram "
+    ".t{fill:var(--quiet);font-size:11px;font-variant-numeric:tabular-nums;text-anchor:end}"
+    ".dtm-diagram .n{font-weight:600;text-anchor:middle;stroke:none}.dtm-diagram "
+    ".x{text-anchor:end}"
+    ".dtm-diagram .m{text-anchor:middle}.dtm-diagram .i{stroke:none}"
+    ".dtm-diagram .l{stroke:var(--line);fill:none}.dtm-diagram .d{stroke-dasharray:2 4}"
+    ".dtm-diagram .k{fill:var(--box);stroke:var(--line)}.dtm-diagram "
+    ".a{fill:var(--box);stroke:var(--line)}"
+    ".dtm-diagram .v{fill:var(--gone)}.dtm-diagram .s{stroke:var(--c);stroke-width:1.4;fill:none}"
+    ".dtm-diagram .r{stroke-dasharray:5 3}.dtm-diagram .o{stroke-dasharray:2 4}.dtm-diagram "
+    ".h{fill:var(--c)}"
+    ".dtm-diagram .f{fill:var(--box);stroke:var(--c)}"
+    ".dtm-diagram .g{--c:var(--good)}.dtm-diagram .b{--c:var(--bad)}.dtm-diagram "
+    ".w{--c:var(--warn)}"
+    ".dtm-diagram .q{--c:var(--quiet)}.dtm-diagram .g .e,.dtm-diagram .b .e,.dtm-diagram .w "
+    ".e,.dtm-diagram .q .e"
+    "{fill:var(--c)}.dtm-diagram .q .e{font-style:italic}</style>";
+
+/// The width of a character, as wide as most fonts have it.
+inline constexpr double kSvgColumn = 7.2;
+
+inline std::string Number(int number) { return std::to_string(number); }
+inline int WidthOf(const std::string& text) {
+  return static_cast<int>(static_cast<double>(ColumnsOf(text)) * kSvgColumn) + 1;
+}
+inline std::size_t ColumnsIn(int width) {
+  return width <= 0 ? 0 : static_cast<std::size_t>(static_cast<double>(width) / kSvgColumn);
+}
+inline std::string Text(int x, int y, const char* kind, const std::string& text) {
+  return "<text x=\"" + Number(x) + "\" y=\"" + Number(y) + "\" class=\"" + kind + "\">" +
+         EscapedXml(text) + "</text>";
+}
+inline std::string Path(const char* kind, const std::string& path) {
+  return std::string("<path class=\"") + kind + "\" d=\"" + path + "\"/>";
+}
+inline std::string Box(const char* kind, int x, int y, int width, int height, int round) {
+  return std::string("<rect class=\"") + kind + "\" x=\"" + Number(x) + "\" y=\"" + Number(y) +
+         "\" width=\"" + Number(width) + "\" height=\"" + Number(height) + "\" rx=\"" +
+         Number(round) + "\"/>";
+}
+inline const char* KindOf(Tone tone) {
+  switch (tone) {
+    case Tone::kPlain: return "p";
+    case Tone::kGood: return "g";
+    case Tone::kWarning: return "w";
+    case Tone::kBad: return "b";
+    case Tone::kQuiet: return "q";
+  }
+  return "p";
+}
+
+}  // namespace drawing
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/drawing/svg_diagram.hpp ------------------------------------------------------
+
+/// Draws a diagram as SVG: one file without scripts, fonts or anything else from elsewhere, for light and dark pages.
+/// Needs: std. Threads: a pure function. Source: SVG 2, CSS Custom Properties 1.
+
+namespace dtm {
+inline namespace v1 {
+namespace drawing {
+
+class SvgDiagram {
+ public:
+  static std::string Draw(const Diagram& diagram) {
+    SvgDiagram drawing(diagram);
+    for (const DiagramEvent& event : diagram.events) drawing.Event(event);
+    drawing.Row(kAfterLast, Line::kSolid);
+    return drawing.Whole();
+  }
+
+ private:
+  enum class Line { kSolid, kDotted, kNone };
+  struct Stretch {
+    int begin;
+    int end;
+    Line line;
+  };
+
+  static constexpr int kHead = 46;  // of the names
+  static constexpr int kAfterLast = 14;
+  static constexpr int kRight = 52;  // of the last lifeline
+  static constexpr int kFirstGap = 124;
+  static constexpr int kLineHeight = 16;
+  static constexpr std::size_t kMaxLines = 4;
+  static constexpr std::size_t kFullBytes = 110000;  // beyond it texts are short
+  static constexpr std::size_t kShort = 40;          // columns
+
+  explicit SvgDiagram(const Diagram& diagram)
+      : diagram_(diagram), active_(diagram.lifelines.size()) {
+    for (const DiagramEvent& event : diagram.events) {
+      if (event.at && *event.at >= std::chrono::minutes(1)) in_ms_ = false;
+    }
+    const std::size_t services = (std::max)(diagram.lifelines.size(), std::size_t{2}) - 2;
+    const int gap = services <= 1 ? 230 : services <= 2 ? 176 : services <= 3 ? 150 : 118;
+    int x = in_ms_ ? 92 : 116;
+    for (std::size_t i = 0; i < diagram.lifelines.size(); ++i) {
+      columns_.push_back(x);
+      x += i == 0 ? kFirstGap : gap;
+    }
+    const int right = (std::max)(kRight, HalfOf(NameOf(columns_.size() - 1)) + 8);
+    width_ = (std::max)(columns_.back() + right, services == 0 ? 460 : 0);
+  }
+
+  // --- pieces
+
+  /// The lifelines go on for so much more.
+  void Row(int height, Line line) {
+    if (!alive_) line = Line::kNone;
+    if (stretches_.empty() || stretches_.back().line != line) stretches_.push_back({y_, y_, line});
+    y_ += height;
+    stretches_.back().end = y_;
+  }
+
+  void Time(const std::optional<Duration>& at, int y) {
+    if (at)
+      body_ += Text(columns_.front() - 40, y, "t", in_ms_ ? Milliseconds(*at) : SpanInWords(*at));
+  }
+
+  /// Everything of one event; what it says is seen under the pointer, too.
+  void Open(const DiagramEvent& event) {
+    body_ += std::string("<g class=\"") + KindOf(event.tone) + "\">";
+    if (!event.more.empty() && !Full())
+      body_ += "<title>" + EscapedXml(InWords(event)) + "</title>";
+  }
+  void Close() { body_ += "</g>\n"; }
+  bool Full() const { return body_.size() > kFullBytes; }
+  std::string Said(const DiagramEvent& event) const {
+    return Full() ? Fitted(InWords(event), kShort) : InWords(event);
+  }
+
+  // --- events
+
+  void Event(const DiagramEvent& event) {
+    Open(event);
+    switch (event.kind) {
+      case DiagramEvent::Kind::kCall:
+      case DiagramEvent::Kind::kReply:
+      case DiagramEvent::Kind::kLost: event.from == event.to ? Note(event) : Arrow(event); break;
+      case DiagramEvent::Kind::kNote: Note(event); break;
+      case DiagramEvent::Kind::kSpan: Span(event); break;
+      case DiagramEvent::Kind::kEnd: End(event); break;
+      case DiagramEvent::Kind::kBegin: Begin(event); break;
+    }
+    Close();
+  }
+
+  void Arrow(const DiagramEvent& event) {
+    const bool rightwards = event.from < event.to;
+    const int from = columns_[event.from], to = columns_[event.to];
+    const int left = (std::min)(from, to), room = (rightwards ? to - from : from - to) - 20;
+    const int y = y_ + 24;
+    std::string text = Said(event);
+    std::vector<std::string> below;
+    if (WidthOf(text) > (std::max)(room, width_ - left - 20) && !event.more.empty() && !Full()) {
+      text = event.text;
+      below = Wrapped(event.more, ColumnsIn(width_ - left - 20), kMaxLines);
+    }
+    const bool fits = WidthOf(text) <= room;
+    if (!fits) text = Fitted(text, ColumnsIn(width_ - left - 20));
+    const bool at_end = fits && !rightwards;
+    Time(event.at, y + 4);
+    body_ += Text(at_end ? from - 10 : left + 10, y - 6, at_end ? "e x" : "e", text);
+    DrawShaft(event.kind, from, to, y);
+    Activate(event, y);
+    Row(32, Line::kSolid);
+    for (const std::string& line : below) {
+      body_ += Text(left + 10, y_ + 9, "e", line);
+      Row(kLineHeight, Line::kSolid);
+    }
+  }
+
+  void DrawShaft(DiagramEvent::Kind kind, int from, int to, int y) {
+    const int way = from < to ? 1 : -1;
+    const int tip = to - 4 * way;
+    const char* style = kind == DiagramEvent::Kind::kReply  ? "s r"
+                        : kind == DiagramEvent::Kind::kLost ? "s o"
+                                                            : "s";
+    body_ +=
+        Path(style, "M" + Number(from + 4 * way) + " " + Number(y) + "H" + Number(tip - 7 * way));
+    if (kind == DiagramEvent::Kind::kLost) {  // a cross: no answer came
+      body_ += Path("s", "M" + Number(tip - 8) + " " + Number(y - 4) + "l8 8m0-8l-8 8");
+      return;
+    }
+    body_ += Path("h", "M" + Number(tip) + " " + Number(y) + "l" + Number(-9 * way) + "-4v8z");
+  }
+
+  /// A bar on the lifeline of who is called, until it has replied.
+  void Activate(const DiagramEvent& event, int y) {
+    if (event.kind == DiagramEvent::Kind::kLost) return;
+    Active& active = active_[event.kind == DiagramEvent::Kind::kReply ? event.from : event.to];
+    if (event.kind == DiagramEvent::Kind::kCall) {
+      if (active.calls++ == 0) active.since = y;
+    } else if (active.calls > 0 && --active.calls == 0) {
+      DrawBar(event.from, y);
+    }
+  }
+  void DrawBar(std::size_t lifeline, int y) {
+    const int since = active_[lifeline].since;
+    bars_ += Box("a", columns_[lifeline] - 3, since, 6, y - since, 2);
+  }
+  void DrawBars(int y) {
+    for (std::size_t i = 0; i < active_.size(); ++i) {
+      if (active_[i].calls > 0) DrawBar(i, y);
+    }
+  }
+
+  void Note(const DiagramEvent& event) {
+    const int x = columns_[event.from] + 14;
+    const std::vector<std::string> lines =
+        Wrapped(Said(event), ColumnsIn(width_ - x - 24), kMaxLines);
+    int widest = 0;
+    for (const std::string& line : lines) widest = (std::max)(widest, WidthOf(line));
+    const int height = static_cast<int>(lines.size()) * kLineHeight + 8;
+    Time(event.at, y_ + 20);
+    body_ += "<circle class=\"h\" cx=\"" + Number(x - 14) + "\" cy=\"" + Number(y_ + 16) +
+             "\" r=\"4\"/>";
+    body_ += Box("f", x, y_ + 4, widest + 16, height, 5);
+    for (std::size_t i = 0; i < lines.size(); ++i) {
+      body_ += Text(x + 8, y_ + 20 + static_cast<int>(i) * kLineHeight, "e i", lines[i]);
+    }
+    Row(height + 8, Line::kSolid);
+  }
+
+  void Span(const DiagramEvent& event) {
+    const int x = columns_[event.from] + 10;
+    const int middle = (columns_.front() + columns_.back()) / 2;
+    Time(event.at, y_ + 16);
+    Row(4, Line::kDotted);
+    for (const std::string& line : Wrapped(Said(event), ColumnsIn(width_ - x - 10), kMaxLines)) {
+      body_ += alive_ ? Text(x, y_ + 12, "e", line) : Text(middle, y_ + 12, "e m i", line);
+      Row(kLineHeight, Line::kDotted);
+    }
+    Row(4, Line::kDotted);
+  }
+
+  void End(const DiagramEvent& event) {
+    Row(6, Line::kSolid);
+    DrawBars(y_);
+    alive_ = false;
+    gone_since_ = y_;
+    Across(event, y_, y_ + 17);
+    Row(24, Line::kNone);
+  }
+
+  void Begin(const DiagramEvent& event) {
+    Across(event, y_ + 22, y_ + 15);
+    Time(event.at, y_ + 26);
+    Row(22, Line::kNone);
+    if (!alive_) {
+      gone_ += Box("v", columns_.front() - 30, gone_since_, columns_.back() - columns_.front() + 60,
+                   y_ - gone_since_, 0);
+    }
+    alive_ = true;
+    for (Active& active : active_) active.since = y_;
+    Row(6, Line::kSolid);
+  }
+
+  void Across(const DiagramEvent& event, int y, int text_y) {
+    const int left = columns_.front() - 30, right = columns_.back() + 30;
+    const std::string text = Fitted(Said(event), ColumnsIn(width_ - 20));
+    body_ += Path("s", "M" + Number(left) + " " + Number(y) + "H" + Number(right));
+    body_ += Text((std::max)((left + right) / 2, WidthOf(text) / 2 + 4), text_y, "e m i", text);
+  }
+
+  // --- the whole
+
+  std::string Lines() const {
+    std::string solid, dotted;
+    for (const int x : columns_) {
+      for (const Stretch& stretch : stretches_) {
+        std::string& path = stretch.line == Line::kSolid ? solid : dotted;
+        if (stretch.line == Line::kNone) continue;
+        path += "M" + Number(x) + " " + Number(stretch.begin) + "V" + Number(stretch.end);
+      }
+    }
+    return Path("l", solid) + (dotted.empty() ? dotted : Path("l d", dotted)) + "\n";
+  }
+
+  /// Of a lifeline, as far as there is room.
+  std::string NameOf(std::size_t i) const {
+    const int gap = i + 1 < columns_.size() ? columns_[i + 1] - columns_[i]
+                                            : columns_[i] - columns_[i - (i > 0)];
+    const int room =
+        (std::max)((std::min)(gap, i > 0 ? columns_[i] - columns_[i - 1] : gap) - 24, 70);
+    return Fitted(diagram_.lifelines[i].name, ColumnsIn(room));
+  }
+  static int HalfOf(const std::string& name) { return WidthOf(name) / 2 + 9; }
+
+  std::string Names() const {
+    std::string names;
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+      const Lifeline& lifeline = diagram_.lifelines[i];
+      const std::string name = NameOf(i);
+      const int half = HalfOf(name);
+      names += "<g>";
+      if (!lifeline.more.empty()) names += "<title>" + EscapedXml(lifeline.more) + "</title>";
+      names += Box("k", columns_[i] - half, 10, 2 * half, 26, 6) +
+               Text(columns_[i], 27, "n", name) + "</g>\n";
+    }
+    return names;
+  }
+
+  std::string Whole() {
+    DrawBars(y_ - kAfterLast);
+    const std::string size = Number(width_) + " " + Number(y_);
+    std::string svg =
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"dtm-diagram\" role=\"img\" width=\"" +
+        Number(width_) + "\" height=\"" + Number(y_) + "\" viewBox=\"0 0 " + size + "\">\n<title>" +
+        EscapedXml(diagram_.title) + "</title>" + kSvgStyle + "\n" + gone_ + Lines() + bars_ +
+        "\n" + Names();
+    if (in_ms_) svg += Text(columns_.front() - 56, 27, "t", "ms");
+    return svg + body_ + "</svg>\n";
+  }
+
+  struct Active {
+    int calls = 0;
+    int since = 0;
+  };
+
+  const Diagram& diagram_;
+  std::vector<int> columns_;  // of the lifelines
+  std::vector<Active> active_;
+  std::vector<Stretch> stretches_;
+  std::string body_, bars_, gone_;
+  int width_ = 0;
+  int y_ = kHead - 10;
+  int gone_since_ = 0;
+  bool in_ms_ = true;  // everything took less than a minute
+  bool alive_ = true;  // lifelines are drawn
+};
+
+}  // namespace drawing
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/drawing/text_diagram.hpp -----------------------------------------------------
+
+/// Draws a diagram for a terminal: lifelines of box characters, time runs downwards.
+/// Needs: std. Threads: a pure function.
+
+namespace dtm {
+inline namespace v1 {
+namespace drawing {
+
+inline constexpr std::size_t kMinTextWidth = 40;
+inline constexpr std::size_t kMaxTextWidth = 1000;
+
+/// One line: a character of the terminal in each cell. The second cell of a wide one is empty.
+class TextRow {
+ public:
+  explicit TextRow(std::size_t width) : cells_(width, " ") {}
+
+  void Put(std::size_t at, const char* sign) {
+    if (at < cells_.size()) cells_[at] = sign;
+  }
+  /// What does not fit is not written.
+  void Write(std::size_t at, const std::string& text) {
+    for (const Glyph& glyph : Glyphs(text)) {
+      if (at + glyph.columns > cells_.size()) return;
+      cells_[at] = glyph.bytes;
+      if (glyph.columns == 2) cells_[at + 1].clear();
+      at += glyph.columns;
+    }
+  }
+  bool IsBlank(std::size_t at) const { return cells_[at] == " "; }
+  void Colour(std::size_t first, std::size_t end, const char* begin) {
+    if (first >= end || end > cells_.size()) return;
+    cells_[first].insert(0, begin);
+    cells_[end - 1] += "\033[0m";
+  }
+  std::string Line() const {
+    std::string line;
+    for (const std::string& cell : cells_) line += cell;
+    line.erase(line.find_last_not_of(' ') + 1);
+    return line + '\n';
+  }
+
+ private:
+  std::vector<std::string> cells_;
+};
+
+class TextDiagram {
+ public:
+  /// @param width  the columns of a line, at least kMinTextWidth.
+  static std::string Draw(const Diagram& diagram, std::size_t width, bool colour) {
+    TextDiagram drawing(diagram, width, colour);
+    drawing.Names();
+    for (const DiagramEvent& event : diagram.events) drawing.Event(event);
+    return std::move(drawing.text_);
+  }
+
+ private:
+  static constexpr std::size_t kFirstColumn = 14;
+  static constexpr std::size_t kAfterLast = 4;
+  static constexpr std::size_t kFirstGap = 18;  // its arrows have short texts
+  static constexpr std::size_t kMaxGap = 40;
+  static constexpr std::size_t kMaxNameColumns = 24;
+  static constexpr std::size_t kMaxLines = 6;
+
+  TextDiagram(const Diagram& diagram, std::size_t width, bool colour)
+      : diagram_(diagram),
+        width_((std::min)((std::max)(width, kMinTextWidth), kMaxTextWidth)),
+        colour_(colour) {
+    const std::size_t gaps = (std::max)(diagram.lifelines.size(), std::size_t{2}) - 1;
+    const std::size_t room = width_ - kAfterLast - kFirstColumn;
+    const std::size_t first =
+        gaps == 1 ? (std::min)(room, kFirstGap) : (std::min)(room / gaps, kFirstGap);
+    std::size_t column = kFirstColumn;
+    for (std::size_t i = 0; i < diagram.lifelines.size(); ++i) {
+      columns_.push_back(column);
+      column += i == 0 ? first : (std::min)((room - first) / (gaps - (gaps > 1)), kMaxGap);
+    }
+    for (const DiagramEvent& event : diagram.events) {
+      if (event.at && *event.at >= std::chrono::minutes(1)) in_ms_ = false;
+    }
+  }
+
+  // --- lines
+
+  TextRow Lines(const char* sign) const {
+    TextRow row(width_);
+    for (const std::size_t column : columns_) row.Put(column, alive_ ? sign : " ");
+    return row;
+  }
+
+  void Time(TextRow& row, const std::optional<Duration>& at) const {
+    if (!at) return;
+    const std::string time = in_ms_ ? Milliseconds(*at) : SpanInWords(*at);
+    const std::size_t end = in_ms_ ? 7 : 12;
+    row.Write(end - (std::min)(time.size(), end), time);
+  }
+
+  void Print(const TextRow& row) { text_ += row.Line(); }
+
+  /// Names that do not fit beside the one before stand above it.
+  void Names() {
+    std::vector<TextRow> rows;
+    std::vector<std::size_t> ends;
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+      const std::string name = Fitted(diagram_.lifelines[i].name, kMaxNameColumns);
+      const std::size_t columns = ColumnsOf(name);
+      const std::size_t centred = columns_[i] - (std::min)(columns / 2, columns_[i]);
+      const std::size_t begin = (std::min)(centred, width_ - columns);
+      std::size_t level = 0;
+      while (level < ends.size() && begin < ends[level] + 2) ++level;
+      if (level == ends.size()) {
+        rows.emplace_back(width_);
+        ends.push_back(0);
+      }
+      rows[level].Write(begin, name);
+      ends[level] = begin + columns;
+      for (std::size_t below = 0; below < level; ++below) {
+        if (rows[below].IsBlank(columns_[i])) rows[below].Put(columns_[i], "│");
+        ends[below] = (std::max)(ends[below], columns_[i] + 1);
+      }
+    }
+    if (!rows.empty()) rows.front().Write(in_ms_ ? 5 : 3, in_ms_ ? "ms" : "time");
+    for (auto row = rows.rbegin(); row != rows.rend(); ++row) Print(*row);
+    Print(Lines("│"));
+  }
+
+  void Event(const DiagramEvent& event) {
+    switch (event.kind) {
+      case DiagramEvent::Kind::kCall:
+      case DiagramEvent::Kind::kReply:
+      case DiagramEvent::Kind::kLost: return Arrow(event);
+      case DiagramEvent::Kind::kNote: return Beside(event, "│", "●");
+      case DiagramEvent::Kind::kSpan: return Beside(event, "┊", "┊");
+      case DiagramEvent::Kind::kEnd:
+      case DiagramEvent::Kind::kBegin: return Break(event);
+    }
+  }
+
+  /// A text at the right of a lifeline.
+  void Beside(const DiagramEvent& event, const char* lines, const char* mark) {
+    const std::size_t begin = columns_[event.from] + 2;
+    const std::vector<std::string> texts = Wrapped(InWords(event), width_ - begin, kMaxLines);
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      TextRow row = Lines(lines);
+      if (i == 0 && alive_) row.Put(columns_[event.from], mark);
+      if (i == 0) Time(row, event.at);
+      WriteFree(row, begin, texts[i]);
+      Colour(row, columns_[event.from], begin + ColumnsOf(texts[i]), event.tone);
+      Print(row);
+    }
+  }
+
+  /// Over lifelines, with a blank around it.
+  void WriteFree(TextRow& row, std::size_t begin, const std::string& text) const {
+    const std::size_t end = begin + ColumnsOf(text);
+    if (begin > 0 && !IsLifeline(begin - 1)) row.Put(begin - 1, " ");
+    row.Write(begin, text);
+    if (IsLifeline(end)) row.Put(end, " ");
+  }
+  bool IsLifeline(std::size_t column) const {
+    return std::find(columns_.begin(), columns_.end(), column) != columns_.end();
+  }
+
+  void Break(const DiagramEvent& event) {
+    const bool ends = event.kind == DiagramEvent::Kind::kEnd;
+    alive_ = true;
+    TextRow row = Lines(ends ? "╧" : "╤");
+    const std::size_t first = columns_.front(), last = columns_.back();
+    for (std::size_t i = first; i <= last; ++i) {
+      if (row.IsBlank(i)) row.Put(i, "═");
+    }
+    const std::string text = InWords(event);
+    const std::size_t columns = ColumnsOf(text);
+    std::size_t end = last + 1;
+    const std::size_t begin = BetweenLifelines(columns + 2);
+    const bool beyond = begin == 0 && last + 2 + columns <= width_;
+    if (begin > 0) {
+      row.Write(begin, " " + text + " ");
+    } else if (beyond) {
+      row.Write(last + 2, text);
+      end = last + 2 + columns;
+    }
+    Time(row, event.at);
+    Colour(row, first, end, event.tone);
+    Print(row);
+    alive_ = !ends;
+    if (begin == 0 && !beyond) Below(event, first + 2, text);
+  }
+
+  /// Where a text stands in the middle of the widest gap if there is room, or else over the lifelines; 0: nowhere.
+  std::size_t BetweenLifelines(std::size_t columns) const {
+    std::size_t begin = 0, widest = 0;
+    for (std::size_t i = 1; i < columns_.size(); ++i) {
+      const std::size_t gap = columns_[i] - columns_[i - 1];
+      if (gap <= widest || columns + 2 >= gap) continue;
+      widest = gap;
+      begin = columns_[i - 1] + 1 + (gap - columns) / 2;
+    }
+    const std::size_t all = columns_.back() - columns_.front();
+    if (begin > 0 || columns + 4 > all) return begin;
+    return columns_.front() + (all - columns) / 2;
+  }
+
+  // --- arrows
+
+  void Arrow(const DiagramEvent& event) {
+    if (event.from == event.to) return Beside(event, "│", "●");
+    const bool rightwards = event.from < event.to;
+    const std::size_t left = columns_[rightwards ? event.from : event.to];
+    const std::size_t right = columns_[rightwards ? event.to : event.from];
+    TextRow row = Lines("│");
+    const bool lost = event.kind == DiagramEvent::Kind::kLost;
+    for (std::size_t i = left + 1; i < right; ++i) {
+      row.Put(i, IsLifeline(i) ? "┼" : lost ? "╌" : "─");
+    }
+    row.Put(columns_[event.from], rightwards ? "├" : "┤");
+    row.Put(rightwards ? right - 1 : left + 1, rightwards ? "▶" : "◀");
+    Time(row, event.at);
+
+    std::string below;
+    std::size_t end = right;
+    const std::string whole = InWords(event);
+    const std::size_t beyond = width_ - right - 2;
+    if (WriteOnShaft(row, event, whole)) {
+    } else if (ColumnsOf(whole) <= beyond) {
+      end = right + 2 + ColumnsOf(whole);
+      WriteFree(row, right + 2, whole);
+    } else if (!event.more.empty() && WriteOnShaft(row, event, event.text)) {
+      below = event.more;
+    } else {
+      below = whole;
+    }
+    Colour(row, left + 1, end, event.tone);
+    Print(row);
+    if (!below.empty()) Below(event, (std::min)(left + 2, width_ / 2), below);
+  }
+
+  void Below(const DiagramEvent& event, std::size_t begin, const std::string& text) {
+    for (const std::string& line : Wrapped(text, width_ - begin, kMaxLines)) {
+      TextRow row = Lines("│");
+      WriteFree(row, begin, line);
+      Colour(row, begin, begin + ColumnsOf(line), event.tone);
+      Print(row);
+    }
+  }
+
+  /// Beside the one who speaks if there is room for it, else anywhere on the arrow. False: it fits nowhere.
+  bool WriteOnShaft(TextRow& row, const DiagramEvent& event, const std::string& text) const {
+    const bool rightwards = event.from < event.to;
+    const std::size_t left = columns_[rightwards ? event.from : event.to];
+    const std::size_t right = columns_[rightwards ? event.to : event.from];
+    const std::size_t end = rightwards ? right - 1 : right;
+    const std::size_t near = columns_[rightwards ? event.from : event.from - 1];
+    const std::size_t near_end = rightwards ? columns_[event.from + 1] : right;
+    const std::size_t columns = ColumnsOf(text) + 2;
+    const auto write = [&](std::size_t at, std::size_t limit) {
+      if (at + columns > limit) return false;
+      row.Write(at, " " + text + " ");
+      return true;
+    };
+    return write(near + 3, (std::min)(near_end, end)) || write(left + 3, end) ||
+           write(left + 2, end);
+  }
+
+  void Colour(TextRow& row, std::size_t first, std::size_t end, Tone tone) const {
+    if (!colour_) return;
+    const char* begin = "\033[36m";
+    switch (tone) {
+      case Tone::kGood: begin = "\033[32m"; break;
+      case Tone::kBad: begin = "\033[31m"; break;
+      case Tone::kWarning: begin = "\033[33m"; break;
+      case Tone::kQuiet: begin = "\033[2m"; break;
+      case Tone::kPlain: break;
+    }
+    row.Colour(first, (std::min)(end, width_), begin);
+  }
+
+  const Diagram& diagram_;
+  const std::size_t width_;
+  const bool colour_;
+  std::vector<std::size_t> columns_;  // of the lifelines
+  bool in_ms_ = true;                 // everything took less than a minute
+  bool alive_ = true;                 // lifelines are drawn
+  std::string text_;
+};
+
+}  // namespace drawing
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/folds.hpp --------------------------------------------------------------------
+
+/// When things happened, and what of a long story is not drawn: of many tries of one row, and of what people or processes did again and again, the
+/// first and the last are shown, and a sentence stands for those between.
+/// Needs: std. Threads: values and pure functions.
+
+namespace dtm {
+inline namespace v1 {
+namespace timeline {
+
+/// When each entry was made, since `begin`. Time does not go back here: if a clock was set back, what follows is counted on.
+struct StoryTimes {
+  StoryTimes(Time begin, const std::vector<JournalEntry>& entries) {
+    constexpr Duration kFar{INT64_MAX / 8};
+    Duration last{0};
+    for (const JournalEntry& entry : entries) {
+      Duration at = drawing::Between(begin, entry.time) + shift;
+      set_back.push_back((std::max)(last - at, Duration{0}));
+      shift = (std::min)(shift + set_back.back(), kFar);
+      last = (std::max)(last, at);
+      since.push_back(last);
+    }
+  }
+
+  std::vector<Duration> since{};
+  std::vector<Duration> set_back{};  ///< by how much the clock was set back before that entry
+  Duration shift{0};                 ///< to be added to a time after the last entry
+};
+
+inline constexpr std::size_t kFirstShown = 2;
+inline constexpr std::size_t kLastShown = 3;
+
+/// Stands for the entries from `first` to `last` that are hidden for the same reason.
+struct Fold {
+  std::size_t first = 0;
+  std::size_t last = 0;
+  std::size_t row = kNoRow;  ///< whose tries are hidden
+  std::string text{};
+  std::string more{};
+};
+
+struct Folds {
+  std::vector<bool> hidden;           ///< of each entry
+  std::map<std::size_t, Fold> folds;  ///< by the first entry that they stand for
+};
+
+class FoldStory {
+ public:
+  static Folds Make(const Timeline& story, const std::vector<Duration>& times) {
+    return FoldStory(story, times).folds_;
+  }
+
+ private:
+  FoldStory(const Timeline& story, const std::vector<Duration>& times)
+      : story_(story), times_(times) {
+    folds_.hidden.resize(story.entries.size());
+    std::map<std::size_t, std::vector<const Attempt*>> rows;
+    for (const Attempt& attempt : story.attempts) rows[attempt.row].push_back(&attempt);
+    for (const auto& [row, attempts] : rows) HideAttempts(row, attempts);
+    std::map<JournalKind, std::vector<std::size_t>> decisions;
+    for (std::size_t i = 0; i < story.entries.size(); ++i) {
+      const JournalKind kind = story.entries[i].kind;
+      if (!IsAttempt(kind) && kind != JournalKind::kGap) decisions[kind].push_back(i);
+    }
+    for (const auto& [kind, entries] : decisions) HideDecisions(kind, entries);
+  }
+
+  template <typename Item>
+  static std::vector<Item> Middle(const std::vector<Item>& all) {
+    if (all.size() <= kFirstShown + kLastShown + 1) return {};
+    return {all.begin() + kFirstShown, all.end() - kLastShown};
+  }
+
+  void Hide(std::size_t entry, Fold& fold, bool& any) {
+    if (entry >= folds_.hidden.size()) return;
+    folds_.hidden[entry] = true;
+    fold.first = any ? (std::min)(fold.first, entry) : entry;
+    fold.last = any ? (std::max)(fold.last, entry) : entry;
+    any = true;
+  }
+
+  void HideDecisions(JournalKind kind, const std::vector<std::size_t>& entries) {
+    const std::vector<std::size_t> between = Middle(entries);
+    Fold fold;
+    bool any = false;
+    for (const std::size_t entry : between) Hide(entry, fold, any);
+    if (!any) return;
+    fold.text = std::to_string(between.size()) + " times more: " + Name(kind);
+    folds_.folds.emplace(fold.first, fold);
+  }
+
+  void HideAttempts(std::size_t row, const std::vector<const Attempt*>& attempts) {
+    const std::vector<const Attempt*> between = Middle(attempts);
+    Fold fold;
+    fold.row = row;
+    bool any = false;
+    for (const Attempt* attempt : between) {
+      Hide(attempt->begin_entry, fold, any);
+      Hide(attempt->end_entry, fold, any);
+    }
+    if (!any) return;
+    std::size_t count = between.size();
+    const std::size_t gap = HideGaps(fold);
+    if (gap > 0 && row < story_.transaction.branches.size()) {
+      const std::size_t tries = story_.transaction.branches[row].tries;
+      count = (std::max)(count, tries - (std::min)(tries, attempts.size() - between.size()));
+    }
+    fold.text = std::to_string(count) + " more tries over " +
+                drawing::SpanInWords(times_[fold.last] - times_[fold.first]);
+    if (gap > 0) fold.text += " (" + std::to_string(gap) + " entries not kept)";
+    AddOutcomes(between, fold);
+    folds_.folds.emplace(fold.first, fold);
+  }
+
+  /// Gaps inside of the fold need no line of their own. Returns how many entries they count, at least 1 for each.
+  std::size_t HideGaps(const Fold& fold) {
+    std::size_t count = 0;
+    for (std::size_t i = fold.first; i <= fold.last; ++i) {
+      const JournalEntry& entry = story_.entries[i];
+      if (entry.kind != JournalKind::kGap || folds_.hidden[i]) continue;
+      folds_.hidden[i] = true;
+      count += (std::max)((std::min)(entry.row, std::size_t{1000000000}), std::size_t{1});
+    }
+    return count;
+  }
+
+  /// ", all error" and what it said, or ", 20 error, 3 ongoing" and what was said most often.
+  static void AddOutcomes(const std::vector<const Attempt*>& attempts, Fold& fold) {
+    std::map<std::string, std::size_t> outcomes, texts;
+    for (const Attempt* attempt : attempts) {
+      ++outcomes[Name(attempt->outcome)];
+      ++texts[attempt->text];
+    }
+    if (outcomes.size() == 1) fold.text += ", all " + outcomes.begin()->first;
+    if (outcomes.size() > 1) {
+      for (const auto& [outcome, count] : ByNumber(outcomes)) {
+        fold.text += ", " + std::to_string(count) + " " + outcome;
+      }
+    }
+    fold.more = ByNumber(texts).front().first;
+    if (texts.size() > 1 && !fold.more.empty()) fold.more = "mostly " + fold.more;
+  }
+
+  /// The most frequent first.
+  static std::vector<std::pair<std::string, std::size_t>> ByNumber(
+      const std::map<std::string, std::size_t>& counted) {
+    std::vector<std::pair<std::string, std::size_t>> sorted(counted.begin(), counted.end());
+    std::stable_sort(sorted.begin(), sorted.end(),
+                     [](const auto& a, const auto& b) { return a.second > b.second; });
+    return sorted;
+  }
+
+  const Timeline& story_;
+  const std::vector<Duration>& times_;
+  Folds folds_;
+};
+
+}  // namespace timeline
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/lifelines.hpp ----------------------------------------------------------------
+
+/// Who takes part in a transaction, and the names of its calls, as they are drawn.
+/// Needs: std. Threads: values and pure functions.
+
+namespace dtm {
+inline namespace v1 {
+namespace timeline {
+
+inline constexpr std::size_t kApplication = 0;
+inline constexpr std::size_t kCoordinator = 1;
+inline constexpr std::size_t kMaxServices = 6;  ///< more are drawn as one
+inline constexpr std::size_t kMaxName = 40;     ///< columns
+
+/// A name of at most kMaxName columns, as it is shown.
+inline std::string ShownName(const std::string& name) {
+  return drawing::Fitted(drawing::Shown(Truncated(name, 4 * kMaxName)), kMaxName);
+}
+
+/// Whom a URL calls: all calls with the same key go to one lifeline.
+struct Service {
+  std::string key{};  ///< empty: nobody is called by a message
+  std::vector<std::string>
+      names{};  ///< from the shortest, which others may have too, to the longest
+};
+
+inline Service ServiceOf(const std::string& url) {
+  if (url.empty() || RunsInTransaction(url)) return {};
+  if (IsLocal(url)) return {"functions", {"functions", "registered functions"}};
+  Service service;
+  try {
+    const Url parts = ParseUrl(url);
+    const bool address = parts.host.find(':') != std::string::npos ||
+                         parts.host.find_first_not_of("0123456789.") == std::string::npos;
+    service.key = parts.Origin();
+    if (!address && parts.host != "localhost") {
+      service.names = {parts.host.substr(0, parts.host.find('.')), parts.host};
+    }
+    service.names.push_back(parts.Authority());
+    service.names.push_back(parts.Origin());
+  } catch (const Error&) {  // of another dtm, or damaged
+    const std::size_t scheme = url.find("://");
+    const std::size_t begin = scheme == std::string::npos ? 0 : scheme + 3;
+    service.key = ShownUrl(url.substr(0, url.find_first_of("/?#", begin)));
+    service.names = {service.key};
+  }
+  return service;
+}
+
+/// "TransIn" of http://bank/api/TransIn?x=1 and of a function of that name.
+inline std::string NameOfCall(const Definition& definition, const std::string& url) {
+  if (IsLocal(url)) {
+    const std::string name = url.substr(kLocalPrefixSize);
+    return RunsInTransaction(url) ? name.substr(sizeof kInTransactionPrefix - 1) : name;
+  }
+  std::string path = ShownUrl(url);
+  const std::size_t query = (std::min)(path.find('?'), path.size());
+  constexpr std::string_view kMethod = "method=";
+  const std::size_t method = definition.json_rpc ? path.find(kMethod, query) : std::string::npos;
+  if (method != std::string::npos) {
+    path = path.substr(method + kMethod.size());
+    return PercentDecoded(path.substr(0, path.find('&')));
+  }
+  path.erase((std::min)(path.find_first_of("?#"), path.size()));
+  while (!path.empty() && path.back() == '/') path.pop_back();
+  const std::size_t scheme = path.find("://");
+  const std::size_t slash = path.rfind('/');
+  if (scheme == std::string::npos || slash < scheme + 3) return {};
+  return PercentDecoded(path.substr(slash + 1));
+}
+
+/// "01 TransIn", "01 compensate TransInCom": the branch id, the operation where the name does not say it, and the name.
+inline std::string CallInWords(const Definition& definition, std::size_t row) {
+  if (row >= RowCount(definition)) return "row " + std::to_string(row);
+  const Op op = OpOf(definition, row);
+  std::string name = NameOfCall(definition, UrlOf(definition, row));
+  if (definition.type == TransType::kWorkflow && row != kQueryRow) {
+    const std::string& own = definition.steps[StepOf(definition.type, row)].topic;
+    if (!own.empty()) name = own;
+  }
+  std::string text = BranchIdOf(definition, row);
+  const bool implied = op == Op::kAction || op == Op::kMsg || Lowered(name) == Name(op);
+  if (!implied || name.empty()) text += std::string(" ") + Name(op);
+  if (op != Op::kResume && !name.empty()) text += " " + name;
+  return ShownName(text);
+}
+
+/// Of "machine:4711" only the number, if all are of one machine: that is how a coordinator names itself.
+inline std::vector<std::string> ProcessNames(const std::vector<DrivenBy>& runs) {
+  const auto host = [](const std::string& name) {
+    const std::size_t colon = name.rfind(':');
+    const bool number = colon != std::string::npos && colon + 1 < name.size() &&
+                        name.find_first_not_of("0123456789", colon + 1) == std::string::npos;
+    return number ? name.substr(0, colon + 1) : std::string();
+  };
+  const bool one = std::all_of(runs.begin(), runs.end(), [&](const DrivenBy& run) {
+    return !host(run.process).empty() && host(run.process) == host(runs.front().process);
+  });
+  std::vector<std::string> names;
+  for (const DrivenBy& run : runs) {
+    const std::size_t skipped = one ? host(run.process).size() : 0;
+    names.push_back((one ? "process " : "") + ShownName(run.process.substr(skipped)));
+  }
+  return names;
+}
+
+/// The lifelines of one drawing. First Add each call, then Name.
+class Lifelines {
+ public:
+  explicit Lifelines(const Definition& definition) : definition_(definition) {
+    if (!RegistersSteps(definition.type)) return;
+    const bool query = HasQueryRow(definition.type);
+    for (std::size_t row = 1; row < RowCount(definition); row += query ? 1 : 2) {
+      parents_.emplace(BranchIdOf(definition, row), row);
+    }
+  }
+
+  void Add(std::size_t row) {
+    if (row >= RowCount(definition_) || IsInitiator(row) || rows_.count(row) > 0) return;
+    const Service service = ServiceOf(UrlOf(definition_, row));
+    if (service.key.empty()) return;
+    const auto [found, is_new] = keys_.emplace(service.key, services_.size());
+    if (is_new) services_.push_back(service);
+    rows_.emplace(row, found->second);
+  }
+
+  /// The application and the coordinator, then the services in the order in which they were added.
+  std::vector<Lifeline> Name() {
+    std::vector<Lifeline> lifelines{{"application"}, {"coordinator"}};
+    const bool all = services_.size() <= kMaxServices;
+    drawn_ = all ? services_.size() : kMaxServices - 1;
+    NameServices();
+    for (std::size_t i = 0; i < drawn_; ++i) {
+      const std::string& longest = services_[i].names.back();
+      lifelines.push_back({names_[i], ShownName(longest)});
+    }
+    if (!all) {
+      const std::string others = std::to_string(services_.size() - drawn_) + " others";
+      lifelines.push_back({others, "hosts that have no lifeline of their own"});
+    }
+    return lifelines;
+  }
+
+  /// Who is called by that row; nothing if the coordinator does it itself.
+  std::optional<std::size_t> Of(std::size_t row) const {
+    if (row < RowCount(definition_) && IsInitiator(row)) return kApplication;
+    const std::size_t service = FindService(row);
+    if (service == kNone) return std::nullopt;
+    return kCoordinator + 1 + (std::min)(service, drawn_);
+  }
+
+  std::string Call(std::size_t row) const {
+    const std::string call = CallInWords(definition_, row);
+    const std::size_t service = FindService(row);
+    return service == kNone || service < drawn_ ? call : call + " at " + names_[service];
+  }
+
+  std::string Id(std::size_t row) const {
+    if (row >= RowCount(definition_)) return Call(row);
+    return ShownName(BranchIdOf(definition_, row));
+  }
+
+  /// Who registers the row: the service of the branch that it is nested in ("0102" in "01"), else the application.
+  std::size_t Registrant(std::size_t row) const {
+    const std::size_t parent = ParentOf(row);
+    return parent == kNone ? kApplication : Of(parent).value_or(kApplication);
+  }
+
+  /// The row of the branch that this one is nested in; kNone without one.
+  std::size_t ParentOf(std::size_t row) const {
+    if (row >= RowCount(definition_) || parents_.empty()) return kNone;
+    const std::string id = BranchIdOf(definition_, row);
+    const auto found =
+        parents_.find(id.substr(0, id.size() - (std::min)(id.size(), std::size_t{2})));
+    return found == parents_.end() ? kNone : found->second;
+  }
+
+  static constexpr std::size_t kNone = SIZE_MAX;
+
+ private:
+  /// The question of a message and the resumption of a workflow go to whoever began it.
+  bool IsInitiator(std::size_t row) const {
+    return HasQueryRow(definition_.type) && row == kQueryRow;
+  }
+
+  std::size_t FindService(std::size_t row) const {
+    const auto found = rows_.find(row);
+    return found == rows_.end() ? kNone : found->second;
+  }
+
+  /// Each gets its shortest name that no other one has.
+  void NameServices() {
+    std::map<std::string, std::size_t> uses{{"application", 1}, {"coordinator", 1}};
+    for (const Service& service : services_) {
+      const std::set<std::string> names(service.names.begin(), service.names.end());
+      for (const std::string& name : names) ++uses[name];
+    }
+    for (const Service& service : services_) {
+      const auto own = std::find_if(service.names.begin(), service.names.end(),
+                                    [&uses](const std::string& name) { return uses[name] == 1; });
+      const std::string& name = own == service.names.end() ? service.names.back() : *own;
+      names_.push_back(ShownName(name));
+    }
+  }
+
+  const Definition& definition_;
+  std::vector<Service> services_;
+  std::map<std::string, std::size_t> keys_;     // services
+  std::map<std::size_t, std::size_t> rows_;     // that were added, and their services
+  std::map<std::string, std::size_t> parents_;  // rows of branches, by their ids
+  std::vector<std::string> names_;
+  std::size_t drawn_ = 0;  ///< so many services have lifelines of their own
+};
+
+}  // namespace timeline
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/story_events.hpp -------------------------------------------------------------
+
+/// The events of a diagram while they are made, one after the other: with lines for the time that passes between them, and
+/// without the middle if they become too many.
+/// Needs: std. Threads: one thread.
+
+namespace dtm {
+inline namespace v1 {
+namespace timeline {
+
+inline constexpr std::size_t kMaxEvents = 160;  ///< of a diagram; of more the middle is left out
+inline constexpr std::size_t kMaxSaid = 200;    ///< columns of one text
+
+using EventKind = DiagramEvent::Kind;
+
+/// A text of the journal as it is shown.
+inline std::string Said(const std::string& text) {
+  return drawing::Fitted(drawing::Shown(Truncated(text, 4 * kMaxSaid)), kMaxSaid);
+}
+
+class StoryEvents {
+ public:
+  /// When what comes next happened.
+  void At(std::optional<Duration> at) { at_ = at; }
+
+  /// A remark of the coordinator.
+  void Note(std::string text, const std::string& more, Tone tone) {
+    Add({EventKind::kNote, at_, kCoordinator, kCoordinator, std::move(text), Said(more), tone});
+  }
+
+  void Arrow(EventKind kind, std::size_t from, std::size_t to, std::string text,
+             const std::string& more = {}, Tone tone = Tone::kPlain) {
+    Add({kind, at_, from, to, std::move(text), Said(more), tone});
+  }
+
+  /// What is not drawn, and ended at `until`.
+  void Left(std::string text, const std::string& more, Duration until) {
+    Add({EventKind::kSpan, at_, kCoordinator, kCoordinator, std::move(text), Said(more),
+         Tone::kQuiet});
+    last_ = (std::max)(last_, until);
+  }
+
+  /// One process is gone, nobody knows since when; another one goes on.
+  void Break(std::string end, std::string begin) {
+    running_ = 0;
+    retries_ = false;
+    events_.push_back({EventKind::kEnd, {}, 0, 0, std::move(end), {}, Tone::kBad});
+    Add({EventKind::kBegin, at_, 0, 0, std::move(begin), {}, Tone::kPlain});
+  }
+
+  /// A call is under way from now on; or it is no more, and `retries` says if it is made again.
+  void Begun() { ++running_; }
+  void Done(bool begun, bool retries) {
+    if (begun && running_ > 0) --running_;
+    retries_ = retries;
+  }
+  void AllDone() { running_ = 0; }
+
+  const DiagramEvent* Last() const { return events_.empty() ? nullptr : &events_.back(); }
+
+  /// All of them; leaves none.
+  std::vector<DiagramEvent> Take() {
+    Shorten();
+    return std::move(events_);
+  }
+
+ private:
+  void Add(DiagramEvent event) {
+    constexpr Duration kLong = std::chrono::milliseconds(100);
+    constexpr Duration kLongForACall = std::chrono::seconds(1);
+    const Duration passed = event.at ? *event.at - last_ : Duration{0};
+    if (passed >= (running_ == 0 ? kLong : kLongForACall)) {
+      const std::string span = drawing::SpanInWords(passed);
+      const bool waits = retries_ && running_ == 0;
+      events_.push_back({EventKind::kSpan,
+                         {},
+                         kCoordinator,
+                         kCoordinator,
+                         waits ? "waits " + span : span + " later",
+                         {},
+                         Tone::kQuiet});
+    }
+    if (event.at) last_ = (std::max)(last_, *event.at);
+    events_.push_back(std::move(event));
+  }
+
+  /// Leaves the first and the last events, and some notes and breaks between.
+  void Shorten() {
+    if (events_.size() <= kMaxEvents) return;
+    constexpr std::size_t kHalf = kMaxEvents / 2;
+    constexpr std::size_t kNotesBetween = 16;
+    const std::size_t last = events_.size() - kHalf;
+    std::vector<DiagramEvent> kept(events_.begin(), events_.begin() + kHalf);
+    std::size_t notes = 0, left_out = 0;
+    for (std::size_t i = kHalf; i < events_.size(); ++i) {
+      const bool passed = events_[i].kind == EventKind::kSpan && !events_[i].at;
+      const bool note = !IsArrow(events_[i].kind) && !passed;
+      if (i < last && (!note || ++notes > kNotesBetween)) {
+        ++left_out;
+        continue;
+      }
+      if (left_out > 0) kept.push_back(NotDrawn(left_out));
+      left_out = 0;
+      kept.push_back(std::move(events_[i]));
+    }
+    events_ = std::move(kept);
+  }
+
+  static DiagramEvent NotDrawn(std::size_t count) {
+    return {EventKind::kSpan,
+            {},
+            kCoordinator,
+            kCoordinator,
+            "... " + std::to_string(count) + " lines not drawn",
+            {},
+            Tone::kQuiet};
+  }
+
+  std::vector<DiagramEvent> events_;
+  std::optional<Duration> at_{};
+  Duration last_{0};         // when the last of them happened
+  std::size_t running_ = 0;  // calls without a result
+  bool retries_ = false;     // after the last result its call is made again
+};
+
+}  // namespace timeline
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/record_story.hpp -------------------------------------------------------------
+
+/// What the record of a transaction adds to its diagram: how it ended or what it waits for; and without a journal, how far
+/// each branch has come.
+/// Needs: std. Threads: one thread.
+
+namespace dtm {
+inline namespace v1 {
+namespace timeline {
+
+class RecordStory {
+ public:
+  /// `begin` is the zero of the diagram, `shift` is added to the times of the record (StoryTimes).
+  RecordStory(const Timeline& story, const Definition& definition, const Lifelines& lifelines,
+              Time begin, Duration shift)
+      : story_(story),
+        record_(story.transaction),
+        definition_(definition),
+        lifelines_(lifelines),
+        begin_(begin),
+        shift_(shift) {}
+
+  /// In place of a journal.
+  void TellAll(StoryEvents& events) const {
+    const bool prepared = definition_.prepared_first || RegistersSteps(definition_.type);
+    events.At(Duration{0});
+    events.Arrow(EventKind::kCall, kApplication, kCoordinator, prepared ? "prepare" : "submit");
+    events.At(std::nullopt);
+    events.Note("no journal was kept: this is from the record", "", Tone::kQuiet);
+    std::vector<std::size_t> rows;
+    for (std::size_t row = 0; row < record_.branches.size(); ++row) {
+      if (record_.branches[row].status != BranchStatus::kPrepared) rows.push_back(row);
+    }
+    std::stable_sort(rows.begin(), rows.end(), [this](std::size_t a, std::size_t b) {
+      return record_.branches[a].finished < record_.branches[b].finished;
+    });
+    for (const std::size_t row : rows) TellRow(row, events);
+  }
+
+  void TellEnd(StoryEvents& events) const {
+    events.At(At(record_.finished));
+    events.AllDone();
+    events.Arrow(EventKind::kReply, kCoordinator, kApplication, Name(record_.status),
+                 record_.reason, record_.status == Status::kSucceed ? Tone::kGood : Tone::kBad);
+  }
+
+  /// What is running, what is waited for, and until when.
+  void TellPresent(StoryEvents& events) const {
+    events.At(std::nullopt);
+    const std::vector<std::size_t> running = Running();
+    if (!running.empty()) events.Note("running: " + Listed(running), "", Tone::kPlain);
+    if (record_.stuck) {
+      const DiagramEvent* last = events.Last();
+      const bool told = last != nullptr && last->text == "stuck";
+      if (!told) events.Note("stuck", record_.last_error, Tone::kBad);
+      return;
+    }
+    if (record_.status == Status::kPrepared) events.Note("waits for its submit", "", Tone::kPlain);
+    std::vector<std::size_t> waiting;
+    for (std::size_t row = 0; row < record_.branches.size(); ++row) {
+      const Branch& branch = record_.branches[row];
+      const bool runs = std::find(running.begin(), running.end(), row) != running.end();
+      const bool called = branch.tries > 0 && branch.status == BranchStatus::kPrepared;
+      if (called && branch.next_try != Time{} && !runs) waiting.push_back(row);
+    }
+    if (!waiting.empty()) events.Note("waits to try again: " + Listed(waiting), "", Tone::kPlain);
+    if (const auto due = At(record_.due); due && record_.due != kNever) {
+      events.Note("due at " + drawing::SpanInWords(*due), "", Tone::kPlain);
+    }
+  }
+
+ private:
+  static constexpr std::size_t kMaxListed = 3;
+
+  /// Nothing for a time that is not known.
+  std::optional<Duration> At(Time time) const {
+    if (time == Time{}) return std::nullopt;
+    return (std::max)(drawing::Between(begin_, time) + shift_, Duration{0});
+  }
+
+  void TellRow(std::size_t row, StoryEvents& events) const {
+    const Branch& branch = record_.branches[row];
+    const bool good = branch.status == BranchStatus::kSucceed;
+    std::string text = lifelines_.Call(row) + (good ? " success" : " failure");
+    if (branch.tries > 1) text += " after " + std::to_string(branch.tries) + " tries";
+    const std::optional<std::size_t> service = lifelines_.Of(row);
+    const bool recorded = definition_.type == TransType::kWorkflow && row != kQueryRow;
+    const Tone tone = good ? Tone::kGood : Tone::kBad;
+    events.At(At(branch.finished));
+    if (recorded || !service) return events.Note(text, "", tone);
+    events.Arrow(EventKind::kReply, *service, kCoordinator, text, "", tone);
+  }
+
+  std::vector<std::size_t> Running() const {
+    std::vector<std::size_t> rows;
+    for (const Attempt& attempt : story_.attempts) {
+      if (attempt.outcome == Attempt::Outcome::kRunning) rows.push_back(attempt.row);
+    }
+    return rows;
+  }
+
+  std::string Listed(const std::vector<std::size_t>& rows) const {
+    std::string text;
+    for (std::size_t i = 0; i < rows.size() && i < kMaxListed; ++i) {
+      text += (i == 0 ? "" : ", ") + lifelines_.Call(rows[i]);
+    }
+    if (rows.size() <= kMaxListed) return text;
+    return text + " and " + std::to_string(rows.size() - kMaxListed) + " more";
+  }
+
+  const Timeline& story_;
+  const Transaction& record_;
+  const Definition& definition_;
+  const Lifelines& lifelines_;
+  const Time begin_;
+  const Duration shift_;
+};
+
+}  // namespace timeline
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/make_diagram.hpp -------------------------------------------------------------
+
+/// From the story of a transaction to its diagram: here it is decided what is drawn, in which words and order.
+/// Needs: std. Threads: a pure function.
+
+namespace dtm {
+inline namespace v1 {
+namespace timeline {
+
+inline Tone ToneOf(Attempt::Outcome outcome) {
+  switch (outcome) {
+    case Attempt::Outcome::kSuccess: return Tone::kGood;
+    case Attempt::Outcome::kFailure: return Tone::kBad;
+    case Attempt::Outcome::kRunning: return Tone::kPlain;
+    case Attempt::Outcome::kOngoing:
+    case Attempt::Outcome::kError:
+    case Attempt::Outcome::kNotSent:
+    case Attempt::Outcome::kLost: return Tone::kWarning;
+  }
+  return Tone::kPlain;
+}
+
+/// Makes the diagram of one story.
+class DiagramMaker {
+ public:
+  static Diagram Make(const Timeline& story) {
+    DiagramMaker maker(story);
+    Diagram diagram;
+    diagram.lifelines = maker.MakeLifelines();
+    maker.TellAll();
+    diagram.events = maker.events_.Take();
+    diagram.title = maker.Title();
+    return diagram;
+  }
+
+ private:
+  explicit DiagramMaker(const Timeline& story)
+      : story_(story),
+        definition_(story.transaction.definition ? *story.transaction.definition : none_),
+        begin_(BeginOf(story)),
+        times_(begin_, story.entries),
+        folds_(FoldStory::Make(story, times_.since)),
+        lifelines_(definition_),
+        attempts_(story.entries.size()) {
+    for (const Attempt& attempt : story.attempts) {
+      for (const std::size_t entry : {attempt.begin_entry, attempt.end_entry}) {
+        if (entry < attempts_.size()) attempts_[entry] = &attempt;
+      }
+    }
+    processes_ = ProcessNames(story.runs);
+  }
+
+  static Time BeginOf(const Timeline& story) {
+    const Time created = story.transaction.created;
+    return created == Time{} && !story.entries.empty() ? story.entries.front().time : created;
+  }
+
+  std::vector<Lifeline> MakeLifelines() {
+    for (const JournalEntry& entry : story_.entries) {
+      if (entry.kind == JournalKind::kRegistered) {
+        lifelines_.Add(lifelines_.ParentOf(entry.row));
+      } else if (IsAttempt(entry.kind)) {
+        lifelines_.Add(entry.row);
+      }
+    }
+    for (std::size_t row = 0; row < story_.transaction.branches.size(); ++row) {
+      const Branch& branch = story_.transaction.branches[row];
+      if (branch.tries > 0) lifelines_.Add(row);
+    }
+    std::vector<Lifeline> lifelines = lifelines_.Name();
+    if (!story_.runs.empty()) lifelines[kCoordinator].more = ShownName(story_.runs[0].process);
+    return lifelines;
+  }
+
+  void TellAll() {
+    const RecordStory record(story_, definition_, lifelines_, begin_, times_.shift);
+    if (story_.entries.empty()) record.TellAll(events_);
+    for (std::size_t i = 0; i < story_.entries.size(); ++i) Tell(i);
+    if (ended_) return;  // the journal may know it before the record, which was read first
+    if (IsFinal(story_.transaction.status)) {
+      record.TellEnd(events_);
+    } else {
+      record.TellPresent(events_);
+    }
+  }
+
+  void Tell(std::size_t i) {
+    // The clocks of two machines always differ.
+    constexpr Duration kWorthANote = std::chrono::milliseconds(100);
+    const JournalEntry& entry = story_.entries[i];
+    events_.At(times_.since[i]);
+    if (const auto fold = folds_.folds.find(i); fold != folds_.folds.end()) TellFold(fold->second);
+    if (entry.kind == JournalKind::kTakenUp) ++run_;
+    if (folds_.hidden[i]) return;
+    if (times_.set_back[i] >= kWorthANote) {
+      events_.Note("the clock was set back by " + drawing::SpanInWords(times_.set_back[i]), "",
+                   Tone::kQuiet);
+    }
+    const std::size_t last_call = last_call_;
+    last_call_ = kNoEntry;
+    TellEntry(i, entry, last_call);
+  }
+
+  void TellEntry(std::size_t i, const JournalEntry& entry, std::size_t last_call) {
+    switch (entry.kind) {
+      case JournalKind::kPrepared: return TellInitiator("prepare");
+      case JournalKind::kSubmitted: return TellInitiator("submit");
+      case JournalKind::kRegistered: return TellRegistered(entry);
+      case JournalKind::kStarted: return TellStarted(i);
+      case JournalKind::kSuccess:
+      case JournalKind::kFailure:
+      case JournalKind::kOngoing:
+      case JournalKind::kError:
+      case JournalKind::kNotSent: return TellResult(i, last_call);
+      case JournalKind::kRollback: return TellRollback(entry);
+      case JournalKind::kStuck: return events_.Note("stuck", entry.text, Tone::kBad);
+      case JournalKind::kSucceeded: return TellEnded(Status::kSucceed, Tone::kGood);
+      case JournalKind::kFailed: return TellEnded(Status::kFailed, Tone::kBad);
+      case JournalKind::kCancel: return TellCancel(entry);
+      case JournalKind::kForceStop: return TellAsked("force-stopped", entry);
+      case JournalKind::kRetryNow: return TellAsked("retry now", entry);
+      case JournalKind::kFinish:
+        return entry.text.empty() ? TellInitiator("finish")
+                                  : TellInitiator("fail", entry.text, Tone::kBad);
+      case JournalKind::kTakenUp: return TellTakenUp();
+      case JournalKind::kGap: return TellGap(entry, times_.since[i]);
+      case JournalKind::kRepair: return TellAsked(lifelines_.Call(entry.row) + " skipped", entry);
+    }
+  }
+
+  void TellFold(const Fold& fold) {
+    bool others = false;
+    for (std::size_t i = fold.first; i <= fold.last; ++i) {
+      const JournalEntry& entry = story_.entries[i];
+      if (IsAttempt(entry.kind) && entry.row != fold.row) others = true;
+    }
+    const bool named = others && fold.row != kNoRow;
+    events_.Left(named ? lifelines_.Call(fold.row) + ": " + fold.text : fold.text, fold.more,
+                 times_.since[fold.last]);
+  }
+
+  void TellInitiator(const char* text, const std::string& more = {}, Tone tone = Tone::kPlain) {
+    events_.Arrow(EventKind::kCall, kApplication, kCoordinator, text, more, tone);
+  }
+
+  void TellRegistered(const JournalEntry& entry) {
+    const bool workflow = definition_.type == TransType::kWorkflow;
+    const bool failed = workflow && !entry.text.empty();
+    std::string text =
+        workflow ? "record " + lifelines_.Call(entry.row) : "register " + lifelines_.Id(entry.row);
+    if (failed) text += " failed";
+    events_.Arrow(EventKind::kCall, lifelines_.Registrant(entry.row), kCoordinator, text,
+                  entry.text, failed ? Tone::kBad : Tone::kPlain);
+  }
+
+  void TellStarted(std::size_t i) {
+    const Attempt* attempt = attempts_[i];
+    const std::size_t row = story_.entries[i].row;
+    // What was not sent is told with its result.
+    if (attempt == nullptr || attempt->outcome == Attempt::Outcome::kNotSent) return;
+    const std::optional<std::size_t> service = lifelines_.Of(row);
+    if (!service) return events_.Note(lifelines_.Call(row), "", Tone::kPlain);
+    const bool lost = attempt->outcome == Attempt::Outcome::kLost && !LostAtTheEnd(*attempt);
+    events_.Arrow(lost ? EventKind::kLost : EventKind::kCall, kCoordinator, *service,
+                  lifelines_.Call(row), "", lost ? Tone::kWarning : Tone::kPlain);
+    events_.Begun();
+    last_call_ = i;
+  }
+
+  /// Nobody waits any more. Else the process is gone that waited, or it has lost what it knew.
+  bool LostAtTheEnd(const Attempt& attempt) const {
+    if (attempt.run + 1 < story_.runs.size()) return false;
+    const auto last = std::find_if(story_.attempts.rbegin(), story_.attempts.rend(),
+                                   [&](const Attempt& other) { return other.row == attempt.row; });
+    return last != story_.attempts.rend() && &*last == &attempt;
+  }
+
+  /// `last_call`: the entry of the call that is the event before, if it is one.
+  void TellResult(std::size_t i, std::size_t last_call) {
+    const JournalEntry& entry = story_.entries[i];
+    const Attempt* attempt = attempts_[i];
+    const Attempt::Outcome outcome = OutcomeOf(entry.kind);
+    const bool begun = attempt != nullptr && attempt->begin_entry < attempts_.size();
+    const bool sent = outcome != Attempt::Outcome::kNotSent;
+    const bool at_once = begun && attempt->begin_entry == last_call;
+    const std::optional<std::size_t> service = lifelines_.Of(entry.row);
+    const std::string whose = !begun || !sent ? lifelines_.Call(entry.row) + " "
+                              : at_once       ? std::string()
+                                              : lifelines_.Id(entry.row) + " ";
+    if (service && sent) {
+      events_.Arrow(EventKind::kReply, *service, kCoordinator, whose + Name(outcome), entry.text,
+                    ToneOf(outcome));
+    } else {
+      events_.Note(whose + Name(outcome), entry.text, ToneOf(outcome));
+    }
+    const bool retries =
+        outcome != Attempt::Outcome::kSuccess && outcome != Attempt::Outcome::kFailure;
+    events_.Done(begun && service && sent, retries);
+  }
+
+  /// The reason is told once: mostly it is the answer above.
+  void TellRollback(const JournalEntry& entry) {
+    const DiagramEvent* last = events_.Last();
+    const bool told = last != nullptr && IsArrow(last->kind) && last->tone == Tone::kBad;
+    const bool branch = entry.row != kNoRow && !told;
+    events_.Note(branch ? "rolls back because of " + lifelines_.Call(entry.row) : "rolls back",
+                 told && last->more == Said(entry.text) ? "" : entry.text, Tone::kBad);
+  }
+
+  void TellCancel(const JournalEntry& entry) {
+    const bool initiator = entry.who.empty() && RegistersSteps(definition_.type);
+    if (initiator) return TellInitiator("cancel", entry.text, Tone::kBad);
+    TellAsked("cancelled", entry);
+  }
+
+  void TellAsked(const std::string& what, const JournalEntry& entry) {
+    const std::string who = ShownName(entry.who);
+    events_.Note(who.empty() ? what : what + " by " + who, entry.text, Tone::kWarning);
+  }
+
+  void TellTakenUp() {
+    const std::string before = Process(run_ - 1), now = Process(run_);
+    const bool same = before == now && !now.empty();
+    events_.Break(before.empty() ? "its process is gone" : before + " is gone",
+                  same          ? "started again"
+                  : now.empty() ? "taken up"
+                                : "taken up by " + now);
+  }
+
+  /// Empty if it is not known.
+  std::string Process(std::size_t run) const {
+    return run < processes_.size() ? processes_[run] : std::string();
+  }
+
+  void TellGap(const JournalEntry& entry, Duration until) {
+    const bool counted = entry.row != 0 && entry.row != kNoRow;
+    const std::string count = counted ? std::to_string(entry.row) + " " : std::string();
+    events_.Left("... " + count + "entries not kept", "", until);
+  }
+
+  void TellEnded(Status status, Tone tone) {
+    ended_ = true;
+    events_.AllDone();
+    events_.Arrow(EventKind::kReply, kCoordinator, kApplication, Name(status), "", tone);
+  }
+
+  std::string Title() const {
+    const Transaction& record = story_.transaction;
+    std::string text = std::string(Name(definition_.type)) + " " + Said(definition_.gid) + ": " +
+                       Name(record.status);
+    if (!IsFinal(record.status) || record.finished == Time{}) return text;
+    return text + " after " + drawing::SpanInWords(drawing::Between(begin_, record.finished));
+  }
+
+  const Definition none_{};  // of a record without one
+  const Timeline& story_;
+  const Definition& definition_;
+  const Time begin_;
+  const StoryTimes times_;
+  const Folds folds_;
+  Lifelines lifelines_;
+  std::vector<const Attempt*> attempts_;  // by entry
+  StoryEvents events_;
+  std::size_t last_call_ = kNoEntry;      // the entry whose call is the last event
+  std::vector<std::string> processes_{};  // which drove it
+  std::size_t run_ = 0;                   // of them
+  bool ended_ = false;
+};
+
+}  // namespace timeline
+
+/// The diagram of a transaction. Of many tries, lines and hosts a readable number is drawn, and sentences stand for the
+/// others.
+inline Diagram MakeDiagram(const Timeline& story) { return timeline::DiagramMaker::Make(story); }
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/wire/retry_after.hpp -------------------------------------------------------------
 
 /// The header Retry-After: how long the sender of a reply asks to wait.
@@ -5903,59 +8346,14 @@ inline Duration Wait(std::string_view header, const std::string& date, Time now)
 
 // ---- dtm/http/wire/base64.hpp ------------------------------------------------------------------
 
-/// Base64 of RFC 4648, standard alphabet, with padding: for payloads and credentials.
+/// Base64 on the wire: payloads and credentials.
 /// Needs: std. Threads: pure functions. Protocol: §2.5 (bin_data).
 
 namespace dtm {
 inline namespace v1 {
 namespace wire {
-namespace base64 {
 
-inline constexpr std::string_view kAlphabet =
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-inline std::string Encode(std::string_view bytes) {
-  std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (std::size_t at = 0; at < bytes.size(); at += 3) {
-    std::uint32_t group = 0;
-    for (std::size_t i = 0; i < 3; ++i) {
-      const bool there = at + i < bytes.size();
-      group = group << 8 | (there ? static_cast<unsigned char>(bytes[at + i]) : 0u);
-    }
-    for (std::size_t i = 0; i < 4; ++i) {
-      const bool padding = at + i > bytes.size();
-      text += padding ? '=' : kAlphabet[group >> (18 - 6 * i) & 63];
-    }
-  }
-  return text;
-}
-
-/// Nothing if it is not valid.
-inline std::optional<std::string> Decode(std::string_view text) {
-  if (text.size() % 4 != 0) return std::nullopt;
-  std::size_t padding = 0;
-  while (padding < 2 && !text.empty() && text.back() == '=') {
-    text.remove_suffix(1);
-    ++padding;
-  }
-  std::string bytes;
-  std::uint32_t group = 0;
-  int bits = 0;
-  for (const char c : text) {
-    const std::size_t digit = kAlphabet.find(c);
-    if (digit == std::string_view::npos) return std::nullopt;
-    group = (group << 6 | static_cast<std::uint32_t>(digit)) & 0xFFFFu;
-    bits += 6;
-    if (bits >= 8) {
-      bits -= 8;
-      bytes += static_cast<char>(group >> bits & 0xFFu);
-    }
-  }
-  return bytes;
-}
-
-}  // namespace base64
+namespace base64 = v1::base64;
 
 /// The user and password of a URL, as the value of Authorization.
 inline std::string BasicAuthorization(const Url& url) {
@@ -6005,6 +8403,8 @@ inline constexpr const char kName[] = "name";
 inline constexpr const char kResult[] = "result";
 inline constexpr const char kReqExtra[] = "req_extra";
 inline constexpr const char kRollbackReason[] = "rollback_reason";
+inline constexpr const char kWho[] = "who";
+inline constexpr const char kWhy[] = "why";
 inline constexpr const char kStatus[] = "status";
 inline constexpr const char kId[] = "id";
 inline constexpr const char kCreateTime[] = "create_time";
@@ -6017,6 +8417,7 @@ inline constexpr const char kNextCronInterval[] = "next_cron_interval";
 inline constexpr const char kNextCronTime[] = "next_cron_time";
 inline constexpr const char kRollbackFrom[] = "rollback_from";
 inline constexpr const char kLastError[] = "last_error";
+inline constexpr const char kStuck[] = "stuck";
 inline constexpr const char kUrl[] = "url";
 inline constexpr const char kBinData[] = "bin_data";
 
@@ -6110,90 +8511,6 @@ inline const char* BranchMethod(TransType type, const std::string& payload) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/api/access.hpp -------------------------------------------------------------------
-
-/// Who may use the API: the token, and requests that a foreign web page made a browser send.
-/// Needs: std. Threads: pure functions. Document: docs/http_api.md, "Security".
-
-namespace dtm {
-inline namespace v1 {
-namespace access {
-
-/// The headers that decide; empty means absent.
-struct Headers {
-  std::string authorization;
-  std::string host;
-  std::string origin;
-  std::string sec_fetch_site;
-};
-
-enum class Verdict { kAllowed, kNoToken, kForeign };
-
-/// Takes the same time wherever the texts differ, so that a token cannot be guessed piece by piece.
-inline bool Equal(std::string_view a, std::string_view b) {
-  unsigned difference = a.size() == b.size() ? 0u : 1u;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    const char other = b.empty() ? '\0' : b[i % b.size()];
-    difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(other);
-  }
-  return difference == 0;
-}
-
-/// `Bearer <token>`, or Basic with the token as the password: clients that do not support tokens can put
-/// it into the URL of the server.
-inline bool CarriesToken(std::string_view authorization, std::string_view token) {
-  if (Lowered(authorization.substr(0, 7)) == "bearer ")
-    return Equal(authorization.substr(7), token);
-  if (Lowered(authorization.substr(0, 6)) != "basic ") return false;
-  const auto decoded = wire::base64::Decode(authorization.substr(6));
-  if (!decoded) return false;
-  const std::size_t colon = decoded->find(':');
-  return colon != std::string::npos && Equal(std::string_view(*decoded).substr(colon + 1), token);
-}
-
-/// "localhost:36789" -> "localhost".
-inline std::string_view WithoutPort(std::string_view host) {
-  const std::size_t bracket = host.rfind(']');
-  const std::size_t colon = host.rfind(':');
-  const bool port = colon != std::string_view::npos &&
-                    (bracket == std::string_view::npos ? host.find(':') == colon : colon > bracket);
-  return port ? host.substr(0, colon) : host;
-}
-
-inline bool IsLoopback(std::string_view host) {
-  return host == "localhost" || host == "[::1]" || host == "::1" ||
-         (host.substr(0, 4) == "127." &&
-          host.find_first_not_of("0123456789.") == std::string_view::npos);
-}
-
-/// Clients of dtm do not send Origin or Sec-Fetch-Site; browsers send them for a foreign page.
-inline bool FromForeignPage(const Headers& headers) {
-  const bool own_origin = headers.origin.empty() || headers.origin == "http://" + headers.host ||
-                          headers.origin == "https://" + headers.host;
-  const bool own_site = headers.sec_fetch_site.empty() || headers.sec_fetch_site == "none" ||
-                        headers.sec_fetch_site == "same-origin";
-  return !own_origin || !own_site;
-}
-
-/// The Host header has the name that a page used, so a foreign name that resolves to us (DNS rebinding) is noticed.
-inline Verdict Judge(const Headers& headers, const std::string& token) {
-  if (FromForeignPage(headers)) return Verdict::kForeign;
-  if (!token.empty()) {
-    return CarriesToken(headers.authorization, token) ? Verdict::kAllowed : Verdict::kNoToken;
-  }
-  return IsLoopback(Lowered(WithoutPort(headers.host))) ? Verdict::kAllowed : Verdict::kForeign;
-}
-
-/// A ping of a server with a token needs no token, and may use any host name.
-inline Verdict JudgePing(const Headers& headers, const std::string& token) {
-  if (token.empty()) return Judge(headers, token);
-  return FromForeignPage(headers) ? Verdict::kForeign : Verdict::kAllowed;
-}
-
-}  // namespace access
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/http/wire/json_text.hpp ---------------------------------------------------------------
 
 /// JSON as text, as the Go server writes it.
@@ -6252,6 +8569,11 @@ inline Result Call(Coordinator& tm, const ApiRequest& request) {
     info.workflow = op;
   } else {
     info.op = wire::OpNamed(op);
+  }
+  if (api_head::CountHeaders(request, kTraceParent) == 1) {
+    const auto trace = ReadTraceContext(http1::FindHeader(request.headers, kTraceParent),
+                                        api_head::JoinedHeader(request, kTraceState));
+    if (trace) Put(*trace, info);
   }
   return tm.CallFunction(name, request.body, info);
 }
@@ -6927,38 +9249,19 @@ inline ApiReply Of(const std::string& id, const ApiOutcome& outcome) {
 /// A stored transaction as query and all show it.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.5 (JSON objects).
 
-#include <ctime>
-
 namespace dtm {
 inline namespace v1 {
 namespace wire {
 
-/// RFC 3339 in UTC, "2026-11-22T07:08:07.0045Z": zeros at the end of the fraction are left out.
-inline std::string TimeText(Time time) {
-  const auto micros = time.time_since_epoch().count();
-  auto seconds = static_cast<std::time_t>(micros / 1000000);
-  auto fraction = static_cast<int>(micros % 1000000);
-  if (fraction < 0) {
-    fraction += 1000000;
-    --seconds;
-  }
-  std::tm parts{};
-  gmtime_r(&seconds, &parts);
-  char text[48];
-  const std::size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-  std::string result(text, length);
-  if (fraction != 0) {
-    std::snprintf(text, sizeof text, ".%06d", fraction);
-    result += text;
-    while (result.back() == '0') result.pop_back();
-  }
-  return result + "Z";
-}
+using v1::TimeText;
 
-/// Values of headers may be credentials, and URLs may contain some; credentials are not shown.
+/// Values of headers may be credentials, and URLs may contain some; credentials are not shown. A trace is none, and a
+/// workflow that is resumed elsewhere stays in it.
 inline Definition Redacted(const Definition& definition) {
   Definition shown = definition;
-  for (auto& header : shown.options.branch_headers) header.second = kNotShown;
+  for (auto& [name, value] : shown.options.branch_headers) {
+    if (!IsTraceHeader(name)) value = kNotShown;
+  }
   shown.query_prepared = ShownUrl(shown.query_prepared);
   for (Step& step : shown.steps) {
     step.action = ShownUrl(step.action);
@@ -7010,6 +9313,7 @@ inline nlohmann::ordered_json TransactionJson(const Transaction& transaction, Du
   // Fields of this library only come last.
   if (const std::string from = ReasonFrom(transaction); !from.empty()) json[kRollbackFrom] = from;
   if (!transaction.last_error.empty()) json[kLastError] = transaction.last_error;
+  if (transaction.stuck && transaction.due == kNever && !IsFinal(status)) json[kStuck] = true;
   return json;
 }
 
@@ -7041,6 +9345,91 @@ inline nlohmann::ordered_json BranchesJson(const Transaction& transaction) {
 }
 
 }  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/timeline_json.hpp ------------------------------------------------------------
+
+/// The story of a transaction as `timeline` shows it: who drove it, each call, each entry of its journal; or its drawing.
+/// Needs: nlohmann/json. Threads: pure functions. Document: docs/http_api.md, "Timeline".
+
+namespace dtm {
+inline namespace v1 {
+namespace timeline_json {
+
+using Json = nlohmann::ordered_json;
+
+/// Of a time that is not known: nothing.
+inline std::string TimeOrNothing(Time time) {
+  return time == Time{} ? std::string() : wire::TimeText(time);
+}
+
+/// Which branch it is, if it is one. `row`: see Transaction.
+inline void AddRow(const Definition& definition, std::size_t row, Json& json) {
+  if (row >= RowCount(definition)) return;
+  json["row"] = row;
+  json[wire::kBranchId] = BranchIdOf(definition, row);
+  json[wire::kOp] = Name(OpOf(definition, row));
+}
+
+inline Json Runs(const Timeline& story) {
+  Json runs = Json::array();
+  for (const DrivenBy& run : story.runs) {
+    runs.push_back({{"process", run.process}, {"begin_time", TimeOrNothing(run.begin)}});
+  }
+  return runs;
+}
+
+inline Json Attempts(const Timeline& story) {
+  const Definition& definition = *story.transaction.definition;
+  Json attempts = Json::array();
+  for (const Attempt& attempt : story.attempts) {
+    Json json = Json::object();
+    AddRow(definition, attempt.row, json);
+    if (attempt.row < RowCount(definition)) {
+      json[wire::kUrl] = ShownUrl(UrlOf(definition, attempt.row));
+    }
+    json["run"] = attempt.run;
+    json["begin_time"] = TimeOrNothing(attempt.begin);
+    json["end_time"] = TimeOrNothing(attempt.end);
+    json["outcome"] = Name(attempt.outcome);
+    json["text"] = attempt.text;
+    attempts.push_back(std::move(json));
+  }
+  return attempts;
+}
+
+inline Json Entries(const Timeline& story) {
+  Json entries = Json::array();
+  for (const JournalEntry& entry : story.entries) {
+    Json json = {{"time", TimeOrNothing(entry.time)}, {"kind", Name(entry.kind)}};
+    if (entry.kind == JournalKind::kGap) {
+      json["count"] = entry.row;
+    } else {
+      AddRow(*story.transaction.definition, entry.row, json);
+    }
+    json["text"] = entry.text;
+    json["who"] = entry.who;
+    entries.push_back(std::move(json));
+  }
+  return entries;
+}
+
+/// The reply with a drawing; nothing if `format` names none. A browser shows an SVG without running or loading anything.
+inline std::optional<ApiReply> Drawing(const Timeline& story, const std::string& format) {
+  const auto reply = [&story](DrawFormat drawn, const char* type) {
+    ApiReply made{200, Draw(story, drawn), type};
+    made.headers = {{"X-Content-Type-Options", "nosniff"},
+                    {"Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"}};
+    return made;
+  };
+  if (format == "text") return reply(DrawFormat::kText, "text/plain; charset=utf-8");
+  if (format == "mermaid") return reply(DrawFormat::kMermaid, "text/plain; charset=utf-8");
+  if (format == "svg") return reply(DrawFormat::kSvg, "image/svg+xml");
+  return std::nullopt;
+}
+
+}  // namespace timeline_json
 }  // namespace v1
 }  // namespace dtm
 
@@ -7135,6 +9524,18 @@ inline void HostLines(std::string& out, std::vector<HostLoad> hosts) {
        [](const HostLoad& host) { return host.limited ? 1u : 0u; });
 }
 
+inline void HookLines(std::string& out, const std::map<std::string, HookLoad>& hooks) {
+  const auto each = [&](const char* name, const char* type, const char* help, auto value) {
+    Head(out, name, type, help);
+    for (const auto& [hook, load] : hooks) Line(out, name, "hook=\"" + hook + "\"", value(load));
+  };
+  each("dtm_hook_waiting", "gauge", "What the hook of the program was not told yet.",
+       [](const HookLoad& load) { return load.waiting; });
+  each("dtm_hook_dropped_total", "counter",
+       "What the hook of the program is never told, since it was too slow.",
+       [](const HookLoad& load) { return load.dropped; });
+}
+
 inline void GaugeLines(std::string& out, const Gauges& now) {
   if (now.backlog) {
     Gauge(out, "dtm_transactions_unfinished", "Transactions that have not ended.",
@@ -7158,6 +9559,7 @@ inline void GaugeLines(std::string& out, const Gauges& now) {
   Line(out, "dtm_calls_waiting", "to=\"url\"", now.urls.waiting);
   HostLines(out, now.urls.hosts);
   Gauge(out, "dtm_store_failing", "1: the last commit failed.", now.store_fails ? 1 : 0);
+  if (!now.hooks.empty()) HookLines(out, now.hooks);
   if (now.sharing) {
     const auto count = [&out](const char* name, const char* help, std::uint64_t value) {
       Head(out, name, "counter", help);
@@ -7231,6 +9633,10 @@ inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
              Name(branch.op) + "\",status=\"" + (branch.ok ? "ok" : "fail") + "\"",
          count);
   }
+  Head(out, "dtm_branches_skipped_total", "counter", "Branches that somebody said to be done.");
+  for (const auto& [type, count] : done.repaired) {
+    Line(out, "dtm_branches_skipped_total", model(type), count);
+  }
   Head(out, "dtm_store_commit_duration", "histogram", "Seconds that the store took for a commit.");
   Lines(out, "dtm_store_commit_duration", "", done.commits);
   GaugeLines(out, now);
@@ -7281,6 +9687,26 @@ inline bool IsFraming(const std::string& lower) {
 
 }  // namespace headers
 
+/// Those of the transaction; of a call that is a span, with that as the parent of what the branch does.
+class BranchHeaders {
+ public:
+  using Map = std::map<std::string, std::string>;
+  explicit BranchHeaders(const BranchCall& call) : given_(call.definition->options.branch_headers) {
+    if (call.span == nullptr) return;
+    for (const auto& header : given_) {
+      if (!IsTraceHeader(header.first)) own_.insert(header);
+    }
+    const auto trace = call.Trace();
+    own_[kTraceParent] = TraceParent(*trace);
+    if (!trace->state.empty()) own_[kTraceState] = trace->state;
+  }
+  const Map& Get() const { return own_.empty() ? given_ : own_; }
+
+ private:
+  const Map& given_;
+  Map own_;
+};
+
 /// @throws Error  a branch header could smuggle something into the request.
 inline http1::HttpRequest BranchRequest(const BranchCall& call, const Url& url) {
   http1::HttpRequest request;
@@ -7295,7 +9721,8 @@ inline http1::HttpRequest BranchRequest(const BranchCall& call, const Url& url) 
   }
   // By the name in lower case; the last of equal ones counts.
   std::map<std::string, std::pair<const std::string*, const std::string*>> given;
-  for (const auto& [name, value] : call.definition->options.branch_headers) {
+  const BranchHeaders branch_headers(call);
+  for (const auto& [name, value] : branch_headers.Get()) {
     if (!headers::ValidName(name) || !headers::ValidValue(value)) {
       throw Error("the branch header \"" + wire::StorableText(name) +
                   "\" has a name or value that HTTP does not allow; the call was not sent");
@@ -7489,6 +9916,1302 @@ inline std::optional<ToldTransaction> QueryTransaction(RemoteRequests& requests,
   return stored;
 }
 
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/desk/desk_page.hpp ---------------------------------------------------------------
+
+/// Generated from desk/desk.html by tools/embed_desk.py; do not edit. The files of the desk's page.
+/// Needs: std. Threads: constants.
+
+namespace dtm {
+inline namespace v1 {
+namespace desk {
+
+// clang-format off
+inline constexpr std::string_view kPage =
+R"desk(<!DOCTYPE html>
+<!-- The desk of dtm. tools/embed_desk.py compiles it into include/dtm/http/desk/desk_page.hpp; its style, script and icon become files of
+their own. What transactions contain is only ever shown as text: nothing here makes markup of data. Document: docs/desk.md. -->
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>dtm desk</title>
+<link rel="icon" type="image/svg+xml" href="desk/icon.svg">
+<link rel="stylesheet" href="desk/desk.css">
+</head>
+<body>
+<a class="skip" href="#main" data-do="skip">Skip to the page</a>
+<header class="bar">
+<div>
+<a class="brand" href="#/"><img src="desk/icon.svg" alt="">dtm desk</a>
+<nav aria-label="Pages" id="nav"></nav>
+<div class="server" id="server" role="status"></div>
+</div>
+</header>
+<div class="banner" id="banner" role="alert" hidden></div>
+<main id="main" tabindex="-1"></main>
+<dialog id="dialog" aria-labelledby="dialog-title"></dialog>
+<dialog id="login" aria-labelledby="login-title"></dialog>
+<noscript>The desk needs JavaScript.</noscript>
+<script src="desk/desk.js" defer></script>
+</body>
+</html>
+)desk";
+
+inline constexpr std::string_view kStyle =
+R"desk(/* Colours: two themes of the same names. */
+:root {
+  --page: #f6f7f9; --card: #fff; --line: #e1e4e9; --text: #1c2430; --soft: #5d6878; --link: #24588f; --focus: #3b82d6;
+  --good: #1d7a46; --good-back: #e0f3e7; --bad: #b3261e; --bad-back: #fbe5e3; --warn: #8a5a00; --warn-back: #fdf0d3;
+  --busy: #24588f; --busy-back: #e3edf8; --idle: #5d6878; --idle-back: #eceef2; --shade: rgba(20, 30, 45, .06);
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --page: #14181e; --card: #1c222a; --line: #2e3641; --text: #e4e8ee; --soft: #98a3b3; --link: #8fbcf0; --focus: #6aa9f2;
+    --good: #7ad3a0; --good-back: #17382a; --bad: #ff9c93; --bad-back: #45211f; --warn: #f0c26a; --warn-back: #3d3018;
+    --busy: #8fbcf0; --busy-back: #1c324b; --idle: #98a3b3; --idle-back: #2a313b; --shade: rgba(0, 0, 0, .25);
+  }
+}
+
+* { box-sizing: border-box; }
+html { overflow-y: scroll; }
+body { margin: 0; background: var(--page); color: var(--text); font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+h1, h2, h3 { margin: 0; font-weight: 600; line-height: 1.3; }
+h1 { font-size: 1.35rem; overflow-wrap: anywhere; }
+h1.mono { font-size: 1.2rem; }
+h2 { font-size: 1rem; }
+p { margin: 0; }
+a { color: var(--link); text-decoration: none; }
+a:hover { text-decoration: underline; }
+code, pre, .mono { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: .87em; }
+pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
+:focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; border-radius: 4px; }
+[hidden] { display: none !important; }
+.soft { color: var(--soft); }
+.small { font-size: .87rem; }
+.right { text-align: right; }
+.wrap { overflow-wrap: anywhere; }
+.skip { position: absolute; left: -999px; }
+.skip:focus { left: 8px; top: 8px; background: var(--card); padding: 8px 12px; z-index: 9; }
+.unseen + * { margin-top: 0 !important; }
+.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+
+/* The frame: bar, banner, page. */
+.bar { background: var(--card); border-bottom: 1px solid var(--line); position: sticky; top: 0; z-index: 5; }
+.bar > div { max-width: 1240px; margin: auto; padding: 0 20px; display: flex; align-items: center; gap: 4px 22px; flex-wrap: wrap; }
+.brand { font-weight: 650; color: var(--text); display: flex; gap: 9px; align-items: center; padding: 11px 0; }
+.brand img { width: 20px; height: 20px; display: block; }
+.brand:hover { text-decoration: none; }
+.bar nav { display: flex; gap: 2px; flex: 1; }
+.bar nav a { padding: 13px 11px; color: var(--soft); border-bottom: 2px solid transparent; }
+.bar nav a:hover { color: var(--text); text-decoration: none; }
+.bar nav a[aria-current] { color: var(--text); border-color: var(--focus); }
+.bar .server { display: flex; gap: 8px; align-items: center; font-size: .87rem; color: var(--soft); }
+.dot { width: 8px; height: 8px; border-radius: 50%; background: var(--idle); flex: none; }
+.dot.good { background: var(--good); }
+.dot.bad { background: var(--bad); }
+.banner { background: var(--bad-back); color: var(--bad); padding: 9px 20px; text-align: center; font-size: .93rem; }
+main { max-width: 1240px; margin: auto; padding: 24px 20px 60px; outline: none; }
+main > * + *, .notes > * + *, .stack > * + * { margin-top: 18px; }
+.top { display: flex; align-items: center; gap: 12px 16px; flex-wrap: wrap; justify-content: space-between; }
+.top > div:first-child { min-width: 0; }
+
+main > .notes:empty + * { margin-top: 0; }
+
+/* Cards, tables, chips. */
+.card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px 18px; box-shadow: 0 1px 2px var(--shade); min-width: 0; }
+.card > h2 + *, .card > .top + * { margin-top: 12px; }
+.card.flush { padding: 0; overflow: hidden; }
+.card.flush > h2, .card.flush > .top { padding: 14px 18px 12px; margin: 0; }
+.card.flush > h2 + *, .card.flush > .top + * { margin-top: 0; }
+.grid { display: grid; gap: 14px; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); }
+.grid.wide { grid-template-columns: repeat(auto-fit, minmax(330px, 1fr)); }
+.tile { display: block; color: inherit; padding: 13px 16px; }
+a.tile:hover { text-decoration: none; border-color: var(--focus); }
+.tile b { display: block; font-size: 1.6rem; font-weight: 600; line-height: 1.25; font-variant-numeric: tabular-nums; }
+.tile.bad b { color: var(--bad); }
+.scroll { overflow-x: auto; }
+table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th { text-align: left; font-weight: 500; font-size: .8rem; color: var(--soft); padding: 7px 18px; border-bottom: 1px solid var(--line); white-space: nowrap; }
+td { padding: 9px 18px; border-bottom: 1px solid var(--line); vertical-align: top; }
+tbody tr:last-child td { border-bottom: 0; }
+th.right, td.right { text-align: right; }
+tr.chosen td { background: var(--busy-back); }
+tr.chosen td:first-child { box-shadow: inset 3px 0 var(--focus); }
+.list tbody tr { cursor: pointer; }
+.list tbody tr:hover td { background: var(--idle-back); }
+.list td { max-width: 380px; }
+.cut { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; display: block; }
+.chip { display: inline-block; padding: 1px 9px; border-radius: 99px; font-size: .8rem; font-weight: 500; white-space: nowrap; background: var(--idle-back); color: var(--idle); }
+.chip.good { background: var(--good-back); color: var(--good); }
+.chip.bad { background: var(--bad-back); color: var(--bad); }
+.chip.warn { background: var(--warn-back); color: var(--warn); }
+.chip.busy { background: var(--busy-back); color: var(--busy); }
+.empty { padding: 34px 18px; text-align: center; color: var(--soft); }
+.note { background: var(--bad-back); color: var(--bad); padding: 10px 14px; border-radius: 8px; overflow-wrap: anywhere; }
+.note.good { background: var(--good-back); color: var(--good); }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 5px 20px; margin: 0; }
+dt { color: var(--soft); }
+dd { margin: 0; overflow-wrap: anywhere; min-width: 0; }
+details > summary { cursor: pointer; color: var(--link); width: fit-content; }
+details[open] > summary { margin-bottom: 8px; }
+details pre { background: var(--page); border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px; max-height: 420px; overflow: auto; }
+
+/* Forms. */
+button, input, select, textarea { font: inherit; color: inherit; }
+button, input:not([type=checkbox]), select, textarea { background: var(--card); border: 1px solid var(--line); border-radius: 7px; padding: 6px 11px; min-height: 36px; }
+button { cursor: pointer; white-space: nowrap; }
+button:hover:not(:disabled) { border-color: var(--focus); }
+button:disabled { opacity: .5; cursor: default; }
+button.main { background: var(--link); border-color: var(--link); color: var(--card); font-weight: 500; }
+button.danger { color: var(--bad); }
+button.main.danger { background: var(--bad); border-color: var(--bad); color: var(--card); }
+button.tiny { min-height: 0; padding: 1px 9px; font-size: .85rem; }
+.buttons { display: flex; gap: 8px; flex-wrap: wrap; align-items: center; }
+.filters { display: flex; gap: 10px 12px; flex-wrap: wrap; align-items: end; }
+.filters label, .field { display: flex; flex-direction: column; gap: 3px; font-size: .8rem; color: var(--soft); }
+.filters label > *, .field > input, .field > textarea, .field > select { font-size: .94rem; color: var(--text); }
+.filters .check { flex-direction: row; align-items: center; gap: 6px; min-height: 36px; font-size: .93rem; color: var(--text); }
+a.check { display: flex; }
+.filters a.check { color: var(--link); }
+.filters .grow { flex: 1 1 190px; }
+.filters .grow input { width: 100%; }
+input[type=checkbox] { width: 16px; height: 16px; margin: 0; accent-color: var(--focus); }
+dialog { background: var(--card); color: var(--text); border: 1px solid var(--line); border-radius: 12px; padding: 22px 24px; width: min(540px, calc(100vw - 24px)); max-height: calc(100vh - 40px); box-shadow: 0 12px 40px rgba(0, 0, 0, .25); }
+dialog::backdrop { background: rgba(10, 15, 25, .45); }
+dialog form > * + * { margin-top: 14px; }
+dialog .buttons { justify-content: flex-end; }
+progress { width: 100%; height: 8px; accent-color: var(--focus); }
+.first { max-height: 210px; overflow: auto; border: 1px solid var(--line); border-radius: 8px; padding: 8px 12px; }
+.first div { overflow-wrap: anywhere; }
+
+/* Charts, and the diagram that the server draws. */
+.chart svg { display: block; width: 100%; height: 96px; overflow: visible; }
+.chart .line { fill: none; stroke-width: 1.6; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
+.chart .area { opacity: .13; }
+.chart .base { stroke: var(--line); vector-effect: non-scaling-stroke; }
+.line.good { stroke: var(--good); } .area.good { fill: var(--good); }
+.line.bad { stroke: var(--bad); } .area.bad { fill: var(--bad); }
+.line.busy { stroke: var(--busy); } .area.busy { fill: var(--busy); }
+.key { display: flex; gap: 14px; flex-wrap: wrap; font-size: .85rem; color: var(--soft); font-variant-numeric: tabular-nums; }
+.key i { display: inline-block; width: 9px; height: 9px; border-radius: 3px; margin-right: 6px; background: var(--idle); }
+.key i.good { background: var(--good); } .key i.bad { background: var(--bad); } .key i.busy { background: var(--busy); }
+.dtm-diagram{--bg:#fff;--ink:#1c2430;--quiet:#667080;--line:#c5cdd6;--box:#f2f5f8;--call:#2459b8;--good:#17763a;--bad:#c1272d;--warn:#945400;--gone:#c1272d14;--c:var(--call);max-width:100%;height:auto;background:var(--bg);font:12.5px system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','DejaVu Sans',sans-serif}
+@media(prefers-color-scheme:dark){.dtm-diagram{--bg:#14181e;--ink:#e6ebf1;--quiet:#919cab;--line:#414b58;--box:#1f262f;--call:#7db1ff;--good:#56cc90;--bad:#ff8585;--warn:#e6b450;--gone:#ff858522}
+}
+.dtm-diagram text{fill:var(--ink);paint-order:stroke;stroke:var(--bg);stroke-width:4px;stroke-linejoin:round}
+.dtm-diagram .t{fill:var(--quiet);font-size:11px;font-variant-numeric:tabular-nums;text-anchor:end}
+.dtm-diagram .n{font-weight:600;text-anchor:middle;stroke:none}
+.dtm-diagram .x{text-anchor:end}
+.dtm-diagram .m{text-anchor:middle}
+.dtm-diagram .i{stroke:none}
+.dtm-diagram .l{stroke:var(--line);fill:none}
+.dtm-diagram .d{stroke-dasharray:2 4}
+.dtm-diagram .k{fill:var(--box);stroke:var(--line)}
+.dtm-diagram .a{fill:var(--box);stroke:var(--line)}
+.dtm-diagram .v{fill:var(--gone)}
+.dtm-diagram .s{stroke:var(--c);stroke-width:1.4;fill:none}
+.dtm-diagram .r{stroke-dasharray:5 3}
+.dtm-diagram .o{stroke-dasharray:2 4}
+.dtm-diagram .h{fill:var(--c)}
+.dtm-diagram .f{fill:var(--box);stroke:var(--c)}
+.dtm-diagram .g{--c:var(--good)}
+.dtm-diagram .b{--c:var(--bad)}
+.dtm-diagram .w{--c:var(--warn)}
+.dtm-diagram .q{--c:var(--quiet)}
+.dtm-diagram .g .e,.dtm-diagram .b .e,.dtm-diagram .w .e,.dtm-diagram .q .e{fill:var(--c)}
+.dtm-diagram .q .e{font-style:italic}
+
+.diagram { overflow-x: auto; padding: 0 24px; }
+.diagram svg { --bg: var(--card); display: block; margin: auto; overflow: visible; }
+
+@media (max-width: 720px) {
+  .bar > div { padding: 0 12px; }
+  .bar nav { order: 3; flex-basis: 100%; overflow-x: auto; }
+  .bar nav a { padding: 8px 9px; }
+  .bar .server { margin-left: auto; }
+  main { padding: 16px 12px 50px; }
+  .grid { grid-template-columns: repeat(2, 1fr); gap: 10px; }
+  .grid.wide { grid-template-columns: 1fr; }
+  /* A row of a table becomes a block; each cell says what it is. */
+  .folds thead { display: none; }
+  .folds, .folds tbody, .folds tr, .folds td { display: block; width: 100%; max-width: none; }
+  .folds tr { padding: 10px 14px; border-bottom: 1px solid var(--line); }
+  .folds tbody tr:last-child { border-bottom: 0; }
+  .folds td { border: 0; padding: 2px 0; display: flex; gap: 12px; text-align: left !important; }
+  .folds td > * { min-width: 0; }
+  .folds td:empty { display: none; }
+)desk"
+R"desk(  .folds td[data-name]::before { content: attr(data-name); color: var(--soft); font-size: .8rem; flex: 0 0 84px; padding-top: 2px; }
+  .folds tr.chosen td:first-child { box-shadow: none; }
+  .folds tr.chosen { box-shadow: inset 3px 0 var(--focus); }
+  dl { grid-template-columns: 1fr; gap: 0; }
+  dd { margin-bottom: 8px; }
+}
+@media (prefers-reduced-motion: no-preference) {
+  button, a.tile { transition: border-color .12s; }
+}
+)desk";
+
+inline constexpr std::string_view kScript =
+R"desk('use strict';
+
+// ---- Elements, made of names and texts -----------------------------------------------------------------------------------
+
+const SVG = 'http://www.w3.org/2000/svg';
+
+/** An element. Attributes that are null, undefined or false are left out, and such children and empty texts. */
+function element(name, attributes, ...children) {
+  return fill(document.createElement(name), attributes, children);
+}
+
+/** The same of an SVG. */
+function shape(name, attributes, ...children) {
+  return fill(document.createElementNS(SVG, name), attributes, children);
+}
+
+function fill(node, attributes, children) {
+  for (const [key, value] of Object.entries(attributes ?? {})) {
+    if (isSomething(value)) node.setAttribute(key, value === true ? '' : String(value));
+  }
+  node.append(...children.flat(9).filter(child => isSomething(child) && child !== ''));
+  return node;
+}
+
+const isSomething = value => value !== null && value !== undefined && value !== false;
+const box = (kind, ...children) => element('div', {class: kind}, ...children);
+const byId = id => document.getElementById(id);
+
+/**
+ * Makes the children of `old` those of `fresh`, and keeps what is the same: focus, selection, what is open or typed. Elements with
+ * data-key are found by it, wherever they are.
+ */
+function morph(old, fresh) {
+  const keyed = new Map([...old.children].filter(keyOf).map(node => [keyOf(node), node]));
+  const wanted = new Set([...fresh.children].map(keyOf));
+  let at = old.firstChild;
+  for (const node of [...fresh.childNodes]) {
+    const same = keyOf(node) ? keyed.get(keyOf(node)) : at;
+    if (!same || !isAlike(same, node)) {
+      old.insertBefore(node, at);
+      continue;
+    }
+    while (at !== same && at && !wanted.has(keyOf(at) || null)) at = removed(at);
+    if (at === same) at = at.nextSibling;
+    else old.insertBefore(same, at);
+    if (node.nodeType === Node.TEXT_NODE) morphText(same, node);
+    else morphElement(same, node);
+  }
+  while (at) at = removed(at);
+}
+
+const keyOf = node => node.dataset?.key ?? '';
+const isAlike = (a, b) => a.nodeName === b.nodeName && keyOf(a) === keyOf(b);
+
+function removed(node) {
+  const next = node.nextSibling;
+  node.remove();
+  return next;
+}
+
+function morphText(old, fresh) {
+  if (old.data !== fresh.data) old.data = fresh.data;
+}
+
+function morphElement(old, fresh) {
+  const kept = old.nodeName === 'DETAILS' ? ['open'] : [];
+  for (const {name} of [...old.attributes]) {
+    if (!fresh.hasAttribute(name) && !kept.includes(name)) old.removeAttribute(name);
+  }
+  for (const {name, value} of fresh.attributes) {
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  morph(old, fresh);
+}
+
+// ---- The state, and what is drawn of it ----------------------------------------------------------------------------------
+
+const POLL_MS = 2000;        // how often the server is asked, while the page is visible
+const SAMPLES = 150;         // of the charts: five minutes
+const ROWS = 50;             // of a page of the list
+const MOST_AT_ONCE = 10000;  // transactions of one bulk action
+
+const state = {
+  token: sessionStorage.getItem('dtm-token') ?? '',
+  who: sessionStorage.getItem('dtm-who') ?? '',
+  locked: false,       // the server wants a token, or another one
+  tokenProblem: '',
+  reachable: true,
+  overview: null,      // what the server last said of itself
+  samples: [],         // of its counters, see sampleOf
+  page: {name: 'overview', params: new URLSearchParams(), data: null, problem: '', notice: ''},
+  listHash: '#/list',  // where the list was left
+  dialog: null,        // see dialogs
+};
+
+let drawPending = false;
+
+/** Changes the state; what is shown follows. */
+function set(patch) {
+  Object.assign(state, patch);
+  if (drawPending) return;
+  drawPending = true;
+  queueMicrotask(() => {
+    drawPending = false;
+    draw();
+  });
+}
+
+const setPage = patch => set({page: {...state.page, ...patch}});
+const setDialog = patch => state.dialog && set({dialog: {...state.dialog, ...patch}});
+
+function draw() {
+  drawBar();
+  drawPage();
+  drawDialog(byId('dialog'), state.dialog && !state.locked ? dialogs[state.dialog.kind](state.dialog) : null);
+  drawDialog(byId('login'), state.locked ? loginForm() : null);
+}
+
+function drawBar() {
+  const stuck = state.overview?.stuck ?? 0;
+  morph(byId('nav'), box('', Object.entries(pages).filter(([, page]) => page.link).map(([name, page]) =>
+    element('a', {href: page.link, 'aria-current': inSection(name) ? 'page' : null}, page.title,
+      name === 'list' && stuck > 0 ? [' ', chip('bad', String(stuck), `${stuck} stuck`)] : null))));
+  const said = !state.reachable ? 'no answer' : state.overview ? `${state.overview.version} · ${state.overview.store}` : '';
+  morph(byId('server'), box('', element('span', {class: 'dot ' + (!state.reachable ? 'bad' : state.overview ? 'good' : '')}), said));
+  byId('banner').hidden = state.reachable;
+  byId('banner').textContent = state.reachable ? '' : 'The server does not answer. The desk tries again every two seconds; what is shown is what it said last.';
+}
+
+const inSection = name => name === state.page.name || (name === 'list' && state.page.name === 'transaction');
+
+function drawPage() {
+  const page = pages[state.page.name];
+  document.title = `${state.page.name === 'transaction' ? state.page.params.get('gid') : page.title} · dtm desk`;
+  morph(byId('main'), box('', box('notes', notes()), page.draw(state.page.data, state.page.params)));
+}
+
+function notes() {
+  const {problem, notice} = state.page;
+  return [problem && element('p', {class: 'note', role: 'alert', 'data-key': 'problem'}, problem),
+    notice && element('p', {class: 'note good', role: 'status', 'data-key': 'notice'}, notice)].filter(Boolean);
+}
+
+function drawDialog(dialog, content) {
+  if (!content) {
+    if (dialog.open) dialog.close();
+    dialog.replaceChildren();
+    return;
+  }
+  morph(dialog, box('', content));
+  if (dialog.open) return;
+  dialog.showModal();
+  dialog.querySelector('[autofocus]')?.focus();
+}
+
+// ---- The server ----------------------------------------------------------------------------------------------------------
+
+/** Said by the server, or of it, in a sentence. */
+class Refused extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** The reply to a request of the API: JSON, or text if `as` says so. `body`: it is a POST. */
+async function ask(path, {query = {}, body, method, as = 'json'} = {}) {
+  const reply = await send(`api/dtmsvr/${path}${searchText(query)}`, {
+    method: method ?? (body ? 'POST' : 'GET'),
+    headers: state.token ? {Authorization: `Bearer ${state.token}`} : {},
+    body: body && JSON.stringify(body),
+    cache: 'no-store',
+    signal: AbortSignal.timeout(20000),
+  });
+  if (reply.status === 401) lock();
+  if (!reply.ok) throw new Refused(reply.status, await sentenceOf(reply));
+  return reply[as]();
+}
+
+async function send(url, options) {
+  try {
+    const reply = await fetch(url, options);
+    if (!state.reachable) set({reachable: true});
+    return reply;
+  } catch {
+    set({reachable: false});
+    throw new Refused(0, 'The server does not answer.');
+  }
+}
+
+async function sentenceOf(reply) {
+  const text = await reply.text();
+  try {
+    return JSON.parse(text).message || text;
+  } catch {
+    return reply.status === 404 ? 'This server does not know what the desk asked for; it may be older.' : `${reply.status}: ${text.slice(0, 300)}`;
+  }
+}
+
+function searchText(query) {
+  const given = Object.entries(query).filter(([, value]) => isSomething(value) && value !== '');
+  return given.length ? '?' + new URLSearchParams(given) : '';
+}
+
+function lock() {
+  set({locked: true, tokenProblem: state.token ? 'The server does not take this token.' : ''});
+}
+
+/** Asks the server how it is, and what the page shows if that changes by itself. */
+async function poll() {
+  if (document.visibilityState === 'visible' && !state.locked) {
+    try {
+      const overview = await ask('overview');
+      set({overview, samples: [...state.samples, sampleOf(overview)].slice(-SAMPLES)});
+      if (state.page.data === null || state.page.problem || pages[state.page.name].isLive?.(state.page.data)) await load();
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+    }
+  }
+  clearTimeout(poll.timer);
+  poll.timer = setTimeout(poll, POLL_MS);
+}
+
+/** Reads what the present page shows. A reply that comes after the page was left is dropped. */
+async function load() {
+  const page = pages[state.page.name];
+  const {params, visit} = state.page;
+  const isHere = () => state.page.visit === visit;
+  if (!page.load) return;
+  try {
+    const data = await page.load(params, state.page.data, progress => isHere() && setPage({data: progress}), isHere);
+    if (isHere()) setPage({data, problem: ''});
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    if (isHere() && error.status !== 401) setPage({problem: error.status === 0 ? '' : error.message});
+  }
+}
+
+// ---- Where we are: #/name?parameters -------------------------------------------------------------------------------------
+
+let visits = 0;
+
+function placeOf(hash) {
+  const [path, search] = hash.replace(/^#\/?/, '').split('?');
+  return {name: Object.hasOwn(pages, path) ? path : 'overview', params: new URLSearchParams(search)};
+}
+
+const linkTo = (name, query = {}) => `#/${name}${searchText(query)}`;
+
+function arrive() {
+  visits += 1;
+  const {name, params} = placeOf(location.hash);
+  const stays = name === state.page.name && name === 'list';  // its form keeps the focus
+  if (stays) fillFilters(params);
+  else byId('main').replaceChildren();
+  if (name === 'list') state.listHash = location.hash || linkTo('list');
+  const data = stays && state.page.data ? {...state.page.data, searching: true} : null;
+  set({page: {name, params, visit: visits, data, problem: '', notice: ''}, dialog: null});
+  if (!stays) scrollTo(0, 0);
+  load();
+}
+
+// ---- Texts ---------------------------------------------------------------------------------------------------------------
+
+const UNITS = [['d', 86400], ['h', 3600], ['min', 60]];
+
+/** "3 min", "0.25 s" */
+function spanText(ms) {
+  const seconds = Math.max(0, ms) / 1000;
+  for (const [name, size] of UNITS) {
+    if (seconds >= size) return `${Math.floor(seconds / size)} ${name}`;
+  }
+  if (seconds >= 10) return `${Math.round(seconds)} s`;
+  return seconds >= 1 ? `${seconds.toFixed(1)} s` : `${Math.round(seconds * 1000)} ms`;
+}
+
+const millis = text => Date.parse(text);
+const agoText = text => text ? `${spanText(now() - millis(text))} ago` : '';
+const numberText = value => value.toLocaleString('en-US');
+const rateText = value => value === null ? '–' : value >= 10 || Number.isInteger(value) ? numberText(Math.round(value)) : value.toFixed(1);
+
+/** The server's clock, as far as it is known: that of the browser may be wrong. */
+function now() {
+  const last = state.samples.at(-1);
+  return last ? last.time + (performance.now() - last.at) : Date.now();
+}
+
+/** A time of the server, of which the title has all. */
+function when(text, shown = agoText(text)) {
+  return text ? element('time', {datetime: text, title: `${new Date(text).toLocaleString()} (${text})`}, shown) : '';
+}
+
+/** "14:03:07.250", with the day if that is another one. */
+function clockText(text) {
+  const time = new Date(text);
+  const day = time.toDateString() === new Date(now()).toDateString() ? '' : time.toLocaleDateString() + ' ';
+  return `${day}${time.toLocaleTimeString('en-GB')}.${String(time.getMilliseconds()).padStart(3, '0')}`;
+}
+
+const chip = (kind, text, title) => element('span', {class: `chip ${kind}`, title}, text);
+
+const STATUS_KINDS = {succeed: 'good', failed: 'bad', aborting: 'warn', submitted: 'busy', prepared: ''};
+const OUTCOME_KINDS = {success: 'good', failure: 'bad', error: 'bad', lost: 'warn', ongoing: 'busy', running: 'busy'};
+
+const isFinal = transaction => transaction.status === 'succeed' || transaction.status === 'failed';
+)desk"
+R"desk(const isStuck = transaction => transaction.stuck === true;
+
+function statusChips(transaction) {
+  return [chip(STATUS_KINDS[transaction.status] ?? '', transaction.status),
+    isStuck(transaction) && [' ', chip('bad', 'stuck', 'nothing goes on until somebody retries, skips or stops it')],
+    transaction.expired && [' ', chip('', 'expired', 'only its gid is kept')]];
+}
+
+/** The bytes of base64 as text; of what is not text, how long it is. */
+function textOf(base64) {
+  const bytes = Uint8Array.from(atob(base64), c => c.charCodeAt(0));
+  try {
+    return prettyJson(new TextDecoder('utf-8', {fatal: true}).decode(bytes));
+  } catch {
+    return `${bytes.length} bytes that are not text`;
+  }
+}
+
+function prettyJson(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}
+
+// ---- Overview ------------------------------------------------------------------------------------------------------------
+
+/** What the charts need of an overview. */
+function sampleOf(overview) {
+  const {ended = [], branches: calls = []} = overview.counters ?? {};
+  const sum = (list, wanted) => list.filter(wanted).reduce((all, one) => all + one.count, 0);
+  return {
+    time: millis(overview.time), at: performance.now(), unfinished: overview.unfinished, ended,
+    succeeded: sum(ended, one => one.status === 'succeed'), failed: sum(ended, one => one.status === 'failed'),
+    calls: sum(calls, one => one.ok), badCalls: sum(calls, one => !one.ok),
+  };
+}
+
+/** How fast a counter rises between two samples, in 1/s; null if that is not known: it began anew, or there was a long gap. */
+function rateBetween(before, after, count) {
+  if (!before || !after) return null;
+  const seconds = (after.at - before.at) / 1000;
+  const rise = count(after) - count(before);
+  return rise < 0 || seconds <= 0 || seconds > 15 ? null : rise / seconds;
+}
+
+const ratesOf = count => state.samples.map((sample, i) => rateBetween(state.samples[i - 1], sample, count));
+
+function drawOverview() {
+  const told = state.overview;
+  if (!told) return element('p', {class: 'soft'}, state.locked ? '' : 'Asking the server …');
+  const stuck = told.stuck > 0;
+  return [
+    element('h1', {class: 'unseen'}, 'Overview'),
+    box('grid', [
+      tile('unfinished', numberText(told.unfinished), linkTo('list', {unfinished: 1})),
+      tile('waiting for a time', numberText(told.waiting)),
+      tile('stuck', numberText(told.stuck), linkTo('list', {stuck: 1}), stuck ? 'bad' : ''),
+      tile('the oldest began', told.oldest_time ? agoText(told.oldest_time) : '–'),
+      tile('ended a second', rateText(lastRate(one => one.succeeded + one.failed))),
+      tile('calls a second', rateText(lastRate(one => one.calls + one.badCalls))),
+    ]),
+    box('grid wide', [
+      chart('Ended, per second', [['good', 'succeeded', ratesOf(one => one.succeeded)], ['bad', 'failed', ratesOf(one => one.failed)]]),
+      chart('Calls, per second', [['busy', 'done', ratesOf(one => one.calls)], ['bad', 'refused or in error', ratesOf(one => one.badCalls)]]),
+      chart('Unfinished', [['busy', 'unfinished', state.samples.map(one => one.unfinished)]]),
+    ]),
+    box('grid wide', [typesCard(told), hostsCard(told)]),
+  ];
+}
+
+const lastRate = count => ratesOf(count).at(-1) ?? null;
+
+function tile(text, value, link, kind = '') {
+  return element(link ? 'a' : 'div', {class: `card tile ${kind}`, href: link}, element('b', {}, value), element('span', {class: 'soft small'}, text));
+}
+
+const CHART_WIDTH = 300, CHART_HEIGHT = 96;
+
+/** `series`: [colour, name, values], of which null is a gap. */
+function chart(title, series) {
+  const most = Math.max(1, ...series.flatMap(([, , values]) => values));
+  const said = series.map(([, name, values]) => `${name} ${rateText(values.at(-1) ?? null)}`).join(', ');
+  return element('section', {class: 'card chart', 'data-chart': title},
+    box('top', element('h2', {}, title), element('span', {class: 'soft small'}, `up to ${rateText(most)}`)),
+    shape('svg', {viewBox: `0 0 ${CHART_WIDTH} ${CHART_HEIGHT}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': `${title}: now ${said}`},
+      shape('path', {class: 'base', d: `M0 ${CHART_HEIGHT}H${CHART_WIDTH}`}),
+      series.map(([kind, , values]) => stretches(values).map(stretch => curve(kind, stretch, most)))),
+    box('key', series.map(([kind, name, values]) => element('span', {}, element('i', {class: kind}), `${name} ${rateText(values.at(-1) ?? null)}`))));
+}
+
+/** [[index, value], ...] of each stretch without a gap. The newest value is at the right end. */
+function stretches(values) {
+  const found = [];
+  let open = false;
+  values.forEach((value, i) => {
+    if (value === null) {
+      open = false;
+      return;
+    }
+    if (!open) found.push([]);
+    open = true;
+    found.at(-1).push([i + SAMPLES - values.length, value]);
+  });
+  return found;
+}
+
+function curve(kind, stretch, most) {
+  const x = i => (i / (SAMPLES - 1) * CHART_WIDTH).toFixed(1);
+  const y = value => (CHART_HEIGHT - 2 - value / most * (CHART_HEIGHT - 8)).toFixed(1);
+  const line = stretch.map(([i, value]) => `${x(i)} ${y(value)}`).join('L');
+  return [shape('path', {class: `area ${kind}`, d: `M${x(stretch[0][0])} ${CHART_HEIGHT}L${line}L${x(stretch.at(-1)[0])} ${CHART_HEIGHT}Z`}),
+    shape('path', {class: `line ${kind}`, d: `M${line}`})];
+}
+
+function typesCard(told) {
+  const ended = told.counters?.ended ?? [];
+  const types = [...new Set(ended.map(one => one.type))];
+  const count = (type, status) => sample => sample.ended.filter(one => one.type === type && one.status === status).reduce((all, one) => all + one.count, 0);
+  const last = {ended};
+  return tableCard('By type, since the server started', ['type', 'succeeded', 'failed', 'a second'], types.map(type => [
+    element('a', {href: linkTo('list', {type})}, type),
+    numberText(count(type, 'succeed')(last)), numberText(count(type, 'failed')(last)),
+    rateText(lastRate(sample => count(type, 'succeed')(sample) + count(type, 'failed')(sample)))]), 'Nothing has ended yet.');
+}
+
+function hostsCard(told) {
+  return tableCard('By host', ['host', 'calls out', 'waiting', ''], (told.calls?.hosts ?? []).map(host => [
+    host.host, numberText(host.in_flight), numberText(host.waiting), host.limited ? chip('warn', 'silent', 'it does not answer, so few calls at a time go to it') : '']),
+  'No call by URL is out or waits.');
+}
+
+function tableCard(title, names, rows, otherwise) {
+  return element('section', {class: 'card flush'}, element('h2', {}, title),
+    rows.length ? box('scroll', table('', names, rows)) : box('empty', otherwise));
+}
+
+/** Numbers are at the right. `rows`: cells, or {attributes, cells}. */
+function table(kind, names, rows) {
+  const isNumber = cell => typeof cell === 'string' && /^[\d.,–]+$/.test(cell);
+  const cellsOf = row => row.cells ?? row;
+  const right = names.map((_, i) => rows.length > 0 && rows.every(row => isNumber(cellsOf(row)[i])));
+  return element('table', {class: kind},
+    element('thead', {}, element('tr', {}, names.map((name, i) => element('th', {class: right[i] && 'right', scope: 'col'}, name)))),
+    element('tbody', {}, rows.map(row => element('tr', row.attributes, cellsOf(row).map((cell, i) =>
+      element('td', {class: right[i] && 'right', 'data-name': names[i] || null}, cell))))));
+}
+
+// ---- The list ------------------------------------------------------------------------------------------------------------
+
+const STATUSES = ['prepared', 'submitted', 'aborting', 'succeed', 'failed'];
+const TYPES = ['saga', 'msg', 'tcc', 'xa', 'workflow'];
+const AGES = [['60', 'a minute'], ['600', 'ten minutes'], ['3600', 'an hour'], ['86400', 'a day']];
+const FILTERS = ['gid', 'status', 'type', 'target', 'age', 'unfinished', 'stuck', 'errors'];
+
+/** What the server is asked for what the form says. */
+function queryOf(params) {
+  return {
+    gidPrefix: params.get('gid'), status: params.get('status'), transType: params.get('type'), target: params.get('target'),
+    unfinished: params.get('unfinished'), stuck: params.get('stuck'), errors: params.get('errors'),
+    short: 1, createTimeEnd: params.get('age') && Math.floor(now() - Number(params.get('age')) * 1000),
+  };
+}
+
+/** Reads until there are `most`, or no more. The server may give short pages: it looks at so many at a time. */
+async function readSome(query, most, position, told, goOn) {
+  const rows = [];
+  let next = position ?? '';
+  do {
+    const page = await ask('all', {query: {...query, position: next, limit: Math.min(most - rows.length, 1000)}});
+    rows.push(...page.transactions ?? []);
+    next = page.next_position;
+    told({rows: [...rows], next, searching: true});
+  } while (next && rows.length < most && goOn());
+  return {rows, next, searching: false};
+}
+
+const loadList = (params, data, told, isHere) => readSome(queryOf(params), ROWS, params.get('at'), told, isHere);
+
+function drawList(data, params) {
+  const filtered = FILTERS.some(name => params.get(name));
+  return [
+    box('top', element('h1', {}, 'Transactions'), box('buttons',
+      element('button', {type: 'button', 'data-do': 'reload'}, 'Refresh'),
+      element('button', {type: 'button', 'data-do': 'bulk', disabled: !data?.rows.length}, filtered ? 'Act on all of these …' : 'Act on all unfinished …'))),
+    filterForm(params),
+    element('section', {class: 'card flush', 'aria-label': 'Transactions', 'aria-busy': String(!data || data.searching)},
+      data?.rows.length ? listTable(data.rows) : box('empty', listNothing(data, filtered)),
+      ),
+    box('top', element('p', {class: 'soft small', role: 'status', id: 'progress'}, listProgress(data)), pager(data, params)),
+  ];
+}
+
+function listNothing(data, filtered) {
+  if (!data || data.searching) return 'Reading …';
+  return filtered ? 'No transaction is like this.' : 'There is no transaction yet.';
+}
+
+function listProgress(data) {
+  if (!data) return '';
+  const count = data.rows.length === 1 ? '1 transaction' : `${numberText(data.rows.length)} transactions`;
+  return data.searching ? `Searching on: ${count} so far` : `${count}${data.next ? ' on this page' : ''}`;
+}
+
+function pager(data, params) {
+  const query = Object.fromEntries(FILTERS.map(name => [name, params.get(name)]));
+  return box('buttons',
+    params.get('at') && [element('a', {href: linkTo('list', query)}, 'Newest'), element('button', {type: 'button', 'data-do': 'back'}, '← Newer')],
+    data?.next && !data.searching && element('a', {href: linkTo('list', {...query, at: data.next}), id: 'older'}, 'Older →'));
+}
+
+function filterForm(params) {
+  const option = (value, text, key) => element('option', {value, selected: (params.get(key) ?? '') === value}, text);
+  const choice = (key, text, options) => element('label', {}, text,
+    element('select', {name: key}, option('', 'any', key), options.map(([value, shown]) => option(value, shown, key))));
+  const field = (key, text, hint) => element('label', {class: 'grow'}, text,
+    element('input', {name: key, value: params.get(key), placeholder: hint, autocomplete: 'off', spellcheck: 'false', type: 'search'}));
+  const check = (key, text) => element('label', {class: 'check'}, element('input', {type: 'checkbox', name: key, value: '1', checked: params.get(key) === '1'}), text);
+  return element('form', {class: 'card filters', id: 'filters', role: 'search', 'data-do': 'filter', 'data-key': 'filters'},
+    field('gid', 'gid begins with', '/'), field('target', 'calls a function or URL with', ''),
+    choice('status', 'status', STATUSES.map(name => [name, name])), choice('type', 'type', TYPES.map(name => [name, name])),
+    choice('age', 'older than', AGES), check('unfinished', 'unfinished'), check('stuck', 'stuck'), check('errors', 'with errors'),
+    element('a', {href: linkTo('list'), class: 'check'}, 'Clear'));
+}
+
+function listTable(rows) {
+  return box('scroll', table('list folds', ['gid', 'status', 'type', 'began', 'next', 'last error'], rows.map(row => ({
+)desk"
+R"desk(    attributes: {'data-do': 'open', 'data-gid': row.gid, 'data-key': row.gid},
+    cells: [
+      element('a', {href: linkTo('transaction', {gid: row.gid}), class: 'mono wrap', 'data-row': true}, row.gid),
+      element('span', {}, statusChips(row)), row.trans_type, when(row.create_time), nextText(row),
+      errorOf(row) && element('span', {class: 'cut small soft', title: errorOf(row)}, errorOf(row))],
+  }))));
+}
+
+const errorOf = row => row.last_error ?? row.rollback_reason ?? '';
+
+function nextText(row) {
+  if (isFinal(row)) return `took ${spanText(millis(row.finish_time ?? row.rollback_time) - millis(row.create_time))}`;
+  if (!row.next_cron_time) return isStuck(row) ? 'never by itself' : '';
+  const wait = millis(row.next_cron_time) - now();
+  return when(row.next_cron_time, wait <= 0 ? 'now' : `in ${spanText(wait)}`);
+}
+
+// ---- One transaction -----------------------------------------------------------------------------------------------------
+
+const MOST_ATTEMPTS = 60;  // shown at first
+
+async function loadTransaction(params, before) {
+  const gid = params.get('gid') ?? '';
+  const story = await ask('timeline', {query: {gid}});
+  if (!story.transaction) return {story, gid};
+  const raw = JSON.stringify(story);
+  const {text} = await ask('explain', {query: {gid}});
+  const isSame = raw === before?.raw && isFinal(story.transaction);
+  const diagram = isSame ? before.diagram : await askDiagram(gid);
+  return {story, gid, raw, diagram, explanation: text};
+}
+
+/** The drawing of the server, of which only shapes and texts are taken over; null if it makes none. */
+async function askDiagram(gid) {
+  const text = await ask('timeline', {query: {gid, format: 'svg'}, as: 'text'});
+  if (!text.startsWith('<svg')) return null;
+  // Without its name space it is XML that means nothing to the browser: no style applies, no handler is made.
+  const parsed = new DOMParser().parseFromString(text.replace(` xmlns="${SVG}"`, ''), 'text/xml').documentElement;
+  return parsed.localName === 'svg' && !parsed.namespaceURI ? parsed : null;
+}
+
+const DRAWN = ['svg', 'g', 'path', 'rect', 'circle', 'line', 'polyline', 'polygon', 'text', 'tspan', 'title', 'desc'];
+const DRAWN_WITH = ['viewBox', 'width', 'height', 'x', 'y', 'x1', 'y1', 'x2', 'y2', 'cx', 'cy', 'r', 'rx', 'ry', 'd', 'points', 'dx', 'dy', 'transform', 'class',
+  'fill', 'stroke', 'stroke-width', 'stroke-dasharray', 'stroke-linecap', 'stroke-linejoin', 'opacity', 'fill-opacity', 'stroke-opacity', 'text-anchor', 'dominant-baseline', 'font-size',
+  'font-family', 'font-weight', 'role', 'aria-label'];
+
+/** A copy of what is known to be harmless. */
+function copyDrawing(node) {
+  if (node.nodeType === Node.TEXT_NODE) return document.createTextNode(node.data);
+  if (node.nodeType !== Node.ELEMENT_NODE || node.namespaceURI || !DRAWN.includes(node.localName)) return null;
+  const attributes = [...node.attributes].filter(({name, value}) => DRAWN_WITH.includes(name) && !/url\s*\(/i.test(value));
+  return shape(node.localName, Object.fromEntries(attributes.map(({name, value}) => [name, value])), [...node.childNodes].map(copyDrawing));
+}
+
+function drawTransaction(data) {
+  if (!data) return element('p', {class: 'soft'}, 'Reading …');
+  const {transaction, branches, attempts, entries, runs} = data.story;
+  if (!transaction) {
+    return [element('h1', {class: 'mono'}, data.gid), box('card empty', 'There is no transaction of this gid: there never was one, or its record has expired.'),
+      element('a', {href: state.listHash}, '← Transactions')];
+  }
+  return [
+    transactionHead(transaction),
+    data.explanation && !isFinal(transaction) && element('section', {class: 'card', 'data-key': 'explanation'}, element('h2', {}, 'What it does now'), element('pre', {}, data.explanation)),
+    data.diagram && element('section', {class: 'card', 'data-key': 'diagram'}, element('h2', {}, 'Timing'), box('diagram', copyDrawing(data.diagram))),
+    branchesCard(transaction, branches, attempts),
+    attemptsCard(attempts, runs),
+    decisionsCard(entries),
+    optionsCard(transaction),
+    element('section', {class: 'card', 'data-key': 'raw'}, element('details', {'data-key': 'raw'}, element('summary', {}, 'Raw JSON'),
+      element('pre', {id: 'raw'}, JSON.stringify(data.story, null, 2)))),
+  ];
+}
+
+function transactionHead(transaction) {
+  const ended = transaction.finish_time ?? transaction.rollback_time;
+  const act = (action, isDanger) => element('button', {type: 'button', class: isDanger && 'danger', 'data-do': 'act', 'data-action': action}, actions[action].label + ' …');
+  return element('section', {class: 'top', 'data-key': 'head'},
+    box('', element('a', {href: state.listHash, class: 'small'}, '← Transactions'),
+      element('h1', {class: 'mono', id: 'gid'}, transaction.gid),
+      element('p', {}, statusChips(transaction), element('span', {class: 'soft'}, ` ${transaction.trans_type}, began `, when(transaction.create_time),
+        ended ? [', ended ', when(ended), ` after ${spanText(millis(ended) - millis(transaction.create_time))}`] : ''))),
+    !isFinal(transaction) && box('buttons', act('retry'), act('cancel', true), act('stop', true)));
+}
+
+function branchesCard(transaction, branches, attempts) {
+  const made = branch => attempts.filter(one => one.branch_id === branch.branch_id && one.op === branch.op).length;
+  const canSkip = branch => !isFinal(transaction) && branch.status !== 'succeed';
+  return element('section', {class: 'card flush', 'data-key': 'branches'}, element('h2', {}, 'Branches'),
+    branches.length === 0 ? box('empty', 'It has no branches.') :
+    box('scroll', table('folds', ['branch', 'call', 'status', 'attempts', 'payload', ''], branches.map(branch => [
+      element('span', {class: 'mono'}, `${branch.branch_id} ${branch.op}`),
+      element('span', {class: 'mono wrap'}, branch.name ?? '', branch.name && branch.url ? ' ' : '', branch.url ?? (branch.name ? '' : 'nothing to call')),
+      chip(STATUS_KINDS[branch.status] ?? '', branch.status), String(made(branch)), payloadOf(branch),
+      canSkip(branch) && element('button', {type: 'button', class: 'tiny', 'data-do': 'skip-branch', 'data-branch': branch.branch_id, 'data-op': branch.op}, 'Skip …')]))));
+}
+
+function payloadOf(branch) {
+  if (!branch.bin_data) return '';
+  const text = textOf(branch.bin_data);
+  const shown = text.length > 20000 ? `${text.slice(0, 20000)}\n… ${numberText(text.length - 20000)} characters more` : text;
+  return text.length <= 40 && !text.includes('\n') ? element('code', {class: 'wrap'}, text) :
+    element('details', {'data-key': `payload ${branch.branch_id} ${branch.op}`}, element('summary', {class: 'small'}, `${numberText(text.length)} characters`), element('pre', {}, shown));
+}
+
+function attemptsCard(attempts, runs) {
+  const shown = attempts.slice(-MOST_ATTEMPTS);
+  const isOne = runs.length <= 1;
+  return element('section', {class: 'card flush', 'data-key': 'attempts'},
+    element('h2', {}, 'Attempts', shown.length < attempts.length && element('span', {class: 'soft small'}, ` the last ${shown.length} of ${attempts.length}; all are in the raw JSON`)),
+    attempts.length === 0 ? box('empty', 'No call is in its journal.') :
+    box('scroll', table('folds', ['began', 'branch', 'outcome', 'took', isOne ? '' : 'process', 'said'], shown.map(one => [
+      one.begin_time ? when(one.begin_time, clockText(one.begin_time)) : element('span', {class: 'soft'}, 'not kept'),
+      element('span', {class: 'mono'}, `${one.branch_id ?? ''} ${one.op ?? ''}`),
+      chip(OUTCOME_KINDS[one.outcome] ?? '', one.outcome),
+      one.begin_time && one.end_time ? spanText(millis(one.end_time) - millis(one.begin_time)) : '',
+      isOne ? '' : element('span', {class: 'small wrap'}, runs[one.run]?.process || `run ${one.run + 1}`),
+      element('span', {class: 'small wrap'}, one.text)]))));
+}
+
+const CALLS = ['started', 'success', 'failure', 'ongoing', 'error', 'not sent'];
+const KIND_COLOURS = {succeeded: 'good', failed: 'bad', rollback: 'warn', stuck: 'bad', cancel: 'warn', 'force stop': 'bad', repair: 'warn', 'taken up': 'busy'};
+const KIND_WORDS = {repair: 'skipped', gap: 'not kept'};
+
+function decisionsCard(entries) {
+  const decisions = entries.filter(entry => !CALLS.includes(entry.kind));
+  const said = entry => entry.kind === 'gap' ? (entry.count ? `${entry.count} entries` : 'some entries') : entry.text;
+  return element('section', {class: 'card flush', 'data-key': 'decisions'}, element('h2', {}, 'Decisions'),
+    decisions.length === 0 ? box('empty', 'Its journal is empty.') :
+    box('scroll', table('folds', ['time', 'what', 'branch', 'who', 'why'], decisions.map(entry => [
+      entry.time ? when(entry.time, clockText(entry.time)) : '', chip(KIND_COLOURS[entry.kind] ?? '', KIND_WORDS[entry.kind] ?? entry.kind),
+      entry.branch_id ? element('span', {class: 'mono'}, `${entry.branch_id} ${entry.op}`) : '',
+      element('span', {class: 'wrap'}, entry.who), element('span', {class: 'wrap'}, said(entry))]))));
+}
+
+const OPTION_NAMES = ['wait_result', 'timeout_to_fail', 'request_timeout', 'retry_interval', 'retry_limit', 'concurrent', 'protocol', 'query_prepared', 'custom_data', 'retry_count',
+  'next_cron_interval', 'rollback_reason', 'rollback_from', 'last_error'];
+
+function optionsCard(transaction) {
+  const headers = Object.keys(transaction.branch_headers ?? {});
+  const given = OPTION_NAMES.filter(name => isSomething(transaction[name])).map(name => [name, String(transaction[name])]);
+  if (headers.length) given.push(['branch_headers', `${headers.join(', ')} (their values are not shown)`]);
+  return element('section', {class: 'card', 'data-key': 'options'}, element('h2', {}, 'Details'),
+    element('dl', {}, given.map(([name, value]) => [element('dt', {}, name.replaceAll('_', ' ')), element('dd', {}, value)])));
+}
+
+// ---- Topics and nodes ----------------------------------------------------------------------------------------------------
+
+async function loadTopics(params) {
+  const page = await ask('scanKV', {query: {cat: 'topics', limit: 100, position: params.get('at')}});
+  return {topics: page.kv.map(value => ({name: value.k, subscribers: subscribersIn(value.v)})), next: page.next_position};
+}
+
+function subscribersIn(text) {
+  try {
+    const list = JSON.parse(text);
+    return Array.isArray(list) ? list : [];
+  } catch {
+    return [];
+  }
+}
+
+function drawTopics(data) {
+  const field = (name, text, hint, required) => element('label', {class: 'grow'}, text, element('input', {name, required, placeholder: hint, autocomplete: 'off', spellcheck: 'false'}));
+  return [
+    element('h1', {}, 'Topics'),
+    element('form', {class: 'card filters', 'data-do': 'subscribe', 'data-key': 'subscribe'}, field('topic', 'topic', 'order.paid', true),
+      field('url', 'URL that is called', 'https://host/path', true), field('remark', 'remark', '', false), element('button', {class: 'main'}, 'Subscribe')),
+    !data ? element('p', {class: 'soft'}, 'Reading …') : data.topics.length === 0 ? box('card empty', 'There is no topic yet. A message to topic://name goes to all its subscribers.') :
+    data.topics.map(topicCard),
+    data?.next && element('a', {href: linkTo('topics', {at: data.next})}, 'More →'),
+  ];
+}
+
+function topicCard({name, subscribers}) {
+  const button = (text, attributes) => element('button', {type: 'button', class: 'tiny danger', 'data-topic': name, ...attributes}, text);
+  return element('section', {class: 'card flush', 'data-key': `topic ${name}`},
+    box('top', element('h2', {class: 'mono wrap'}, name), button('Delete topic …', {'data-do': 'delete-topic'})),
+    subscribers.length === 0 ? box('empty', 'Nobody is subscribed.') : box('scroll', table('folds', ['URL', 'remark', ''], subscribers.map(one => [
+      element('span', {class: 'mono wrap'}, one.url ?? ''), element('span', {class: 'wrap'}, one.remark ?? ''),
+      box('right', button('Unsubscribe …', {'data-do': 'unsubscribe', 'data-url': one.url ?? ''}))]))));
+}
+
+)desk"
+R"desk(const loadNodes = () => ask('nodes');
+
+function drawNodes(data) {
+  const nodes = data?.nodes ?? [];
+  return [
+    element('h1', {}, 'Nodes'),
+    element('p', {class: 'soft'}, 'The coordinators that share this store. When one is silent for longer than the lease, the others take over what it drove.'),
+    element('section', {class: 'card flush'}, !data ? box('empty', 'Reading …') : box('scroll', table('folds', ['name', 'app', 'state', 'last heard of', 'id'], nodes.map(node => [
+      element('span', {class: 'wrap'}, node.name || '–', node.self && [' ', chip('busy', 'this one')]), node.app ?? '',
+      node.member ? chip('good', 'member') : chip('warn', 'gone'), node.self ? '' : `${spanText(node.silent_ms)} ago`, element('span', {class: 'mono small wrap'}, node.url ?? '')])))),
+  ];
+}
+
+const pages = {
+  overview: {title: 'Overview', link: '#/', draw: drawOverview},
+  list: {title: 'Transactions', link: '#/list', draw: drawList, load: loadList},
+  transaction: {title: 'Transaction', draw: drawTransaction, load: loadTransaction, isLive: data => !data?.story.transaction || !isFinal(data.story.transaction)},
+  topics: {title: 'Topics', link: '#/topics', draw: drawTopics, load: loadTopics},
+  nodes: {title: 'Nodes', link: '#/nodes', draw: drawNodes, load: loadNodes, isLive: () => true},
+};
+
+// ---- What a person can do ------------------------------------------------------------------------------------------------
+
+/** `body`: what the server gets besides gid, who and why. */
+const actions = {
+  retry: {label: 'Retry', path: 'resetNextCronTime', says: 'Its waits are forgotten: what is still to be called is called at once.', body: () => ({})},
+  cancel: {label: 'Cancel', path: 'abort', isDanger: true, says: 'It is rolled back: what may have been done is compensated.', body: one => ({trans_type: one.trans_type})},
+  stop: {label: 'Stop', path: 'forceStop', isDanger: true, says: 'It ends as failed and nothing is called any more, compensations neither.', body: () => ({})},
+  skip: {label: 'Skip', path: 'skipBranch', isDanger: true, says: 'This one call counts as done without being made; nothing else is changed. Make sure that its effect is there, or is not needed.',
+    body: one => ({branch_id: one.branch_id, op: one.op})},
+};
+
+/** The sentence of the error, or nothing. That it is not finished yet is none. */
+async function act(action, one, who, why) {
+  try {
+    await ask(actions[action].path, {body: {gid: one.gid, ...actions[action].body(one), who, why}});
+    return '';
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    return error.status === 425 ? '' : error.message;
+  }
+}
+
+function loginForm() {
+  return element('form', {method: 'dialog', 'data-do': 'login', class: 'stack'},
+    element('h2', {id: 'login-title'}, 'This server needs its token'),
+    state.tokenProblem && element('p', {class: 'note', role: 'alert'}, state.tokenProblem),
+    element('label', {class: 'field'}, 'token', element('input', {type: 'password', name: 'token', required: true, autofocus: true, autocomplete: 'off'})),
+    element('p', {class: 'soft small'}, 'It is kept until this tab is closed.'),
+    box('buttons', element('button', {class: 'main'}, 'Open the desk')));
+}
+
+const whoField = () => element('label', {class: 'field', 'data-key': 'who'}, 'who asks', element('input', {name: 'who', required: true, maxlength: 64, value: state.who, autocomplete: 'off', autofocus: !state.who}));
+const whyField = () => element('label', {class: 'field', 'data-key': 'why'}, 'because', element('input', {name: 'why', required: true, maxlength: 200, autocomplete: 'off', autofocus: !!state.who}));
+const closeButton = text => element('button', {type: 'button', 'data-do': 'close'}, text);
+const submitButton = (text, isDanger, disabled) => element('button', {class: isDanger ? 'main danger' : 'main', disabled}, text);
+
+const dialogs = {
+  action({action, subject, problem, busy}) {
+    const {label, says, isDanger} = actions[action];
+    const branch = subject.branch_id ? ` branch ${subject.branch_id} ${subject.op} of` : '';
+    return element('form', {method: 'dialog', 'data-do': 'do-action', 'data-key': `action ${action}`},
+      element('h2', {id: 'dialog-title'}, `${label}${branch} `, element('span', {class: 'mono wrap'}, subject.gid)),
+      element('p', {class: 'soft'}, says), problem && element('p', {class: 'note', role: 'alert', 'data-key': 'problem'}, problem),
+      whoField(), whyField(), box('buttons', closeButton('Leave it'), submitButton(busy ? 'Asking …' : label, isDanger, busy)));
+  },
+
+  confirm({title, says, label, problem}) {
+    return element('form', {method: 'dialog', 'data-do': 'confirmed', 'data-key': 'confirm'},
+      element('h2', {id: 'dialog-title', class: 'wrap'}, title), element('p', {class: 'soft wrap'}, says), problem && element('p', {class: 'note', role: 'alert'}, problem),
+      box('buttons', closeButton('Leave it'), submitButton(label, true)));
+  },
+
+  bulk(told) {
+    return element('form', {method: 'dialog', 'data-do': 'do-bulk', 'data-key': 'bulk'},
+      element('h2', {id: 'dialog-title'}, 'Act on all of these'), told.running ? bulkProgress(told) : bulkPreview(told));
+  },
+
+  keys() {
+    const keys = [['/', 'search in the list'], ['j, k', 'next and previous transaction, or link'], ['Enter', 'open it'], ['Esc', 'close a dialog, or go back to the list'], ['r', 'refresh'], ['?', 'this help']];
+    return element('form', {method: 'dialog', 'data-do': 'close', 'data-key': 'keys'}, element('h2', {id: 'dialog-title'}, 'Keys'),
+      element('dl', {}, keys.map(([key, text]) => [element('dt', {class: 'mono'}, key), element('dd', {}, text)])), box('buttons', submitButton('Close')));
+  },
+};
+
+function bulkPreview({rows, searching, next, problem}) {
+  const count = `${searching ? 'Counting: ' : ''}${numberText(rows.length)}${next && !searching ? ' (and more: this many at a time)' : ''} unfinished`;
+  return [
+    element('p', {role: 'status', id: 'bulk-count'}, count),
+    problem && element('p', {class: 'note', role: 'alert'}, problem),
+    rows.length > 0 && box('first mono small', rows.slice(0, 20).map(row => box('', row.gid)), rows.length > 20 && box('soft', `… and ${numberText(rows.length - 20)} more`)),
+    element('label', {class: 'field'}, 'what to do', element('select', {name: 'action'}, ['retry', 'cancel', 'stop'].map(name => element('option', {value: name}, actions[name].label)))),
+    element('p', {class: 'soft small'}, 'Retry forgets their waits, Cancel rolls them back, Stop ends them as failed without compensations.'),
+    whoField(), whyField(), box('buttons', closeButton('Leave it'), submitButton(`Do it to ${numberText(rows.length)}`, true, searching || rows.length === 0)),
+  ];
+}
+
+function bulkProgress({rows, done, refused, isOver}) {
+  return [
+    element('p', {role: 'status', id: 'bulk-progress'}, `${isOver ? 'Ended: ' : ''}${numberText(done)} of ${numberText(rows.length)} asked, ${numberText(refused.length)} refused`),
+    element('progress', {max: rows.length, value: done, 'aria-label': 'Progress'}),
+    refused.length > 0 && box('first small', refused.slice(0, 20).map(({gid, why}) => box('', element('span', {class: 'mono'}, gid), `: ${why}`))),
+    box('buttons', closeButton(isOver ? 'Close' : 'Stop')),
+  ];
+}
+
+/** Four at a time, until all are done or the dialog is closed. */
+async function runBulk(action, who, why) {
+  const dialog = state.dialog;
+  const {rows} = dialog;
+  const isHere = () => state.dialog?.started === dialog.started;
+  const refused = [];
+  let taken = 0, done = 0;
+  setDialog({running: true, done, refused});
+  const worker = async () => {
+    while (taken < rows.length && isHere() && !state.locked) {
+      const one = rows[taken++];
+      const problem = await act(action, one, who, why);
+      if (problem) refused.push({gid: one.gid, why: problem});
+      done += 1;
+      if (isHere()) setDialog({done, refused: [...refused]});
+    }
+  };
+  await Promise.all([worker(), worker(), worker(), worker()]);
+  if (isHere()) setDialog({isOver: true});
+  load();
+}
+
+// ---- What is clicked, sent and typed: elements say what they do by data-do ----------------------------------------------
+
+const clicks = {
+  skip(link, event) {
+    event.preventDefault();
+    byId('main').focus();
+  },
+  reload() { load(); },
+  back() { history.back(); },
+  close() { set({dialog: null}); },
+  open(row, event) {
+    if (!event.target.closest('a') && String(getSelection()) === '') location.hash = linkTo('transaction', {gid: row.dataset.gid});
+  },
+  act(button) { set({dialog: {kind: 'action', action: button.dataset.action, subject: state.page.data.story.transaction}}); },
+  'skip-branch'(button) {
+    const {gid} = state.page.data.story.transaction;
+    set({dialog: {kind: 'action', action: 'skip', subject: {gid, branch_id: button.dataset.branch, op: button.dataset.op}}});
+  },
+  async bulk() {
+    const query = {...queryOf(state.page.params), unfinished: 1};
+    const started = performance.now();
+    const isHere = () => state.dialog?.started === started && !state.dialog.running;
+    const tell = told => isHere() && setDialog(told);
+    set({dialog: {kind: 'bulk', started, rows: [], searching: true}});
+    try {
+      tell(await readSome(query, MOST_AT_ONCE, '', tell, isHere));
+    } catch (error) {
+      tell({problem: error.message, searching: false});
+    }
+  },
+  unsubscribe({dataset: {topic, url}}) {
+    set({dialog: {kind: 'confirm', title: `Unsubscribe from ${topic}?`, says: `${url} gets no new messages; those on their way still reach it.`, label: 'Unsubscribe',
+      run: () => ask('unsubscribe', {method: 'POST', query: {topic, url}}), done: `${url} is unsubscribed from ${topic}.`}});
+  },
+  'delete-topic'({dataset: {topic}}) {
+    set({dialog: {kind: 'confirm', title: `Delete the topic ${topic}?`, says: 'All its subscribers go with it. New messages to it are refused.', label: 'Delete',
+      run: () => ask(`topic/${encodeURIComponent(topic)}`, {method: 'DELETE'}), done: `The topic ${topic} is deleted.`}});
+  },
+};
+
+const submits = {
+  login(given) {
+    sessionStorage.setItem('dtm-token', given.token);
+    set({token: given.token, locked: false, tokenProblem: ''});
+    poll();
+    load();
+  },
+  close() { set({dialog: null}); },
+  async 'do-action'({who, why}) {
+    const dialog = state.dialog;
+    const {action, subject} = dialog;
+    rememberWho(who);
+    setDialog({busy: true, problem: ''});
+    const problem = await act(action, subject, who, why);
+    if (state.dialog?.subject !== subject) return;
+    if (problem) return setDialog({busy: false, problem});
+    set({dialog: null});
+    setPage({notice: `${actions[action].label}: the server has stored it.`});
+    load();
+  },
+  async confirmed() {
+    const {run, done} = state.dialog;
+    try {
+      await run();
+      set({dialog: null});
+      setPage({notice: done});
+      load();
+    } catch (error) {
+      setDialog({problem: error.message});
+    }
+  },
+  'do-bulk'({action, who, why}) {
+    if (state.dialog.running) return;
+    rememberWho(who);
+    runBulk(action, who, why);
+  },
+  async subscribe({topic, url, remark}, form) {
+    try {
+      await ask('subscribe', {method: 'POST', query: {topic, url, remark}});
+      form.reset();
+      setPage({problem: '', notice: `${url} is subscribed to ${topic}.`});
+      load();
+    } catch (error) {
+      setPage({problem: error.message, notice: ''});
+    }
+  },
+  filter(given) { location.hash = linkTo('list', given); },
+};
+
+function rememberWho(who) {
+  sessionStorage.setItem('dtm-who', who);
+  state.who = who;
+}
+
+const valuesOf = form => Object.fromEntries(new FormData(form));
+
+document.addEventListener('click', event => {
+  const target = event.target.closest('[data-do]');
+  if (target && target.nodeName !== 'FORM') clicks[target.dataset.do]?.(target, event);
+});
+
+document.addEventListener('submit', event => {
+  event.preventDefault();
+  submits[event.target.dataset.do]?.(valuesOf(event.target), event.target);
+});
+
+let typing = 0;
+
+)desk"
+R"desk(/** A text counts once nobody has typed for a moment, what is chosen counts at once. */
+function filterSoon({type, target}) {
+  const form = target.closest('#filters');
+  if (!form || (type === 'input') !== (target.type === 'search')) return;
+  clearTimeout(typing);
+  typing = setTimeout(() => submits.filter(valuesOf(form)), type === 'input' ? 300 : 0);
+}
+
+document.addEventListener('input', filterSoon);
+document.addEventListener('change', filterSoon);
+
+byId('dialog').addEventListener('cancel', () => set({dialog: null}));
+byId('login').addEventListener('cancel', event => event.preventDefault());
+
+const keys = {
+  '/'() {
+    const focus = () => document.querySelector('#filters input[name=gid]')?.focus();
+    if (state.page.name === 'list') return focus();
+    addEventListener('hashchange', () => setTimeout(focus), {once: true});  // once the list is drawn
+    location.hash = linkTo('list');
+  },
+  j() { moveFocus(1); },
+  k() { moveFocus(-1); },
+  r() { load(); },
+  '?'() { set({dialog: {kind: 'keys'}}); },
+  Escape() { if (state.page.name === 'transaction') location.hash = state.listHash; },
+};
+
+/** Among the transactions of the list, elsewhere among what can be clicked. */
+function moveFocus(step) {
+  const rows = [...document.querySelectorAll('main [data-row]')];
+  const all = rows.length ? rows : [...document.querySelectorAll('main a[href], main button:not(:disabled), main summary')];
+  const at = all.indexOf(document.activeElement);
+  all[at < 0 ? (step > 0 ? 0 : all.length - 1) : at + step]?.focus();
+}
+
+document.addEventListener('keydown', event => {
+  const isTyping = event.target.closest('input, select, textarea');
+  if (event.key === 'Escape' && isTyping && !event.target.closest('dialog')) return event.target.blur();
+  if (isTyping || event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
+  if (!Object.hasOwn(keys, event.key)) return;
+  event.preventDefault();
+  keys[event.key]();
+});
+
+/** The form shows what the address says, except where somebody types. */
+function fillFilters(params) {
+  for (const field of byId('filters')?.elements ?? []) {
+    if (field === document.activeElement) continue;
+    if (field.type === 'checkbox') field.checked = params.get(field.name) === '1';
+    else if (field.name) field.value = params.get(field.name) ?? '';
+  }
+}
+
+addEventListener('hashchange', arrive);
+document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && poll());
+arrive();
+poll();
+)desk";
+
+inline constexpr std::string_view kIcon =
+R"desk(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="4" fill="#3b6ea8"/><path d="M4 5h5M6.5 8h5.5M4 11h8" stroke="#fff" stroke-width="1.7" stroke-linecap="round"/></svg>
+)desk";
+
+// clang-format on
+
+}  // namespace desk
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/desk/desk.hpp --------------------------------------------------------------------
+
+/// The desk: a page for people that shows what the coordinator does, and asks it to retry, cancel, stop and skip.
+/// Needs: std. Threads: pure functions. Document: docs/desk.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace desk {
+
+/// No script but the page's own runs, nothing is loaded from elsewhere, and no other page shows it in a frame.
+inline std::vector<http1::HttpHeader> Headers() {
+  return {{"Content-Security-Policy",
+           "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
+          {"X-Content-Type-Options", "nosniff"},
+          {"X-Frame-Options", "DENY"},
+          {"Referrer-Policy", "no-referrer"},
+          {"Cross-Origin-Resource-Policy", "same-origin"},
+          {"Cross-Origin-Opener-Policy", "same-origin"},
+          {"Cache-Control", "no-cache"}};
+}
+
+inline std::vector<ApiPage> Pages() {
+  return {{"/desk", "text/html; charset=utf-8", kPage, Headers()},
+          {"/desk/desk.css", "text/css; charset=utf-8", kStyle, Headers()},
+          {"/desk/desk.js", "text/javascript; charset=utf-8", kScript, Headers()},
+          {"/desk/icon.svg", "image/svg+xml", kIcon, Headers()}};
+}
+
+}  // namespace desk
 }  // namespace v1
 }  // namespace dtm
 
@@ -9106,6 +12829,64 @@ auto AlertWebHook(const std::string& url,
 }}
 
 
+// ---- dtm/http/api/access.hpp -------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace access {
+bool Equal(std::string_view a, std::string_view b) {
+  unsigned difference = a.size() == b.size() ? 0u : 1u;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const char other = b.empty() ? '\0' : b[i % b.size()];
+    difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(other);
+  }
+  return difference == 0;
+}
+bool CarriesToken(std::string_view authorization, std::string_view token) {
+  if (Lowered(authorization.substr(0, 7)) == "bearer ")
+    return Equal(authorization.substr(7), token);
+  if (Lowered(authorization.substr(0, 6)) != "basic ") return false;
+  const auto decoded = wire::base64::Decode(authorization.substr(6));
+  if (!decoded) return false;
+  const std::size_t colon = decoded->find(':');
+  return colon != std::string::npos && Equal(std::string_view(*decoded).substr(colon + 1), token);
+}
+auto WithoutPort(std::string_view host) -> std::string_view {
+  const std::size_t bracket = host.rfind(']');
+  const std::size_t colon = host.rfind(':');
+  const bool port = colon != std::string_view::npos &&
+                    (bracket == std::string_view::npos ? host.find(':') == colon : colon > bracket);
+  return port ? host.substr(0, colon) : host;
+}
+bool IsLoopback(std::string_view host) {
+  return host == "localhost" || host == "[::1]" || host == "::1" ||
+         (host.substr(0, 4) == "127." &&
+          host.find_first_not_of("0123456789.") == std::string_view::npos);
+}
+bool FromForeignPage(const Headers& headers) {
+  const bool own_origin = headers.origin.empty() || headers.origin == "http://" + headers.host ||
+                          headers.origin == "https://" + headers.host;
+  const bool own_site = headers.sec_fetch_site.empty() || headers.sec_fetch_site == "none" ||
+                        headers.sec_fetch_site == "same-origin";
+  return !own_origin || !own_site;
+}
+auto Judge(const Headers& headers, const std::string& token) -> Verdict {
+  if (FromForeignPage(headers)) return Verdict::kForeign;
+  if (!token.empty()) {
+    return CarriesToken(headers.authorization, token) ? Verdict::kAllowed : Verdict::kNoToken;
+  }
+  return IsLoopback(Lowered(WithoutPort(headers.host))) ? Verdict::kAllowed : Verdict::kForeign;
+}
+auto JudgePing(const Headers& headers, const std::string& token) -> Verdict {
+  if (token.empty()) return Judge(headers, token);
+  return FromForeignPage(headers) ? Verdict::kForeign : Verdict::kAllowed;
+}
+auto JudgePage(Headers headers, const std::string& token) -> Verdict {
+  const bool followed_link = headers.origin.empty() && headers.sec_fetch_dest == "document";
+  if (followed_link) headers.sec_fetch_site.clear();
+  return JudgePing(headers, token);
+}
+}}}
+
+
 // ---- dtm/http/api/api_counters.hpp -------------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
@@ -9247,6 +13028,11 @@ auto InHttp(Outcome&& outcome) -> ApiOutcome {
 
 namespace dtm { inline namespace v1 { namespace replies {
 auto NotFound() -> ApiReply { return {404, "404 page not found", "text/plain"}; }
+auto OfPage(const ApiPage& page) -> ApiReply {
+  ApiReply reply{200, std::string(page.text), page.type};
+  reply.headers = page.headers;
+  return reply;
+}
 auto Of(const ApiOutcome& outcome) -> ApiReply {
   if (outcome.status == 200) return {200, R"({"dtm_result":"SUCCESS"})"};
   nlohmann::ordered_json json;
@@ -9341,6 +13127,15 @@ std::size_t CountHeaders(const ApiRequest& request, std::string_view lower) {
   }
   return count;
 }
+std::string JoinedHeader(const ApiRequest& request, std::string_view lower) {
+  std::string joined;
+  for (const auto& header : request.headers) {
+    if (!http1::EqualsLower(header.name, lower)) continue;
+    if (!joined.empty()) joined += ",";
+    joined += header.value;
+  }
+  return joined;
+}
 void TakeHost(ApiRequest& request) {
   std::string& path = request.path;
   request.host = http1::FindHeader(request.headers, "host");
@@ -9353,7 +13148,14 @@ void TakeHost(ApiRequest& request) {
     return;
   }
 }
-auto Check(const ApiRequest& request, const std::string& token) -> std::optional<ApiReply> {
+auto JudgeFor(const ApiRequest& request, bool is_page,
+                                const access::Headers& headers, const std::string& token) -> access::Verdict {
+  if (is_page) return access::JudgePage(headers, token);
+  if (request.path == "/api/ping") return access::JudgePing(headers, token);
+  return access::Judge(headers, token);
+}
+auto Check(const ApiRequest& request, const std::string& token,
+                                     bool is_page) -> std::optional<ApiReply> {
   const auto header = [&request](std::string_view lower) {
     return std::string(http1::FindHeader(request.headers, lower));
   };
@@ -9367,9 +13169,8 @@ auto Check(const ApiRequest& request, const std::string& token) -> std::optional
     return Refusal(400, "Content-Length must be a number");
   }
   const access::Headers headers{header("authorization"), request.host, header("origin"),
-                                header("sec-fetch-site")};
-  const bool ping = request.path == "/api/ping";
-  switch (ping ? access::JudgePing(headers, token) : access::Judge(headers, token)) {
+                                header("sec-fetch-site"), header("sec-fetch-dest")};
+  switch (JudgeFor(request, is_page, headers, token)) {
     case access::Verdict::kAllowed: break;
     case access::Verdict::kNoToken: {
       ApiReply reply =
@@ -9413,6 +13214,26 @@ namespace dtm { inline namespace v1 { namespace json_operations {
 auto TransactionOf(const nlohmann::json& body) -> Definition {
   return wire::DecodeTransaction(wire::json_input::Fields(body, "the transaction"));
 }
+void TakeTrace(nlohmann::json& body, std::string_view traceparent,
+                      std::string_view tracestate) {
+  const auto trace = ReadTraceContext(traceparent, tracestate);
+  if (!trace || !body.is_object()) return;
+  std::string key = wire::kBranchHeaders;
+  for (const auto& item : body.items()) {
+    if (Lowered(item.key()) == wire::kBranchHeaders) key = item.key();  // see Fields
+  }
+  nlohmann::json& headers = body[key];
+  if (headers.is_null()) headers = nlohmann::json::object();
+  if (!headers.is_object()) return;  // what is wrong with it is said later
+  for (const auto& header : headers.items()) {
+    if (IsTraceHeader(header.key())) return;
+  }
+  const auto add = [&headers](const char* name, std::string value) {
+    if (headers.size() < kMaxHeaders) headers[name] = std::move(value);
+  };
+  add(kTraceParent, std::string(Trimmed(traceparent)));
+  if (!trace->state.empty()) add(kTraceState, trace->state);
+}
 void FinishWorkflow(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
   const wire::json_input::Fields fields(body, "the transaction");
   const wire::WorkflowEnd end = wire::DecodeWorkflowEnd(fields.Texts(wire::kReqExtra));
@@ -9435,20 +13256,30 @@ void RegisterBranch(Operations& tm, const nlohmann::json& body, const AnswerCall
       wire::DecodeRegistration(wire::json_input::Fields(body, "the branch"));
   tm.RegisterBranchAsync(branch.gid, branch.type, std::move(branch.step), done);
 }
+auto ByIn(const wire::json_input::Fields& fields) -> By {
+  return {fields.Text(wire::kWho), fields.Text(wire::kWhy)};
+}
 void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
   const wire::json_input::Fields fields(body, "the transaction");
-  tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)),
-                fields.Text(wire::kRollbackReason), WaitResult::kCounts, done);
-}
-std::string GidIn(const nlohmann::json& body) {
-  return wire::GidOf(wire::json_input::Fields(body, "the body"));
+  By by = ByIn(fields);
+  std::string reason = fields.Text(wire::kRollbackReason);
+  if (!reason.empty()) by.why = std::move(reason);
+  tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)), by,
+                WaitResult::kCounts, done);
 }
 void ForceStop(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  tm.ForceStopAsync(GidIn(body), done);
+  const wire::json_input::Fields fields(body, "the body");
+  tm.ForceStopAsync(wire::GidOf(fields), ByIn(fields), done);
+}
+void SkipBranch(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  const wire::json_input::Fields fields(body, "the body");
+  tm.SkipAsync(wire::GidOf(fields), fields.Text(wire::kBranchId),
+               wire::OpNamed(fields.Text(wire::kOp)), ByIn(fields), done);
 }
 void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
                               const AnswerCallback& done) {
-  tm.RetryNowAsync(GidIn(body), [done](const Answer& answer) {
+  const wire::json_input::Fields fields(body, "the body");
+  tm.RetryNowAsync(wire::GidOf(fields), ByIn(fields), [done](const Answer& answer) {
     try {
       (void)answer.Get();
     } catch (const EndedError&) {
@@ -9466,13 +13297,26 @@ void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
 namespace dtm { inline namespace v1 {
 ApiLists::ApiLists(Coordinator& tm) : tm_(tm) {}
 auto ApiLists::Query(const ApiRequest& request) -> ApiReply {
-    const std::string gid = request.Query(wire::kGid);
-    if (gid.empty()) throw BadInput("no gid specified");
-    const std::optional<Transaction> stored = tm_.Query(gid);
+    const std::optional<Transaction> stored = tm_.Query(GidOf(request));
     Json branches = stored ? wire::BranchesJson(*stored) : Json::array();
     Json transaction = stored ? Shown(*stored) : Json(nullptr);
     return {200, wire::JsonText({{wire::kBranches, std::move(branches)},
                                  {wire::kTransaction, std::move(transaction)}})};
+  }
+auto ApiLists::Timeline(const ApiRequest& request) -> ApiReply {
+    const std::optional<dtm::Timeline> story = tm_.Timeline(GidOf(request));
+    const std::string format = request.Query("format");
+    if (!format.empty()) return InFormat(request, story, format);
+    const Json none = Json::array();
+    return {200, wire::JsonText(
+                     {{wire::kTransaction, story ? Shown(story->transaction) : Json(nullptr)},
+                      {wire::kBranches, story ? wire::BranchesJson(story->transaction) : none},
+                      {"runs", story ? timeline_json::Runs(*story) : none},
+                      {"attempts", story ? timeline_json::Attempts(*story) : none},
+                      {"entries", story ? timeline_json::Entries(*story) : none}})};
+  }
+auto ApiLists::Explain(const ApiRequest& request) -> ApiReply {
+    return {200, wire::JsonText({{"text", tm_.Explain(GidOf(request))}})};
   }
 auto ApiLists::All(const ApiRequest& request) -> ApiReply {
     const std::string gid = request.Query(wire::kGid);
@@ -9494,10 +13338,16 @@ auto ApiLists::All(const ApiRequest& request) -> ApiReply {
     const auto milli = [&request](const char* key, std::int64_t otherwise) {
       return QueryInteger(request, key, otherwise, -kLastMilli, kLastMilli);
     };
+    ReadSearch(request, filter);
     filter.created_from = Time(std::chrono::milliseconds(milli("createTimeStart", 0)));
     filter.created_to = Time(std::chrono::milliseconds(milli("createTimeEnd", kLastMilli)) +
                              std::chrono::microseconds(999));
     Json transactions = Json::array();
+    if (filter.IsSearch()) {  // bounded in all respects
+      const ScanPage page = tm_.List(filter, position, left);
+      for (const Transaction& stored : page.transactions) transactions.push_back(Shown(stored));
+      return Page(std::move(transactions), page.next);
+    }
     std::size_t bytes = 0;
     // In small pages: a thousand transactions may be a gigabyte.
     do {
@@ -9510,6 +13360,39 @@ auto ApiLists::All(const ApiRequest& request) -> ApiReply {
       }
     } while (position != 0 && left > 0 && bytes < kPageBytes);
     return Page(std::move(transactions), position);
+  }
+auto ApiLists::Nodes(const ApiRequest&) -> ApiReply {
+    Json nodes = Json::array();
+    for (const Peer& peer : tm_.Nodes()) {
+      using Millis = std::chrono::milliseconds;
+      Json silent = nullptr;
+      if (peer.silent) silent = std::chrono::duration_cast<Millis>(*peer.silent).count();
+      nodes.push_back({{"name", peer.node.name},
+                       {wire::kUrl, ShownUrl(peer.node.url)},
+                       {"app", peer.node.app},
+                       {"member", peer.is_member},
+                       {"silent_ms", std::move(silent)},
+                       {"self", peer.is_self}});
+    }
+    return {200, wire::JsonText({{"nodes", std::move(nodes)}})};
+  }
+auto ApiLists::Overview(const ApiRequest&) -> ApiReply {
+    const Gauges now = tm_.Measure();
+    if (!now.backlog) throw StoreError("the store cannot be read now; ask again");
+    const Backlog& backlog = *now.backlog;
+    return {200, wire::JsonText({{"version", std::string("v") + kVersion},
+                                 {"store", now.store},
+                                 {"time", wire::TimeText(now.time)},
+                                 {"unfinished", backlog.unfinished},
+                                 {"waiting", backlog.waiting},
+                                 {"stuck", backlog.stuck},
+                                 {"damaged", now.damaged},
+                                 {"oldest_time",
+                                  backlog.oldest == kNever ? "" : wire::TimeText(backlog.oldest)},
+                                 {"in_memory", now.in_memory},
+                                 {"store_fails", now.store_fails},
+                                 {"calls", CallsJson(now)},
+                                 {"counters", CountersJson(tm_.Counted())}})};
   }
 auto ApiLists::ScanValues(const ApiRequest& request) -> ApiReply {
     const std::int64_t position = QueryInteger(request, wire::kPosition, 0, 0, INT64_MAX);
@@ -9524,6 +13407,80 @@ auto ApiLists::QueryValues(const ApiRequest& request) -> ApiReply {
   }
 auto ApiLists::Shown(const Transaction& stored) const -> Json {
     return wire::TransactionJson(stored, tm_.IntervalOf(stored));
+  }
+bool ApiLists::Flag(const ApiRequest& request, const char* key) {
+    return QueryInteger(request, key, 0, 0, 1) == 1;
+  }
+std::string ApiLists::TextIn(const ApiRequest& request, const char* key, std::size_t most) {
+    std::string text = request.Query(key);
+    if (text.size() <= most && IsUtf8(text)) return text;
+    throw BadInput(std::string(key) + " must be UTF-8 of at most " + std::to_string(most) +
+                   " bytes");
+  }
+void ApiLists::ReadSearch(const ApiRequest& request, ScanFilter& filter) {
+    filter.unfinished = Flag(request, "unfinished");
+    filter.stuck = Flag(request, "stuck");
+    filter.errors = Flag(request, "errors");
+    filter.gid_prefix = TextIn(request, "gidPrefix", kMaxGidBytes);
+    filter.target = TextIn(request, "target", kMaxUrlBytes);
+    filter.may_be_short = Flag(request, "short");
+  }
+auto ApiLists::CallsJson(const Gauges& now) -> Json {
+    Json hosts = Json::array();
+    for (const HostLoad& host : now.urls.hosts) {
+      if (hosts.size() == kMostHosts) break;
+      hosts.push_back({{"host", host.host},
+                       {"in_flight", host.in_flight},
+                       {"waiting", host.waiting},
+                       {"limited", host.limited}});
+    }
+    const auto load = [](const CallLoad& calls) {
+      return Json{{"in_flight", calls.in_flight}, {"waiting", calls.waiting}};
+    };
+    return {
+        {"functions", load(now.functions)}, {"urls", load(now.urls)}, {"hosts", std::move(hosts)}};
+  }
+auto ApiLists::CountersJson(const Metrics::Snapshot& done) -> Json {
+    Json ended = Json::array(), durations = Json::array(), branches = Json::array();
+    for (const auto& [key, count] : done.ended) {
+      ended.push_back({{"type", Name(key.first)}, {"status", Name(key.second)}, {"count", count}});
+    }
+    for (const auto& [type, histogram] : done.durations) {
+      durations.push_back({{"type", Name(type)},
+                           {"seconds", histogram.sum},
+                           {"bounds", *histogram.bounds},
+                           {"counts", histogram.counts}});
+    }
+    for (const auto& [branch, count] : done.branches) {
+      branches.push_back({{"type", Name(branch.type)},
+                          {"branch_id", branch.branch_id},
+                          {"op", Name(branch.op)},
+                          {"ok", branch.ok},
+                          {"count", count}});
+    }
+    std::uint64_t commits = 0;
+    for (const std::uint64_t count : done.commits.counts) commits += count;
+    return {{"ended", std::move(ended)},
+            {"durations", std::move(durations)},
+            {"branches", std::move(branches)},
+            {"commits", {{"count", commits}, {"seconds", done.commits.sum}}}};
+  }
+std::string ApiLists::GidOf(const ApiRequest& request) {
+    std::string gid = request.Query(wire::kGid);
+    if (gid.empty()) throw BadInput("no gid specified");
+    return gid;
+  }
+auto ApiLists::InFormat(const ApiRequest& request, const std::optional<dtm::Timeline>& story,
+                    const std::string& format) const -> ApiReply {
+    if (!story) throw BadInput("there is no transaction with gid '" + GidOf(request) + "'");
+    if (std::optional<ApiReply> drawing = timeline_json::Drawing(*story, format)) return *drawing;
+    if (format == "export") return Exported(request, *story);
+    throw BadInput("the format '" + format + "' is none of text, svg, mermaid and export");
+  }
+auto ApiLists::Exported(const ApiRequest& request, const dtm::Timeline& story) const -> ApiReply {
+    const bool redacted = QueryInteger(request, "redacted", 0, 0, 1) == 1;
+    return {200, Export(story, redacted ? ExportContent::kRedacted : ExportContent::kFull,
+                        ExportSettings::Of(tm_.Settings()))};
   }
 auto ApiLists::Read(const std::string& category, const std::string& key, std::int64_t position,
                     std::size_t limit) -> KeyValuePage {
@@ -9589,8 +13546,9 @@ auto ApiLists::StatusOf(const std::string& name) -> Status {
 
 namespace dtm { inline namespace v1 {
 Api::Api(Coordinator& tm, std::string token) : tm_(tm), lists_(tm), token_(std::move(token)) {}
+void Api::Mount(std::vector<ApiPage> pages) { pages_ = std::move(pages); }
 auto Api::Refusal(const ApiRequest& head) const -> std::optional<ApiReply> {
-    return api_head::Check(head, token_);
+    return api_head::Check(head, token_, PageOf(head) != nullptr);
   }
 bool Api::MayBlock(const ApiRequest& request) {
     const Route* const route = Find(request);
@@ -9599,12 +13557,14 @@ bool Api::MayBlock(const ApiRequest& request) {
   }
 void Api::Handle(const ApiRequest& request, const ApiDone& done) {
     const Route* const route = Find(request);
-    const char* const name = route == nullptr ? "unknown" : route->name;
+    const ApiPage* const page = route == nullptr ? PageOf(request) : nullptr;
+    const char* const name = route != nullptr ? route->name : page != nullptr ? "page" : "unknown";
     const ApiDone counted = [counters = counters_, name, done,
                              begin = std::chrono::steady_clock::now()](ApiReply reply) {
       Count(*counters, name, reply.status, begin);
       done(std::move(reply));
     };
+    if (page != nullptr) return counted(replies::OfPage(*page));
     if (route == nullptr) return counted(replies::NotFound());
     try {
       (this->*route->handler)(request, counted);
@@ -9631,12 +13591,17 @@ auto Api::Find(const ApiRequest& request) -> const Route* {
         {"submit", "/api/dtmsvr/submit", "POST", &Api::Asked<&json_operations::Submit>},
         {"newgid", "/api/dtmsvr/newGid", "GET", &Api::Now<&Api::NewGid>},
         {"query", "/api/dtmsvr/query", "GET", &Api::Listed<&ApiLists::Query>, true},
+        {"timeline", "/api/dtmsvr/timeline", "GET", &Api::Listed<&ApiLists::Timeline>, true},
         {"prepare", "/api/dtmsvr/prepare", "POST", &Api::Asked<&json_operations::Prepare>},
         {"abort", "/api/dtmsvr/abort", "POST", &Api::Asked<&json_operations::Abort>},
+        {"explain", "/api/dtmsvr/explain", "GET", &Api::Listed<&ApiLists::Explain>, true},
         {"all", "/api/dtmsvr/all", "GET", &Api::Listed<&ApiLists::All>, true},
+        {"nodes", "/api/dtmsvr/nodes", "GET", &Api::Listed<&ApiLists::Nodes>, true},
+        {"overview", "/api/dtmsvr/overview", "GET", &Api::Listed<&ApiLists::Overview>, true},
         {"forcestop", "/api/dtmsvr/forceStop", "POST", &Api::Asked<&json_operations::ForceStop>},
         {"resetnextcrontime", "/api/dtmsvr/resetNextCronTime", "POST",
          &Api::Asked<&json_operations::ResetNextCronTime>},
+        {"skipbranch", "/api/dtmsvr/skipBranch", "POST", &Api::Asked<&json_operations::SkipBranch>},
         {"resetcrontime", "/api/dtmsvr/resetCronTime", "GET POST", &Api::Now<&Api::ResetCronTime>,
          true},
         {"version", "/api/dtmsvr/version", "GET", &Api::Now<&Api::Version>},
@@ -9670,6 +13635,13 @@ auto Api::Find(const ApiRequest& request) -> const Route* {
     }
     return nullptr;
   }
+auto Api::PageOf(const ApiRequest& request) const -> const ApiPage* {
+    if (request.method != "GET" && request.method != "HEAD") return nullptr;
+    const auto found = std::find_if(pages_.begin(), pages_.end(), [&request](const ApiPage& page) {
+      return page.path == request.path;
+    });
+    return found == pages_.end() ? nullptr : &*found;
+  }
 void Api::Count(ApiCounters& counters, const char* name, int status, Begin begin) {
     const auto took = std::chrono::steady_clock::now() - begin;
     Answers::Protected(
@@ -9677,6 +13649,16 @@ void Api::Count(ApiCounters& counters, const char* name, int status, Begin begin
   }
 auto Api::AnswerTo(const ApiDone& done) -> AnswerCallback {
     return [done](const Answer& answer) { Tell(done, answer, replies::Of); };
+  }
+void Api::TakeTrace(const ApiRequest& request, nlohmann::json& body) {
+    if (api_head::CountHeaders(request, kTraceParent) != 1) return;
+    json_operations::TakeTrace(body, http1::FindHeader(request.headers, kTraceParent),
+                               api_head::JoinedHeader(request, kTraceState));
+  }
+auto Api::BodyOf(const ApiRequest& request) -> nlohmann::json {
+    nlohmann::json body = wire::json_input::ParseObject(request.body, "the body");
+    TakeTrace(request, body);
+    return body;
   }
 void Api::JsonRpc(const ApiRequest& request, const ApiDone& done) {
     static constexpr struct {
@@ -9707,6 +13689,7 @@ void Api::JsonRpc(const ApiRequest& request, const ApiDone& done) {
       };
       try {
         wire::json_input::CheckObject(call.params, "params");
+        TakeTrace(request, call.params);
         return method.operation(tm_, call.params, told);
       } catch (...) {
         return told({{}, std::current_exception()});
@@ -9729,8 +13712,7 @@ void Api::DeleteTopic(const ApiRequest& request, const ApiDone& done) {
     tm_.DeleteTopicAsync(name, AnswerTo(done));
   }
 auto Api::PrepareWorkflow(const ApiRequest& request) -> ApiReply {
-    Definition definition =
-        json_operations::TransactionOf(wire::json_input::ParseObject(request.body, "the body"));
+    Definition definition = json_operations::TransactionOf(BodyOf(request));
     if (definition.type != TransType::kWorkflow) {
       throw BadInput("prepareWorkflow is for workflows; a " + std::string(Name(definition.type)) +
                      " is prepared with prepare");
@@ -10700,6 +14682,9 @@ std::string ReplyText(const ApiReply& reply, const ReplyForm& form) {
   if (reply.retry_after > 0)
     text.append("\r\nRetry-After: ").append(std::to_string(reply.retry_after));
   if (reply.challenge != nullptr) text.append("\r\nWWW-Authenticate: ").append(reply.challenge);
+  for (const http1::HttpHeader& header : reply.headers) {
+    text.append("\r\n").append(header.name).append(": ").append(header.value);
+  }
   if (form.close) {
     text.append("\r\nConnection: close");
   } else {
@@ -11203,6 +15188,12 @@ Server::Server(Coordinator& tm, ServerOptions options) : options_(std::move(opti
 Server::~Server() {
     if (Own* const own = own_.IfHere()) End(*own);
   }
+void Server::MountDesk() {
+    Own& own = own_.Get();
+    const std::lock_guard<std::mutex> lock(own.mutex);
+    if (own.serving) throw LogicError("this server listens already; mount the desk before Start");
+    api_.Mount(desk::Pages());
+  }
 int Server::Start(const std::string& host, int port) {
     CheckPlace(host);
     Own& own = own_.Get();
@@ -11256,5 +15247,5 @@ auto Server::Limits() const -> serving::ServingLimits {
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_85cfff97dc82(Here) {}
+void http_cpp_of_version_0_1_0_ee8e25febac0(Here) {}
 }}}

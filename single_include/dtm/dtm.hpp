@@ -279,11 +279,16 @@ inline std::size_t JsonDepth(std::string_view text) {
 }
 
 /// At most `max_bytes` of the text, cut between characters.
-inline std::string Truncated(std::string text, std::size_t max_bytes) {
+inline std::string_view Front(std::string_view text, std::size_t max_bytes) {
   if (text.size() <= max_bytes) return text;
   std::size_t end = max_bytes;
   while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0u) == 0x80u) --end;
-  text.resize(end);
+  return text.substr(0, end);
+}
+
+/// The same.
+inline std::string Truncated(std::string text, std::size_t max_bytes) {
+  text.resize(Front(text, max_bytes).size());
   return text;
 }
 
@@ -411,6 +416,7 @@ inline namespace v1 {
 /// The numbers of these enums are stored; never change the value of an entry.
 enum class TransType : std::uint8_t { kSaga = 1, kMsg = 2, kTcc = 3, kXa = 4, kWorkflow = 5 };
 
+/// How far a transaction has come; only kSucceed and kFailed are ends.
 enum class Status : std::uint8_t {
   kPrepared = 1,
   kSubmitted = 2,
@@ -419,8 +425,10 @@ enum class Status : std::uint8_t {
   kFailed = 5
 };
 
+/// How far one branch operation has come.
 enum class BranchStatus : std::uint8_t { kPrepared = 1, kSucceed = 2, kFailed = 3 };
 
+/// What a branch is called for.
 enum class Op : std::uint8_t {
   kAction = 1,      ///< saga, msg, workflow, xa: do it
   kCompensate = 2,  ///< saga: undo it
@@ -434,6 +442,7 @@ enum class Op : std::uint8_t {
   kResume = 10      ///< workflow: run it again from where it stopped; on the wire, its name
 };
 
+/// Succeed or failed.
 inline bool IsFinal(Status status) {
   return status == Status::kSucceed || status == Status::kFailed;
 }
@@ -450,6 +459,7 @@ inline const char* Name(TransType type) {
   return "unknown";
 }
 
+/// As on the wire: "prepared", "submitted", "aborting", "succeed", "failed".
 inline const char* Name(Status status) {
   switch (status) {
     case Status::kPrepared: return "prepared";
@@ -461,6 +471,7 @@ inline const char* Name(Status status) {
   return "unknown";
 }
 
+/// As on the wire: "prepared", "succeed", "failed".
 inline const char* Name(BranchStatus status) {
   switch (status) {
     case BranchStatus::kPrepared: return "prepared";
@@ -470,6 +481,7 @@ inline const char* Name(BranchStatus status) {
   return "unknown";
 }
 
+/// As on the wire: "action", "compensate", ...
 inline const char* Name(Op op) {
   switch (op) {
     case Op::kAction: return "action";
@@ -494,6 +506,9 @@ struct BranchInfo {
                           ///< query-back and workflow resume
   Op op = Op::kAction;
   std::string workflow{};  ///< kResume: the name of the workflow
+  /// The trace that the call belongs to, as the headers of the same names say it (W3C Trace Context); empty: none.
+  std::string traceparent{};
+  std::string tracestate{};
 };
 
 }  // namespace v1
@@ -561,9 +576,13 @@ class Barrier {
     }
   }
 
+  /// What it was made of: trans_type, gid, branch_id and op.
   const std::string& Type() const { return trans_type_; }
+  /// See Type.
   const std::string& Gid() const { return gid_; }
+  /// See Type.
   const std::string& BranchId() const { return branch_id_; }
+  /// See Type.
   const std::string& Op() const { return op_; }
 
   /// For sentences: saga gid 'g', branch 01, op action.
@@ -685,9 +704,13 @@ class SqliteError : public StoreError {
 /// A connection, opened without a mutex: its owner makes sure that one thread at a time uses it.
 class Database {
  public:
+  /// `uri`: how SQLite is to open the file, if not by its path.
   /// @throws SqliteError  it cannot be opened.
-  Database(const std::string& path, int flags) : path_(path), name_("the store file") {
-    const int code = sqlite3_open_v2(path.c_str(), &handle_, flags | SQLITE_OPEN_NOMUTEX, nullptr);
+  Database(const std::string& path, int flags, const std::string& uri = {})
+      : path_(path), name_("the store file") {
+    const int how = flags | SQLITE_OPEN_NOMUTEX | (uri.empty() ? 0 : SQLITE_OPEN_URI);
+    const int code =
+        sqlite3_open_v2(uri.empty() ? path.c_str() : uri.c_str(), &handle_, how, nullptr);
     if (code != SQLITE_OK) {
       const std::string why = handle_ != nullptr ? sqlite3_errmsg(handle_) : sqlite3_errstr(code);
       sqlite3_close_v2(handle_);
@@ -1144,6 +1167,7 @@ inline namespace v1 {
 /// The result of one branch call. A branch function returns Success, Failure or Ongoing; callers report
 /// the other two when there was no such result.
 struct Result {
+  /// What the caller has to do next.
   enum class Kind {
     kSuccess,  ///< done
     kFailure,  ///< definite business failure: roll back, never call this again
@@ -1160,11 +1184,17 @@ struct Result {
   bool no_handler = false;  ///< kNotSent: this program has no function or caller for it
   bool at_once = false;     ///< kNotSent: it did not begin, and is tried again without a wait
 
+  /// It is done, with nothing to say.
   static Result Success() { return {Kind::kSuccess, {}}; }
+  /// It can never be done, and had no effect: the transaction is rolled back.
   static Result Failure(std::string reason) { return {Kind::kFailure, std::move(reason)}; }
+  /// It is not finished: call again after the retry interval.
   static Result Ongoing(std::string text = {}) { return {Kind::kOngoing, std::move(text)}; }
+  /// It may have run or not: call again, with growing waits.
   static Result Error(std::string text) { return {Kind::kError, std::move(text)}; }
+  /// It certainly did not run: try again later.
   static Result NotSent(std::string why) { return {Kind::kNotSent, std::move(why)}; }
+  /// NotSent, since this program has nothing that can call it.
   static Result NoHandler(std::string why) {
     Result result = NotSent(std::move(why));
     result.no_handler = true;
@@ -1219,8 +1249,11 @@ struct TransResult {
   std::string
       last_error{};  ///< of the last call that did not succeed, even if a later one did; for people
 
+  /// Succeeded or failed: nothing more will be called.
   bool Finished() const { return IsFinal(status); }
+  /// Every step was done.
   bool Succeeded() const { return status == Status::kSucceed; }
+  /// It was rolled back, or stopped by a person.
   bool Failed() const { return status == Status::kFailed; }
 };
 
@@ -1633,6 +1666,23 @@ struct TransOptions {
   std::map<std::string, std::string> branch_headers;  ///< sent with every branch call by URL
 };
 
+/// The branch headers that say to which trace a transaction belongs (W3C Trace Context).
+inline constexpr const char kTraceParent[] = "traceparent";
+inline constexpr const char kTraceState[] = "tracestate";
+
+/// `lower`: its name in lower case; in the headers it may be written otherwise. Null: there is none.
+inline const std::string* FindBranchHeader(const TransOptions& options, std::string_view lower) {
+  for (const auto& [name, value] : options.branch_headers) {
+    if (name.size() == lower.size() && Lowered(name) == lower) return &value;
+  }
+  return nullptr;
+}
+
+inline bool IsTraceHeader(const std::string& name) {
+  const std::string lower = Lowered(name);
+  return lower == kTraceParent || lower == kTraceState;
+}
+
 /// What one branch does. It is named by a URL, or by `local:` and the name of a registered function;
 /// empty = nothing to call. The payload is the request body, as text.
 struct Step {
@@ -1843,6 +1893,8 @@ struct Transaction {
   std::uint64_t version = 0;  ///< of the stored record, 0 = none; writes are compare-and-set on it
   std::int64_t id = 0;        ///< the store's own key; 0 = not stored yet
   std::uint64_t owner = 0;    ///< as it was read: the coordinator that drives it, see Store::Owner
+  std::uint64_t driver =
+      0;  ///< the one that changed it last; 0 = it has the store for itself, or none did
 };
 
 }  // namespace v1
@@ -1867,6 +1919,7 @@ struct Answer {
     return result;
   }
 };
+/// Gets the answer to one submission; must not throw.
 using AnswerCallback = std::function<void(const Answer&)>;
 
 /// A registered function as a builder sees it. Returned by Coordinator::Register; cheap to copy. `T` is the payload type,
@@ -1911,6 +1964,7 @@ class Endpoint {
  public:
   virtual ~Endpoint() = default;
 
+  /// A gid that nobody has used; see MustGenGid.
   virtual std::string NewGid() = 0;
 
   /// Submits a transaction. Returns once it is durable, or with `wait_result` once it has ended or must wait
@@ -2407,6 +2461,7 @@ inline namespace v1 {
 /// A message under construction: a movable value.
 class Msg : public OptionSetters<Msg> {
  public:
+  /// See NewMsg.
   Msg(Endpoint& endpoint, std::string gid) : endpoint_(&endpoint) {
     definition_.gid = std::move(gid);
     definition_.type = TransType::kMsg;
@@ -2479,6 +2534,7 @@ class Msg : public OptionSetters<Msg> {
   /// @throws StoreError     the coordinator could not store it; nothing was stored.
   TransResult Submit() const { return endpoint_->Submit(definition_); }
 
+  /// Submit, then waits up to `timeout` for the end: the returned status is unfinished if that did not come.
   [[nodiscard]] TransResult SubmitAndWait(Duration timeout) const {
     return endpoint_->SubmitAndWait(definition_, timeout);
   }
@@ -2523,6 +2579,7 @@ class Msg : public OptionSetters<Msg> {
                        "); the coordinator will ask " + ShownUrl(definition_.query_prepared));
   }
 
+  /// As given to NewMsg.
   const std::string& Gid() const { return definition_.gid; }
   /// What Submit gives to the coordinator.
   const Definition& Content() const { return definition_; }
@@ -2597,6 +2654,7 @@ inline namespace v1 {
 /// A saga under construction: a movable value. Every method before Submit only changes the builder.
 class Saga : public OptionSetters<Saga> {
  public:
+  /// See NewSaga.
   Saga(Endpoint& endpoint, std::string gid) : endpoint_(&endpoint) {
     definition_.gid = std::move(gid);
     definition_.type = TransType::kSaga;
@@ -2677,6 +2735,7 @@ class Saga : public OptionSetters<Saga> {
     endpoint_->SubmitAsync(definition_, callable::Keep<void(const Answer&)>(std::move(callback)));
   }
 
+  /// As given to NewSaga.
   const std::string& Gid() const { return definition_.gid; }
   /// What Submit gives to the coordinator.
   const Definition& Content() const { return definition_; }
@@ -2751,6 +2810,15 @@ inline std::string BranchIdOf(const Definition& definition, std::size_t row) {
   return own.empty() ? NumberOf(step) : own;
 }
 
+/// The row that is called by this branch id and operation; nothing: there is none.
+inline std::optional<std::size_t> RowOf(const Definition& definition, const std::string& branch_id,
+                                        Op op) {
+  for (std::size_t row = 0; row < RowCount(definition); ++row) {
+    if (OpOf(definition, row) == op && BranchIdOf(definition, row) == branch_id) return row;
+  }
+  return std::nullopt;
+}
+
 inline const std::string& UrlOf(const Definition& definition, std::size_t row) {
   if (HasQueryRow(definition.type)) {
     return row == kQueryRow ? definition.query_prepared : definition.steps[row - 1].action;
@@ -2796,6 +2864,7 @@ inline namespace v1 {
 /// "01", "02", ...; below a branch "02": "0201", "0202", ...
 class SubBranches {
  public:
+  /// `parent`: the branch below which they are; empty: none.
   explicit SubBranches(std::string parent = {}) : parent_(std::move(parent)) {}
 
   /// @throws LogicError  more than 99, or nested too deep.
@@ -2842,6 +2911,7 @@ inline namespace v1 {
 /// A transaction that is prepared, and whose branches the initiator calls itself: what Tcc and Xa derive from.
 class GlobalTransaction {
  public:
+  /// As it was given to the function that began it.
   const std::string& Gid() const { return gid_; }
 
  protected:
@@ -2853,6 +2923,7 @@ class GlobalTransaction {
         options_(std::move(options)),
         branches_(std::move(parent)) {}
 
+  /// A call of this transaction; its URL and payload are still empty.
   InitiatorCall NewCall(TransType type, std::string branch_id, Op op) const {
     InitiatorCall call;
     call.info = {gid_, type, std::move(branch_id), op, {}};
@@ -2925,6 +2996,7 @@ inline namespace v1 {
 /// A prepared TCC transaction; the body of TccGlobalTransaction gets it.
 class Tcc : public GlobalTransaction {
  public:
+  /// See TccGlobalTransaction.
   Tcc(Endpoint& endpoint, std::string gid, TransOptions options)
       : GlobalTransaction(endpoint, std::move(gid), std::move(options)) {}
 
@@ -2976,6 +3048,7 @@ TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, TransOptio
   return RunGlobalTransaction<Tcc>(endpoint, TransType::kTcc, std::move(gid), std::move(options),
                                    body);
 }
+/// The same with options that are all left to the coordinator.
 template <typename Body>
 TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, const Body& body) {
   return TccGlobalTransaction(endpoint, std::move(gid), TransOptions{}, body);
@@ -3343,6 +3416,7 @@ class WorkflowBranch;
 /// was; there only missing steps and another decision are noticed.)
 class Workflow {
  public:
+  /// A run of a workflow has one; see WorkflowHandle::Execute.
   Workflow(Endpoint& endpoint, std::string gid, const WorkflowState& state)
       : endpoint_(&endpoint),
         gid_(std::move(gid)),
@@ -3357,6 +3431,7 @@ class Workflow {
   /// @throws LogicError   in a callback; a name of more than 128 bytes, or not UTF-8.
   WorkflowBranch NewBranch(std::string name = {});
 
+  /// As given to Execute.
   const std::string& Gid() const { return gid_; }
 
  private:
@@ -3439,6 +3514,7 @@ class Workflow {
 /// One branch of a workflow; a value that refers to its workflow.
 class WorkflowBranch {
  public:
+  /// See Workflow::NewBranch.
   WorkflowBranch(Workflow& workflow, std::string id, std::string name)
       : workflow_(&workflow), id_(std::move(id)), name_(std::move(name)) {}
 
@@ -3460,6 +3536,7 @@ class WorkflowBranch {
   WorkflowBranch& OnCommit(Function commit) {
     return Keep(Op::kCommit, kOwnCode, workflow_function::Callback(std::move(commit), Where()));
   }
+  /// The same, as a branch: a URL or a registered function with its payload.
   template <typename Branch, typename Payload>
   WorkflowBranch& OnCommit(const Branch& branch, const Payload& payload) {
     return CallLater(Op::kCommit, branch, payload);
@@ -3499,6 +3576,7 @@ class WorkflowBranch {
     });
   }
 
+  /// "01", "02", ...
   const std::string& Id() const { return id_; }
 
  private:
@@ -3611,8 +3689,10 @@ inline namespace v1 {
 template <typename T>
 class WorkflowHandle {
  public:
+  /// What the user's function comes to: it returns the result as text.
   using Function = std::function<std::string(Workflow&, const T&)>;
 
+  /// See RegisterWorkflow.
   WorkflowHandle(Endpoint& endpoint, std::string name, Function function)
       : shared_(std::make_shared<Shared>(endpoint, std::move(name), std::move(function))) {}
 
@@ -3653,7 +3733,9 @@ class WorkflowHandle {
     return Result::Success();
   }
 
+  /// The URL or function by which the coordinator resumes it; RegisterWorkflow sets it.
   void ResumeAt(const std::string& url) { shared_->resume_url = url; }
+  /// As it was registered.
   const std::string& Name() const { return shared_->name; }
 
  private:
@@ -3775,6 +3857,7 @@ WorkflowHandle<T> RegisterWorkflow(Endpoint& endpoint, Functions& functions,
   handle.ResumeAt(endpoint.UrlOfLocal(resume.name, resume.registered_with));
   return handle;
 }
+/// The same, where the coordinator of this program is also the endpoint.
 template <typename T, typename Coordinator, typename Function>
 WorkflowHandle<T> RegisterWorkflow(Coordinator& tm, const std::string& name, Function function) {
   return RegisterWorkflow<T>(tm, tm, name, std::move(function));
@@ -3795,6 +3878,7 @@ inline namespace v1 {
 /// A prepared XA transaction; the body of XaGlobalTransaction gets it.
 class Xa : public GlobalTransaction {
  public:
+  /// See XaGlobalTransaction.
   Xa(Endpoint& endpoint, std::string gid, TransOptions options)
       : GlobalTransaction(endpoint, std::move(gid), std::move(options)) {}
 
@@ -3823,6 +3907,7 @@ TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, TransOption
   return RunGlobalTransaction<Xa>(endpoint, TransType::kXa, std::move(gid), std::move(options),
                                   body);
 }
+/// The same with options that are all left to the coordinator.
 template <typename Body>
 TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, const Body& body) {
   return XaGlobalTransaction(endpoint, std::move(gid), TransOptions{}, body);
@@ -4168,6 +4253,8 @@ class OfThisProcess {
 /// The journal of a transaction: what happened to it, entry by entry, and how much of that is kept.
 /// Needs: std. Threads: values and pure functions. Document: docs/store_format.md.
 
+#include <unordered_map>
+
 namespace dtm {
 inline namespace v1 {
 
@@ -4191,7 +4278,8 @@ enum class JournalKind : std::uint8_t {
   kRetryNow = 16,   ///< somebody asked to forget its waits
   kFinish = 17,     ///< workflow: its initiator said how it ended; `text` is why it failed
   kTakenUp = 18,    ///< another run of the coordinator goes on with it
-  kGap = 19         ///< `row` entries were here and are not kept; 0: nobody knows how many
+  kGap = 19,        ///< `row` entries were here and are not kept; 0: nobody knows how many
+  kRepair = 20      ///< somebody said that `row` counts as done, without a call; `text` says why
 };
 
 /// In words, for people and files.
@@ -4216,6 +4304,7 @@ inline const char* Name(JournalKind kind) {
     case JournalKind::kFinish: return "finish";
     case JournalKind::kTakenUp: return "taken up";
     case JournalKind::kGap: return "gap";
+    case JournalKind::kRepair: return "repair";
   }
   return "unknown";
 }
@@ -4230,49 +4319,141 @@ struct JournalEntry {
   Op op{};                   ///< of that row; 0 without one
   JournalKind kind{};
   std::string text{};  ///< at most kMaxJournalText bytes
+  /// kPrepared, kSubmitted, kTakenUp: the process that drives it from then on. Of what people ask for (kCancel, kForceStop,
+  /// kRetryNow, kRepair): who asked, if they said so. At most kMaxJournalWho bytes.
+  std::string who{};
 };
 
 inline bool operator==(const JournalEntry& a, const JournalEntry& b) {
-  return a.time == b.time && a.row == b.row && a.op == b.op && a.kind == b.kind && a.text == b.text;
+  return a.time == b.time && a.row == b.row && a.op == b.op && a.kind == b.kind &&
+         a.text == b.text && a.who == b.who;
 }
 
-/// What is kept of one transaction.
-inline constexpr std::size_t kMaxJournalText = 200;     ///< bytes of one text
-inline constexpr std::size_t kMaxJournalEntries = 256;  ///< more are folded, see FoldJournal
-inline constexpr std::size_t kFirstEntries = 48;
-inline constexpr std::size_t kLastEntries = 128;
-inline constexpr std::size_t kDecisionsBetween = 16;
+/// Who asks for something by hand, and why: for the journal. Whatever is not known is empty.
+struct By {
+  std::string
+      who{};  ///< as the program or the request says, it is not checked; kMaxJournalWho bytes are kept
+  std::string why{};  ///< kMaxJournalText bytes are kept
+};
 
-/// There may be any number of these between two decisions.
+/// What is kept of one transaction, besides Options::history.
+inline constexpr std::size_t kMaxJournalText = 200;  ///< bytes of one text
+inline constexpr std::size_t kMaxJournalWho = 64;    ///< bytes of one name
+inline constexpr std::size_t kFirstAttempts = 8;     ///< of all rows together
+inline constexpr std::size_t kLastAttempts = 500;    ///< the same
+inline constexpr std::size_t kFirstDecisions = 16;
+inline constexpr std::size_t kLastDecisions = 48;
+/// What these come to as they are stored, also of the largest transaction, with a text and a name everywhere.
+inline constexpr std::size_t kMaxJournalBytes = std::size_t{160} << 10;
+
+/// An entry about one call of a row, or about its registration. The others are decisions.
 inline bool IsAttempt(JournalKind kind) {
   return kind >= JournalKind::kRegistered && kind <= JournalKind::kNotSent;
 }
 
-/// Leaves the first kFirstEntries, the last kLastEntries and the first kDecisionsBetween decisions between
-/// them. In place of the others there is a gap that counts them. Does nothing while there are no more than
-/// kMaxJournalEntries.
-inline void FoldJournal(std::vector<JournalEntry>& entries) {
-  if (entries.size() <= kMaxJournalEntries) return;
-  const std::size_t last = entries.size() - kLastEntries;
-  std::size_t kept = kFirstEntries;
-  std::size_t decisions = 0;
-  for (std::size_t i = kFirstEntries; i < entries.size(); ++i) {
+/// Which entries of a journal stay. An attempt is one call: that it started, and what came of it; or a registration.
+class JournalFold {
+ public:
+  JournalFold(const std::vector<JournalEntry>& entries, std::size_t history)
+      : entries_(entries), attempt_of_(entries.size(), kNone) {
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      if (IsAttempt(entries[i].kind)) {
+        attempt_of_[i] = AttemptOf(entries[i]);
+      } else if (entries[i].kind != JournalKind::kGap) {
+        ++decisions_;
+      }
+    }
+    MarkKept(history);
+  }
+
+  /// To be asked of each entry, once, in their order.
+  bool Keeps(std::size_t i) {
+    if (entries_[i].kind == JournalKind::kGap) return false;
+    if (attempt_of_[i] != kNone) return attempts_[attempt_of_[i]].kept;
+    const std::size_t nr = decision_++;
+    return nr < kFirstDecisions || nr + kLastDecisions >= decisions_;
+  }
+
+ private:
+  static constexpr std::size_t kNone = SIZE_MAX;
+
+  struct OneAttempt {
+    std::size_t row;
+    bool registration;
+    bool ended;  ///< there is an entry of that
+    bool kept = false;
+  };
+  struct Row {
+    std::size_t last = kNone;  ///< attempt
+    bool open = false;         ///< it has no end yet
+    std::size_t later = 0;
+  };
+
+  std::size_t AttemptOf(const JournalEntry& entry) {
+    const bool registration = entry.kind == JournalKind::kRegistered;
+    Row& row = rows_[entry.row];
+    const bool starts = entry.kind == JournalKind::kStarted;
+    if (!registration && !starts && row.open) {
+      row.open = false;
+      attempts_[row.last].ended = true;
+      return row.last;
+    }
+    attempts_.push_back({entry.row, registration, !starts});
+    if (registration) return attempts_.size() - 1;
+    row.open = starts;
+    return row.last = attempts_.size() - 1;
+  }
+
+  /// One that has no end yet stays: its end will belong to it. One that will never have an end goes before the later ones
+  /// of its row do, so that no end of theirs is taken for its own.
+  void MarkKept(std::size_t history) {
+    std::size_t first = (std::min)(kFirstAttempts, history);
+    for (OneAttempt& attempt : attempts_) {
+      if (first == 0) break;
+      if (!attempt.ended) continue;
+      attempt.kept = true;
+      --first;
+    }
+    std::size_t later = 0;
+    for (std::size_t i = attempts_.size(); i-- > 0;) {
+      OneAttempt& attempt = attempts_[i];
+      Row& row = rows_[attempt.row];
+      const bool last_of_row = attempt.registration || row.later++ < history;
+      const bool last = last_of_row && later++ < kLastAttempts;
+      if (last || (row.open && row.last == i)) attempt.kept = true;
+    }
+  }
+
+  const std::vector<JournalEntry>& entries_;
+  std::vector<std::size_t> attempt_of_;
+  std::vector<OneAttempt> attempts_;
+  std::unordered_map<std::size_t, Row> rows_;
+  std::size_t decisions_ = 0;
+  std::size_t decision_ = 0;  // the next
+};
+
+/// Leaves of each row its last `history` attempts (1 or more), as far as they are among the last kLastAttempts of all that;
+/// the first kFirstAttempts of all that ended, or `history` if that is less; the first and the last decisions; and attempts that have
+/// no end yet. In place of the others there are gaps that count them. It does not matter how often a journal is folded while
+/// it grows: the result is the same as if all of it were folded at once.
+inline void FoldJournal(std::vector<JournalEntry>& entries, std::size_t history) {
+  if (entries.size() <= (std::min)(history, kFirstDecisions + kLastDecisions)) return;
+  JournalFold fold(entries, history);
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
     JournalEntry& entry = entries[i];
-    const bool gap = entry.kind == JournalKind::kGap;
-    const bool decision = !gap && !IsAttempt(entry.kind);
-    if (i >= last || (decision && ++decisions <= kDecisionsBetween)) {
+    if (fold.Keeps(i)) {
       if (i != kept) entries[kept] = std::move(entry);
       ++kept;
       continue;
     }
-    const std::size_t count = gap ? entry.row : 1;
-    const Time time = entry.time;
-    JournalEntry& before = entries[kept - 1];
-    if (before.kind == JournalKind::kGap) {
-      before.row = before.row == 0 || count == 0 ? 0 : before.row + count;
-      before.time = time;
+    const std::size_t count = entry.kind == JournalKind::kGap ? entry.row : 1;
+    JournalEntry* before = kept == 0 ? nullptr : &entries[kept - 1];
+    if (before != nullptr && before->kind == JournalKind::kGap) {
+      before->row = before->row == 0 || count == 0 ? 0 : before->row + count;
+      before->time = entry.time;
     } else {
-      entries[kept++] = {time, count, {}, JournalKind::kGap, {}};
+      entries[kept++] = {entry.time, count, {}, JournalKind::kGap, {}};
     }
   }
   entries.resize(kept);
@@ -4317,6 +4498,78 @@ class WorkContext {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/store/scan.hpp ------------------------------------------------------------------------
+
+/// What a list of transactions asks of a store, and gets.
+/// Needs: std. Threads: values and pure functions.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What Scan returns; unset = any.
+struct ScanFilter {
+  std::optional<TransType> type;
+  std::optional<Status> status;
+  Time created_from{};
+  Time created_to = kNever;
+
+  // With one of these it is a search: it reads a bounded number of records and returns what it has found, so a page may be
+  // short, or empty, although there are more.
+  bool unfinished = false;      ///< those that have not ended
+  bool stuck = false;           ///< of them, those that nothing but a person will wake: see Backlog
+  bool errors = false;          ///< those with a last_error, even if they have ended well since
+  std::string gid_prefix = {};  ///< UTF-8; their gid begins with this
+  /// UTF-8; part of the URL (as it is shown), function, topic or workflow that they call. Letters count as they are.
+  std::string target = {};
+  bool may_be_short = false;  ///< a search, whatever else is set
+
+  bool IsSearch() const {
+    return unfinished || stuck || errors || !gid_prefix.empty() || !target.empty() || may_be_short;
+  }
+};
+
+struct ScanPage {
+  std::vector<Transaction> transactions;  ///< newest first
+  std::int64_t next = 0;  ///< position of the next page, which may be empty; 0 = there is none
+};
+
+/// Nothing will wake it: an invariant is broken, or (in a shared store) it waits for a coordinator of another app.
+inline bool IsStuck(const Transaction& transaction) {
+  if (IsFinal(transaction.status)) return false;
+  return (transaction.stuck && transaction.due == kNever) || transaction.owner >> 63 != 0;
+}
+
+/// One of its calls goes to `target`, or to something whose name contains it.
+inline bool CallsTarget(const Definition& definition, const std::string& target) {
+  const auto is_in = [&target](const std::string& text) {
+    return ShownUrl(text).find(target) != std::string::npos;
+  };
+  return is_in(definition.query_prepared) || is_in(definition.workflow) ||
+         std::any_of(definition.steps.begin(), definition.steps.end(), [&](const Step& step) {
+           return is_in(step.action) || is_in(step.compensate) || is_in(step.topic);
+         });
+}
+
+/// What a stored definition contains if it calls `target`: a shown URL has stars instead of its credentials.
+inline std::string StoredPartOf(const std::string& target) {
+  return target.substr(target.rfind('*') + 1);  // npos + 1 is 0
+}
+
+inline bool Matches(const ScanFilter& filter, const Transaction& transaction) {
+  const Definition& definition = *transaction.definition;
+  return (!filter.type || *filter.type == definition.type) &&
+         (!filter.status || *filter.status == transaction.status) &&
+         transaction.created >= filter.created_from && transaction.created <= filter.created_to &&
+         (!filter.unfinished || !IsFinal(transaction.status)) &&
+         (!filter.stuck || IsStuck(transaction)) &&
+         (!filter.errors || !transaction.last_error.empty()) &&
+         HasPrefix(definition.gid, filter.gid_prefix) &&
+         (filter.target.empty() || CallsTarget(definition, filter.target));
+}
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/store/store.hpp -----------------------------------------------------------------------
 
 /// The contract of stores, which keep what is durable. One test suite (tests/store/store_contract.hpp) checks every
@@ -4342,8 +4595,10 @@ struct Change {
   bool applied = false;
   /// Without definition_changed, an update adds the last so many steps: all that is new in the definition.
   std::size_t new_steps = 0;
-  /// Entries to append to the journal of the transaction if the change is applied. Null: none.
-  const std::vector<JournalEntry>* journal = nullptr;
+  /// Entries to append to the journal of the transaction if the change is applied, see codec::JournalWriter; may be empty.
+  std::string_view journal{};
+  /// What FoldJournal may leave of it; 0: no journal is kept.
+  unsigned history = 0;
 };
 
 /// What is kept of a finished transaction when its record is removed, so that the same gid does not run again.
@@ -4383,19 +4638,6 @@ inline Transaction RecordOf(const KeptGid& kept) {
   transaction.version = 1;
   return transaction;
 }
-
-/// What Scan returns; unset = any.
-struct ScanFilter {
-  std::optional<TransType> type;
-  std::optional<Status> status;
-  Time created_from{};
-  Time created_to = kNever;
-};
-
-struct ScanPage {
-  std::vector<Transaction> transactions;  ///< newest first
-  std::int64_t next = 0;  ///< position of the next page, which may be empty; 0 = there is none
-};
 
 /// The number of unfinished transactions.
 struct Backlog {
@@ -4560,11 +4802,13 @@ class Store {
   /// The committed record; or, if it has expired, what is kept of it.
   virtual std::optional<Transaction> Load(const std::string& gid) = 0;
 
-  /// The journal of this transaction, oldest first, folded to kMaxJournalEntries; empty without a record or a
-  /// journal. It is removed with the record. Any thread.
+  /// The journal of this transaction, oldest first; empty without a record or a journal. Of what was told it has at least
+  /// what FoldJournal leaves, and the store folds it now and then, so that what it keeps is bounded. It is removed with the
+  /// record. Any thread.
   virtual std::vector<JournalEntry> ReadJournal(const std::string& gid) = 0;
 
-  /// Committed records, newest first, from `position` (0 = the newest) on.
+  /// Committed records, newest first, from `position` (0 = the newest) on. A page that is not the last is full, unless the
+  /// filter is a search. Any thread.
   virtual ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) = 0;
 
   /// Committed values, in the order of their creation, after `position` (0 = from the first); an
@@ -4596,6 +4840,356 @@ class Store {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/parts/clock.hpp -----------------------------------------------------------
+
+/// The coordinator's time: an interface, so that tests can drive it.
+/// Needs: std, base/os.hpp. Threads: thread-safe.
+
+#include <condition_variable>
+
+namespace dtm {
+inline namespace v1 {
+
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  virtual Time Now() = 0;
+  /// Waits for a notification, or until `until`; may return earlier. A virtual clock lets time pass
+  /// instead.
+  virtual void Wait(std::condition_variable& condition, std::unique_lock<std::mutex>& lock,
+                    Time until) = 0;
+};
+
+/// The wall clock at construction plus the boot time since then: jumps of the wall clock change nothing.
+class SystemClock : public Clock {
+ public:
+  SystemClock()
+      : start_(std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now())),
+        since_boot_(os::SinceBoot()) {}
+
+  Time Now() override { return start_ + (os::SinceBoot() - since_boot_); }
+
+  void Wait(std::condition_variable& condition, std::unique_lock<std::mutex>& lock,
+            Time until) override {
+    const Time now = Now();
+    if (until <= now) return;
+    // The wait does not count the time that the machine sleeps, so look at the clock now and then.
+    condition.wait_for(lock, (std::min)(until - now, Duration(std::chrono::seconds(5))));
+  }
+
+ private:
+  Time start_;
+  Duration since_boot_;
+};
+
+/// Of a store that several coordinators share: it is the same for all of them.
+class StoreClock : public SystemClock {
+ public:
+  /// `store` outlives it.
+  explicit StoreClock(const Store& store) : store_(store) {}
+  Time Now() override { return store_.SharedTime().value_or(Time{}); }
+
+ private:
+  const Store& store_;
+};
+
+/// The clock of a coordinator on this store.
+inline std::unique_ptr<Clock> ClockOf(const Store& store) {
+  if (store.SharedTime()) return std::make_unique<StoreClock>(store);
+  return std::make_unique<SystemClock>();
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/observe/trace_context.hpp -------------------------------------------------------------
+
+/// The trace that a transaction belongs to: the headers traceparent and tracestate of its branches.
+/// Needs: std. Threads: values and pure functions. Source: W3C Trace Context (level 1, and the keys of level 2).
+
+namespace dtm {
+inline namespace v1 {
+
+struct TraceContext {
+  std::string trace_id;   ///< 32 hexadecimal digits
+  std::string parent_id;  ///< 16 of them: the span that caused what comes
+  std::string flags;      ///< 2 of them; the lowest bit: it is recorded
+  std::string state;      ///< of the vendors, see TraceState; empty: none
+
+  bool Sampled() const {
+    return !flags.empty() &&
+           std::string_view("13579bdf").find(flags.back()) != std::string_view::npos;
+  }
+};
+
+namespace trace {
+
+inline bool IsHex(std::string_view text) {
+  return text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+inline bool IsZero(std::string_view text) {
+  return text.find_first_not_of('0') == std::string_view::npos;
+}
+
+inline bool IsKey(std::string_view key) {
+  const auto small = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
+  return !key.empty() && key.size() <= 256 && small(key[0]) &&
+         std::all_of(key.begin(), key.end(), [&small](char c) {
+           return small(c) || std::string_view("_-*/@").find(c) != std::string_view::npos;
+         });
+}
+inline bool IsValue(std::string_view value) {
+  return !value.empty() && value.size() <= 256 && value.back() != ' ' &&
+         std::all_of(value.begin(), value.end(),
+                     [](char c) { return c >= ' ' && c <= '~' && c != ',' && c != '='; });
+}
+
+/// 16 hexadecimal digits.
+inline std::string Hex(std::uint64_t number) {
+  std::string text(16, '0');
+  for (std::size_t i = text.size(); i-- > 0; number >>= 4) {
+    text[i] = "0123456789abcdef"[number & 0xF];
+  }
+  return text;
+}
+
+/// Each bit of the number changes about half of the bits.
+inline std::uint64_t Mixed(std::uint64_t number) {
+  number = (number ^ (number >> 33)) * 0xFF51AFD7ED558CCDU;
+  number = (number ^ (number >> 33)) * 0xC4CEB9FE1A85EC53U;
+  return number ^ (number >> 33);
+}
+
+/// The same in every process and after every restart, so it must never change; never 0.
+inline std::uint64_t HashOf(std::string_view salt, const std::string& gid) {
+  StableHash hash;
+  hash.Add(salt);
+  hash.Add(gid);
+  const std::uint64_t mixed = Mixed(hash.Value());
+  return mixed == 0 ? 1 : mixed;
+}
+
+}  // namespace trace
+
+/// Whether a tracestate is one; an invalid one is not passed on. Blanks around its members are allowed.
+inline bool IsTraceState(std::string_view text) {
+  if (text.size() > kMaxHeaderBytes) return false;
+  std::set<std::string_view> keys;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = (std::min)(text.find(',', begin), text.size());
+    const std::string_view member = Trimmed(text.substr(begin, end - begin));
+    begin = end + 1;
+    if (member.empty()) continue;
+    const std::size_t is = (std::min)(member.find('='), member.size());
+    const bool valid = trace::IsKey(member.substr(0, is)) && is < member.size() &&
+                       trace::IsValue(member.substr(is + 1));
+    if (!valid || !keys.insert(member.substr(0, is)).second || keys.size() > 32) return false;
+  }
+  return !keys.empty();
+}
+
+/// Nothing: `parent` is no valid traceparent, so it counts as if it were not there, and so does `state`. An invalid state
+/// alone is left out.
+inline std::optional<TraceContext> ReadTraceContext(std::string_view parent,
+                                                    std::string_view state) {
+  parent = Trimmed(parent);
+  constexpr std::size_t kSize = 55;  // of version 00; later ones may go on
+  if (parent.size() < kSize || parent[2] != '-' || parent[35] != '-' || parent[52] != '-') {
+    return std::nullopt;
+  }
+  const std::string_view version = parent.substr(0, 2);
+  const std::string_view id = parent.substr(3, 32);
+  const std::string_view span = parent.substr(36, 16);
+  const std::string_view flags = parent.substr(53, 2);
+  const bool known = version == "00" && parent.size() == kSize;
+  const bool later =
+      version != "00" && version != "ff" && (parent.size() == kSize || parent[kSize] == '-');
+  for (const std::string_view part : {version, id, span, flags}) {
+    if (!trace::IsHex(part)) return std::nullopt;
+  }
+  if (!(known || later) || trace::IsZero(id) || trace::IsZero(span)) return std::nullopt;
+  TraceContext context{std::string(id), std::string(span), std::string(flags), {}};
+  if (IsTraceState(state)) context.state = Trimmed(state);
+  return context;
+}
+
+/// The value of a traceparent, in version 00.
+inline std::string TraceParent(const TraceContext& context) {
+  return "00-" + context.trace_id + "-" + context.parent_id + "-" + context.flags;
+}
+
+/// What a transaction was submitted with.
+inline std::optional<TraceContext> TraceContextOf(const TransOptions& options) {
+  if (options.branch_headers.empty()) return std::nullopt;
+  const std::string* parent = FindBranchHeader(options, kTraceParent);
+  if (parent == nullptr) return std::nullopt;
+  const std::string* state = FindBranchHeader(options, kTraceState);
+  return ReadTraceContext(*parent, state == nullptr ? std::string_view() : *state);
+}
+
+/// The trace of a transaction whose spans are told, and as the parent its own span. Without a trace from outside one begins
+/// with it. Both follow from the gid, so they are the same after a restart.
+inline TraceContext OwnTrace(const std::string& gid, const TransOptions& options) {
+  TraceContext context = TraceContextOf(options).value_or(TraceContext{{}, {}, "01", {}});
+  if (context.trace_id.empty()) {
+    context.trace_id = trace::Hex(trace::HashOf("trace ", gid)) +
+                       trace::Hex(trace::HashOf("trace, second half ", gid));
+  }
+  context.parent_id = trace::Hex(trace::HashOf("span ", gid));
+  return context;
+}
+
+/// The id of the trace of a transaction; `spans`: they are told. Empty: it has none.
+inline std::string TraceIdOf(const Definition& definition, bool spans) {
+  if (spans) return OwnTrace(definition.gid, definition.options).trace_id;
+  const std::optional<TraceContext> context = TraceContextOf(definition.options);
+  return context ? context->trace_id : std::string();
+}
+
+/// Tells a branch in which trace it is.
+inline void Put(const TraceContext& context, BranchInfo& info) {
+  info.traceparent = TraceParent(context);
+  info.tracestate = context.state;
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/observe/span.hpp ----------------------------------------------------------------------
+
+/// A transaction, or one attempt of one of its branches, as a span of a trace: what Options::on_span is told.
+/// Needs: std, POSIX. Threads: values and pure functions; SpanIds: any thread. Document: docs/observe.md.
+
+namespace dtm {
+inline namespace v1 {
+
+/// It is over when it is told.
+struct Span {
+  std::string gid;
+  std::string trace_id;     ///< 32 hexadecimal digits
+  std::string span_id;      ///< 16 of them
+  std::string parent_id;    ///< 16 of them; empty: the trace begins with it
+  std::string trace_state;  ///< what came with the traceparent; empty: none
+  bool sampled = true;      ///< as the traceparent said
+  std::string name;  ///< "saga action 01"; of a transaction "saga", of a workflow "workflow order"
+  Time begin{};
+  Time end{};
+  bool failed = false;
+  std::string text;  ///< why it failed, or what the branch said
+  /// dtm.gid, dtm.trans_type; of an attempt dtm.branch_id, dtm.op, dtm.attempt (1 is the first; not of calls that the
+  /// initiator makes itself), dtm.outcome, and url.full (without a password) or dtm.function; of a transaction dtm.status.
+  std::vector<std::pair<std::string, std::string>> attributes;
+};
+
+/// A call that is a span, from when the coordinator starts it.
+struct CallSpan {
+  std::uint64_t id = 0;
+  Time begin{};
+  std::uint32_t attempt = 0;  ///< 0: not known
+};
+
+/// Ids that no other span has.
+class SpanIds {
+ public:
+  /// Never 0.
+  std::uint64_t Next() {
+    if (state_ == 0) Begin();
+    const std::uint64_t id = trace::Mixed(state_.fetch_add(0x9E3779B97F4A7C15U));
+    return id == 0 ? Next() : id;
+  }
+
+ private:
+  void Begin() {
+    std::uint64_t first = 0;
+    os::FillRandom(&first, sizeof first);
+    std::uint64_t nothing = 0;
+    state_.compare_exchange_strong(nothing, first | 1);
+  }
+  std::atomic<std::uint64_t> state_{0};
+};
+
+/// The trace that a call tells its branch, where it is a span itself or not (null).
+inline std::optional<TraceContext> ContextOfCall(const std::string& gid,
+                                                 const TransOptions& options,
+                                                 const CallSpan* span) {
+  if (span == nullptr) return TraceContextOf(options);
+  TraceContext context = OwnTrace(gid, options);
+  context.parent_id = trace::Hex(span->id);
+  return context;
+}
+
+namespace span_parts {
+
+inline Span In(const TraceContext& context, const Definition& definition) {
+  Span span;
+  span.gid = definition.gid;
+  span.trace_id = context.trace_id;
+  span.parent_id = context.parent_id;
+  span.trace_state = context.state;
+  span.sampled = context.Sampled();
+  span.attributes = {{"dtm.gid", definition.gid}, {"dtm.trans_type", Name(definition.type)}};
+  return span;
+}
+
+inline const char* Outcome(Result::Kind kind) {
+  switch (kind) {
+    case Result::Kind::kSuccess: return "success";
+    case Result::Kind::kFailure: return "failure";
+    case Result::Kind::kOngoing: return "ongoing";
+    case Result::Kind::kError: return "error";
+    case Result::Kind::kNotSent: return "not sent";
+  }
+  return "unknown";
+}
+
+}  // namespace span_parts
+
+/// Of a call with its result. The payload that a success may have as its text is not told.
+inline Span SpanOf(const Definition& definition, std::size_t row, const CallSpan& call,
+                   const Result& result, Time end) {
+  Span span = span_parts::In(OwnTrace(definition.gid, definition.options), definition);
+  const std::string branch_id = BranchIdOf(definition, row);
+  const char* const op = Name(OpOf(definition, row));
+  const std::string& url = UrlOf(definition, row);
+  span.span_id = trace::Hex(call.id);
+  span.name = std::string(Name(definition.type)) + " " + op + " " + branch_id;
+  span.begin = call.begin;
+  span.end = end;
+  span.failed = result.kind != Result::Kind::kSuccess && result.kind != Result::Kind::kOngoing;
+  if (result.kind != Result::Kind::kSuccess) span.text = Truncated(result.text, kMaxReasonBytes);
+  const auto add = [&span](const char* name, std::string value) {
+    span.attributes.emplace_back(name, std::move(value));
+  };
+  add("dtm.branch_id", branch_id);
+  add("dtm.op", op);
+  if (call.attempt > 0) add("dtm.attempt", std::to_string(call.attempt));
+  add("dtm.outcome", span_parts::Outcome(result.kind));
+  IsLocal(url) ? add("dtm.function", url.substr(kLocalPrefixSize)) : add("url.full", ShownUrl(url));
+  return span;
+}
+
+/// Of a transaction that has ended. Its id follows from the gid, since its attempts may be made by several processes.
+inline Span SpanOf(const Transaction& transaction) {
+  const Definition& definition = *transaction.definition;
+  const std::optional<TraceContext> parent = TraceContextOf(definition.options);
+  TraceContext context = OwnTrace(definition.gid, definition.options);
+  const std::string id = std::move(context.parent_id);
+  context.parent_id = parent ? parent->parent_id : std::string();
+  Span span = span_parts::In(context, definition);
+  span.span_id = id;
+  span.name = Name(definition.type);
+  if (!definition.workflow.empty()) span.name += " " + definition.workflow;
+  span.begin = transaction.created;
+  span.end = transaction.finished;
+  span.failed = transaction.status == Status::kFailed;
+  if (span.failed) span.text = transaction.reason;
+  span.attributes.emplace_back("dtm.status", Name(transaction.status));
+  return span;
+}
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/parts/branch_caller.hpp ---------------------------------------------------
 
 /// How the coordinator calls branches: an interface, implemented by the pool of functions, by the
@@ -4615,8 +5209,9 @@ struct BranchCall {
   Duration late{};       ///< of a URL call: how long it has waited already
   std::size_t slot = 0;  ///< whose call it is, see ActiveTable
   std::uint64_t generation = 0;
-  bool keep_body = false;                ///< a success needs the body of the reply as its text
-  std::shared_ptr<const Lease> lease{};  ///< null: it may begin at any time
+  bool keep_body = false;                  ///< a success needs the body of the reply as its text
+  std::shared_ptr<const Lease> lease{};    ///< null: it may begin at any time
+  std::shared_ptr<const CallSpan> span{};  ///< null: it is none, see Options::on_span
 
   /// Asked directly before it begins, as late as whoever makes the call can: others may have taken over meanwhile. False: its
   /// result is LeaseOver.
@@ -4624,7 +5219,15 @@ struct BranchCall {
 
   const std::string& Url() const { return UrlOf(*definition, row); }
   const std::string& Payload() const { return PayloadOf(*definition, row); }
-  BranchInfo Info() const { return InfoOf(*definition, row); }
+  BranchInfo Info() const {
+    BranchInfo info = InfoOf(*definition, row);
+    if (const auto trace = Trace()) Put(*trace, info);
+    return info;
+  }
+  /// What the branch is told of the trace; nothing: it belongs to none.
+  std::optional<TraceContext> Trace() const {
+    return ContextOfCall(definition->gid, definition->options, span.get());
+  }
 };
 
 /// It certainly did not begin; it is tried again as soon as the coordinator may make calls again.
@@ -4709,6 +5312,805 @@ class BranchCaller {
   /// Gives up the running calls: afterwards no more results are delivered, and no thread is left. Calls
   /// without a result are repeated after a restart.
   virtual void Stop() = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/peers.hpp -----------------------------------------------------------------------
+
+/// What the coordinators that share a store know of each other, and ask of each other: all of it goes through the store.
+/// Needs: std. Threads: any.
+
+namespace dtm {
+inline namespace v1 {
+
+struct KeyValue;
+
+/// How a coordinator is called by people and by the others.
+struct NodeName {
+  std::string name;
+  std::string url;  ///< where it serves its API; may be empty
+  std::string app;  ///< programs of the same app have the same functions
+};
+
+/// What one coordinator asks of the one that drives a transaction.
+struct Request {
+  enum class Kind {
+    kCancel = 1,
+    kRetryNow = 2,
+    kLook = 3,  ///< another has written it; there is no reply
+    kSkip = 4
+  };
+  std::int64_t id = 0;  ///< given by the store
+  Kind kind = Kind::kCancel;
+  std::string gid;
+  std::string reason{};      ///< kCancel, kRetryNow, kSkip
+  std::uint64_t member = 0;  ///< who is asked; 0: whoever drives it, when it looks
+  std::string who{};         ///< kCancel, kRetryNow, kSkip: the person or program that asks
+  std::string branch_id{};   ///< kSkip
+  Op op{};                   ///< kSkip
+};
+
+/// How far a transaction has come.
+struct Progress {
+  std::string gid;
+  std::optional<Time> due;  ///< nothing: it has ended
+};
+
+/// A coordinator, as another one sees it.
+struct Peer {
+  NodeName node;
+  bool is_member = false;  ///< false: it has stopped, or the others go on with what it drove
+  std::optional<Duration> silent{};  ///< since it was last seen; nothing: not known here
+  bool is_self = false;
+};
+
+struct PeerCounts {
+  std::uint64_t members = 0;     ///< that are alive, as far as is known here
+  std::uint64_t taken_over = 0;  ///< transactions, by this coordinator from others
+  std::uint64_t driven = 0;      ///< unfinished transactions that it owns
+};
+
+/// In a record: its owner has died, and it waits for a coordinator of this app, whose functions it calls.
+inline std::uint64_t OwnerForApp(const std::string& app) {
+  StableHash hash;
+  hash.Add(app);
+  return hash.Value() | std::uint64_t{1} << 63;
+}
+inline bool WaitsForApp(std::uint64_t owner) { return owner >> 63 != 0; }
+
+class Peers {
+ public:
+  virtual ~Peers() = default;
+
+  /// Tells the others who this is; comes before the first turn. Transactions that call functions of programs are driven only
+  /// by coordinators of this app.
+  /// @throws StoreError
+  virtual void Introduce(const NodeName& me) = 0;
+
+  /// Of those that have a record.
+  /// @throws StoreError
+  virtual std::vector<Progress> Look(const std::vector<std::string>& gids) = 0;
+
+  /// Stores a request, and returns its id.
+  /// @throws StoreError  it may or may not be stored, and goes by itself after a minute.
+  virtual std::int64_t Ask(const Request& request) = 0;
+  /// What was replied to these; such requests are gone then.
+  /// @throws StoreError
+  virtual std::map<std::int64_t, std::string> TakeReplies(const std::vector<std::int64_t>& ids) = 0;
+  /// True: the request is gone, and nobody has taken it up. `at_all_costs`: it is gone in any case.
+  /// @throws StoreError
+  virtual bool Withdraw(std::int64_t id, bool at_all_costs) = 0;
+
+  /// How often something was asked of this coordinator. OnTakeover tells of it.
+  virtual std::uint64_t AskedTimes() const = 0;
+  /// Requests that came since the last call; one may come again that was not replied to.
+  virtual std::vector<Request> Asked() = 0;
+  /// This coordinator obeys it now. False: it was withdrawn.
+  /// @throws StoreError
+  virtual bool TakeUp(std::int64_t id) = 0;
+  /// Without a text: it is for another one, who drives the transaction now.
+  /// @throws StoreError  it comes again.
+  virtual void Reply(std::int64_t id, const std::string& text) = 0;
+
+  /// Nothing: there is no such coordinator (any more). Of an owner that stands for an app (WaitsForApp) it names the app.
+  /// @throws StoreError
+  virtual std::optional<Peer> Find(std::uint64_t owner) = 0;
+  /// This coordinator and the others, in the order in which they came, also those that are members no more but are not
+  /// forgotten yet; at most 1000.
+  /// @throws StoreError
+  virtual std::vector<Peer> All() = 0;
+  /// @throws StoreError
+  virtual PeerCounts Count() = 0;
+  /// Gids of unfinished transactions of all coordinators that are due after that and before kNever, the earliest first.
+  /// @throws StoreError
+  virtual std::vector<std::string> Waiting(Time after, std::size_t limit) = 0;
+  /// Sentences for the log, once each.
+  virtual std::vector<std::string> TakeNews() = 0;
+
+  /// Changes a small value, see KeyValue, compare-and-set: `change` gets what is stored or nothing, and leaves what is to be
+  /// stored or nothing. It may run several times. What it returns is returned; but for Success nothing is written.
+  /// @throws StoreError  nothing was written, or (InDoubt) perhaps.
+  using ValueChange = std::function<Result(std::optional<KeyValue>& value)>;
+  virtual Result ChangeValue(const std::string& category, const std::string& key,
+                             const ValueChange& change) = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/gauges.hpp ----------------------------------------------------------
+
+/// The present state of a coordinator in numbers.
+/// Needs: std. Threads: values; LoopGauges is written by the loop and read by any thread.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What the loop reports after each turn.
+struct LoopGauges {
+  std::atomic<std::size_t> in_memory{0};
+  std::atomic<std::size_t> damaged{0};
+  std::atomic<bool> store_fails{false};
+};
+
+/// Of all outboxes that the coordinator relays.
+struct OutboxGauges {
+  std::uint64_t relayed = 0;  ///< rows that became transactions
+  std::uint64_t refused = 0;  ///< rows that were marked with a problem
+  /// Of the oldest row that waits, whoever is to take it; seen in the last 10 s.
+  Duration oldest_age{};
+};
+
+/// Of a hook, see Options::on_event.
+struct HookLoad {
+  std::size_t waiting = 0;    ///< that it was not told yet
+  std::uint64_t dropped = 0;  ///< that it will never be told, since it was too slow
+};
+
+/// The present state of a coordinator in numbers.
+struct Gauges {
+  Time time{};                     ///< of the coordinator, when it was measured
+  const char* store = "";          ///< Store::Kind
+  std::optional<Backlog> backlog;  ///< of the store; nothing: it cannot be read now
+  Duration oldest_age{};           ///< of the oldest unfinished transaction; 0: there is none
+  std::size_t in_memory =
+      0;  ///< transactions in memory; the rest of the unfinished waits in the store
+  /// Unreadable records found so far; 101 means that many or more.
+  std::size_t damaged = 0;
+  bool store_fails = false;  ///< the last commit failed
+  CallLoad functions;        ///< calls of registered functions
+  CallLoad urls;
+  std::optional<PeerCounts> peers;  ///< nothing: no others share the store, or it cannot be read
+  std::optional<OutboxGauges> outboxes;   ///< nothing: it relays none
+  std::optional<SharingCounts> sharing;   ///< nothing: it has its store for itself
+  std::map<std::string, HookLoad> hooks;  ///< those that are set, by the name of the option
+};
+
+/// Leaves the backlog empty if the store cannot be read.
+inline void MeasureStore(Gauges& gauges, Store& store, Time now) {
+  gauges.store = store.Kind();
+  gauges.sharing = store.CountSharing();
+  try {
+    gauges.backlog = store.CountUnfinished(now);
+    if (Peers* const peers = store.Shared()) gauges.peers = peers->Count();
+    if (gauges.backlog->oldest < now) gauges.oldest_age = now - gauges.backlog->oldest;
+  } catch (const StoreError&) {  // NOLINT(bugprone-empty-catch)
+  }
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/base/option_range.hpp -----------------------------------------------------------------
+
+/// What an option may be, and the sentence if it is something else.
+/// Needs: std. Threads: pure functions.
+///
+/// The ranges are checked where the options are: CheckedOptions of an embedded coordinator, of a server, of callers.
+
+#include <limits>
+
+namespace dtm {
+inline namespace v1 {
+namespace option_range {
+
+inline constexpr Duration kShortest = std::chrono::milliseconds(1);
+inline constexpr Duration kEver = (Duration::max)();
+inline constexpr std::size_t kAnyNumber = (std::numeric_limits<std::size_t>::max)();
+
+inline std::string InWords(Duration value) {
+  const auto count = value.count();
+  if (count % 1000000 == 0) return std::to_string(count / 1000000) + " s";
+  if (count % 1000 == 0) return std::to_string(count / 1000) + " ms";
+  return std::to_string(count) + " us";
+}
+inline std::string InWords(std::chrono::seconds value) {
+  return std::to_string(value.count()) + " s";  // the greatest of them is no Duration
+}
+inline std::string InWords(int value) { return std::to_string(value); }
+inline std::string InWords(std::size_t value) { return std::to_string(value); }
+
+template <typename Value>
+struct Itself {  // so that only `value` decides the type
+  using Type = Value;
+};
+
+/// @throws LogicError  `value` is below `least` or above `most`.
+template <typename Value>
+void Check(const char* name, const Value& value, const typename Itself<Value>::Type& least,
+           const typename Itself<Value>::Type& most) {
+  if (value >= least && value <= most) return;
+  throw LogicError(std::string("the option ") + name + " is " + InWords(value) + "; it must be " +
+                   InWords(least) + " to " + InWords(most));
+}
+
+}  // namespace option_range
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/observe/event.hpp ---------------------------------------------------------------------
+
+/// What happened to a transaction, as Options::on_event is told it.
+/// Needs: std. Threads: values and pure functions. Document: docs/observe.md.
+
+namespace dtm {
+inline namespace v1 {
+
+/// One thing that happened to a transaction, and is durable. Its kinds are those of the journal; never kGap.
+struct Event {
+  std::string gid;
+  TransType type = TransType::kSaga;
+  Status status = Status::kSubmitted;  ///< after the commit that made it durable
+  Time time{};
+  JournalKind kind = JournalKind::kSubmitted;
+  std::string branch_id;  ///< whose; empty: of no branch
+  Op op{};                ///< of that branch; 0 without one
+  std::string target;     ///< its URL without a password, or `local:Name`; empty: of no branch
+  std::string text;       ///< why, or what the branch said; at most kMaxJournalText bytes
+  std::string who;        ///< who asked for it, or which process goes on with it; empty: not known
+  std::string trace_id;   ///< of the trace to which the transaction belongs; empty: none
+};
+
+/// `transaction` is what the entry led to. `spans`: see TraceIdOf.
+inline Event EventOf(const Transaction& transaction, const JournalEntry& entry,
+                     bool spans = false) {
+  const Definition& definition = *transaction.definition;
+  Event event;
+  event.gid = definition.gid;
+  event.type = definition.type;
+  event.status = transaction.status;
+  event.time = entry.time;
+  event.kind = entry.kind;
+  event.op = entry.op;
+  event.text = entry.text;
+  event.who = entry.who;
+  if (entry.row < RowCount(definition)) {
+    event.branch_id = BranchIdOf(definition, entry.row);
+    event.target = ShownUrl(UrlOf(definition, entry.row));
+  }
+  event.trace_id = TraceIdOf(definition, spans);
+  return event;
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/observe/log_line.hpp ------------------------------------------------------------------
+
+/// A line of the log, and the functions that may take it: Options::log.
+/// Needs: std. Threads: values; a log function is called from any thread.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What a line of the log is: what happened, what should be looked at, what is wrong.
+enum class LogLevel { kInfo, kWarning, kError };
+
+/// "info", "warning" or "error".
+inline const char* Name(LogLevel level) {
+  return level == LogLevel::kError ? "error" : level == LogLevel::kWarning ? "warning" : "info";
+}
+
+/// One line of the log.
+struct LogLine {
+  LogLevel level = LogLevel::kInfo;
+  std::string text;      ///< a sentence, which names the gid too
+  std::string gid;       ///< empty: it is not about one transaction
+  std::string trace_id;  ///< of the trace to which that belongs; empty: none
+};
+
+/// The log that Options have by default: a line to standard error.
+inline void LogToStderr(LogLevel level, const std::string& text) {
+  std::fprintf(stderr, "dtm %s: %s\n", Name(level), text.c_str());
+}
+
+namespace log_function {
+
+template <typename Function>
+inline constexpr bool kPlain = std::is_invocable_v<Function&, LogLevel, const std::string&>;
+template <typename Function>
+inline constexpr bool kWhole = std::is_invocable_v<Function&, const LogLine&>;
+template <typename Function>
+inline constexpr bool kFits = kPlain<Function> || kWhole<Function>;
+
+}  // namespace log_function
+
+/// Any function that takes `dtm::LogLevel, const std::string&`, or `const dtm::LogLine&`; an empty one logs nothing.
+class LogFunction {
+ public:
+  LogFunction() = default;
+  /// Logs nothing.
+  LogFunction(std::nullptr_t) {}  // NOLINT(google-explicit-constructor): as of a std::function
+  /// Keeps `function`.
+  template <typename Function, typename = std::enable_if_t<!std::is_same_v<Function, LogFunction> &&
+                                                           log_function::kFits<Function>>>
+  LogFunction(Function function) {  // NOLINT(google-explicit-constructor): so that a lambda is one
+    if (callable::Empty(function)) return;
+    if constexpr (log_function::kPlain<Function>) {
+      log_ = [function = std::move(function)](const LogLine& line) mutable {
+        function(line.level, line.text);
+      };
+    } else {
+      log_ = std::move(function);
+    }
+  }
+
+  /// False: it logs nothing.
+  explicit operator bool() const { return static_cast<bool>(log_); }
+  /// Only if it is not empty.
+  void operator()(const LogLine& line) const { log_(line); }
+  /// A line without gid and trace; the same.
+  void operator()(LogLevel level, const std::string& text) const { log_({level, text, {}, {}}); }
+
+ private:
+  std::function<void(const LogLine&)> log_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/durability.hpp ------------------------------------------------------------------
+
+/// How much a commit survives.
+/// Needs: nothing. Threads: a value.
+
+namespace dtm {
+inline namespace v1 {
+
+/// kPower: one fsync per commit, survives the loss of power. kProcess: survives the death of the
+/// process (kill -9), not that of the machine.
+enum class Durability { kPower, kProcess };
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/options.hpp ---------------------------------------------------------
+
+/// The settings of an embedded coordinator.
+/// Needs: std. Threads: values; `log` is called from any thread, `on_alert` and `on_event` from one that is not the loop.
+/// Protocol: §3 (alert).
+
+namespace dtm {
+inline namespace v1 {
+
+/// A branch keeps failing: it had `retry_count` errors in a row.
+struct Alert {
+  std::string gid;
+  Status status = Status::kSubmitted;
+  std::string branch;             ///< its URL, or `local:Name`
+  std::string error;              ///< the last one, with branch, op and url
+  std::uint32_t retry_count = 0;  ///< errors in a row
+};
+
+/// The constructor of the coordinator throws LogicError if a value is out of range.
+struct Options {
+  /// What a commit survives, with the coordinator's own file; see Durability. A store that is given to it has its own.
+  Durability durability = Durability::kPower;
+  /// The first wait after an error, for transactions that set none: 1 ms to 1 day.
+  Duration retry_interval = std::chrono::seconds(10);
+  /// The deadline of a branch call by URL, for transactions that set none: 1 ms to 1 day.
+  Duration request_timeout = std::chrono::seconds(3);
+  /// How long a prepared msg, tcc or xa that sets no timeout waits for its submit. Then a message
+  /// asks its initiator, and the others are rolled back. 1 s to 1 day.
+  std::chrono::seconds timeout_to_fail{35};
+  /// The URL at which a dtm::Server serves this coordinator ("http://this-host:36789/api/dtmsvr"). The branches that
+  /// a tcc or xa calls are told it, so that they can register. Empty: they cannot.
+  std::string server_url;
+  /// Finished transactions are removed after this time; with Duration::max(), never. Unfinished ones are never removed.
+  Duration keep_finished = std::chrono::hours(24);
+  /// The gids of finished transactions are kept for this time after their end, so that a gid does not run again. The
+  /// same content gets the status that it ended with; other content is refused, and so is a workflow, whose result is
+  /// gone with its record. A gid takes about 50 bytes. If this is not more than keep_finished, no gids are kept.
+  Duration keep_gids = std::chrono::hours(24 * 7);
+  /// What this coordinator is called by people: in timelines, and on a store that several share in Explain at the others. Empty:
+  /// the name of its machine and its process id. At most 255 bytes; timelines show 64.
+  std::string node_name;
+  /// On such a store: transactions with steps that are functions of programs are driven only by coordinators with the same
+  /// app. So programs that have the same functions have one name. 1 to 128 bytes.
+  std::string app = "main";
+  /// On such a store a function of a program that was stopped, and goes on later, may still run when another coordinator has
+  /// taken over. So a compensation waits until so much time has passed since the call of a function whose result is not
+  /// known: 1 s to 1 day. A function that takes longer needs a barrier.
+  Duration function_limit = std::chrono::seconds(30);
+  /// How many attempts of each branch are kept with a transaction, the last ones: when they began and ended, and how; and with
+  /// them the decisions and who drove it, see Coordinator::Timeline. Of all its branches together the last 500 attempts are
+  /// kept, and the first 8. They are stored by the commits that happen anyway, some 10 bytes an attempt and its error text (at
+  /// most 200 bytes). 0: nothing is kept; at most 500.
+  unsigned history = 20;
+  /// The number of transactions in memory, and the memory that the coordinator takes (within a third). Half of it is for
+  /// definitions of transactions, an eighth for what waits to be stored, a quarter, but at most 64 MiB, for pages of the
+  /// file; the rest is for work. What does not fit waits in the store, and a submission that would have to wait in
+  /// memory is refused (BusyError). Both 1 or more.
+  std::size_t max_in_memory = 20000;
+  std::size_t max_memory_bytes = std::size_t{256} << 20;
+  /// The number of submissions that may wait for a commit, 1 or more; others are refused (BusyError).
+  std::size_t max_waiting_submissions = 20000;
+  /// The number of threads that run branch functions, 1 to 10,000, and how many of them one function may occupy: 1 or
+  /// more, but at most half of those that the others leave. A function of which no call runs always gets a thread, even
+  /// beyond the maximum, so that functions that block delay no others.
+  std::size_t max_function_threads = 128;
+  std::size_t max_threads_per_function = 64;
+  /// Called at the `alert_retry_limit`-th error in a row of a branch, and at every later one, even when the wait between
+  /// tries no longer grows; not for questions to the initiator of a message. After a success, ONGOING, a call that could
+  /// not be sent or RetryNow the count starts again; after a restart it does not. 0 means 1.
+  ///
+  /// Also called if a branch cannot be called (its function is not registered, or it is a URL and there is no
+  /// HttpBranches), once a minute for each function, with the present `retry_count`.
+  ///
+  /// It reports only what is durable. It runs on a thread of its own (without Start: inside Poll), one alert after the
+  /// other. It may block and throw: no transaction waits for it. An alert is lost if 1000 are waiting, if the time of Stop
+  /// is over, or in a crash; the next error sends the next one. Stop and the destructor wait for the one that is
+  /// running. For a web hook: dtm::AlertWebHook(url) of <dtm/http.hpp>.
+  std::function<void(const Alert&)> on_alert;
+  std::uint32_t alert_retry_limit = 3;
+  /// Called with what happens to transactions: submitted, a call started or ended, rolled back, stuck, ended, taken up by
+  /// another run, and what people asked for (Event::kind); of each transaction in order.
+  ///
+  /// It is told only what is durable, each thing once; docs/observe.md says what holds in a crash. It runs on a thread of its
+  /// own (without Start: inside Poll), one event after the other. It may block and throw: no transaction waits for it. Beyond
+  /// 10,000 that wait, events are dropped, counted and logged. Stop tells what waits as long as its limit lasts, the
+  /// destructor for a second; both wait for the one that is running.
+  std::function<void(const Event&)> on_event;
+  /// Called with each transaction that has ended, and each attempt of each branch, as a span of a trace: the one with which the
+  /// transaction came (traceparent), or one that begins with it. The branch gets the attempt's span as its parent. An attempt
+  /// is told once its result is stored, or was found to be too late; one whose result a crash lost is not told. For the rest
+  /// as on_event.
+  std::function<void(const Span&)> on_span;
+  /// Without Start: called when there is something to do earlier than the last Poll returned (another thread has
+  /// submitted, a URL has replied, a function has returned), so call Poll. It is called once until then, from any thread,
+  /// even from inside calls of the coordinator. It should only wake an event loop; it must not use the coordinator. See
+  /// WakeFd.
+  std::function<void()> on_wake;
+  /// Called from any thread; must not throw. It takes `LogLevel, const std::string&`, or `const LogLine&` with the gid and the
+  /// trace beside the text: such a function is LogAsJson.
+  LogFunction log = LogToStderr;
+};
+
+/// What happens to transactions is put into words, for somebody.
+inline bool TellsEntries(const Options& options) {
+  return options.history > 0 || options.on_event != nullptr;
+}
+
+/// Ignores exceptions of the log.
+/// `about`: a transaction that the line is about, or null.
+inline void LogTo(const Options& options, LogLevel level, const std::string& text,
+                  const Definition* about = nullptr) {
+  try {
+    if (!options.log) return;
+    LogLine line{level, text, {}, {}};
+    if (about != nullptr) {
+      line.gid = about->gid;
+      line.trace_id = TraceIdOf(*about, options.on_span != nullptr);
+    }
+    options.log(line);
+  } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
+  }
+}
+
+/// Inside a `catch (...)`: `what` failed, and why.
+inline void LogFailure(const Options& options, const char* what) noexcept {
+  const std::string thrown = WhatWasThrown();
+  try {
+    LogTo(options, LogLevel::kError, what + thrown);
+  } catch (...) {  // out of memory
+    LogTo(options, LogLevel::kError, thrown);
+  }
+}
+
+/// @throws LogicError  an option is out of range, or is not a URL where it must be one.
+inline const Options& CheckedOptions(const Options& options) {
+  option_range::Check("retry_interval", options.retry_interval, option_range::kShortest,
+                      kMaxOptionSeconds);
+  option_range::Check("request_timeout", options.request_timeout, option_range::kShortest,
+                      kMaxOptionSeconds);
+  option_range::Check("timeout_to_fail", options.timeout_to_fail, std::chrono::seconds(1),
+                      kMaxOptionSeconds);
+  option_range::Check("function_limit", options.function_limit, std::chrono::seconds(1),
+                      kMaxOptionSeconds);
+  option_range::Check("the length of app", options.app.size(), 1, 128);
+  option_range::Check("the length of node_name", options.node_name.size(), 0, 255);
+  if (!IsUtf8(options.app) || !IsUtf8(options.node_name)) {
+    throw LogicError("app or node_name is not UTF-8");
+  }
+  option_range::Check("history", std::size_t{options.history}, 0, kLastAttempts);
+  option_range::Check("keep_finished", options.keep_finished, Duration(0), option_range::kEver);
+  option_range::Check("keep_gids", options.keep_gids, Duration(0), option_range::kEver);
+  option_range::Check("max_in_memory", options.max_in_memory, 1, option_range::kAnyNumber);
+  option_range::Check("max_memory_bytes", options.max_memory_bytes, 1, option_range::kAnyNumber);
+  option_range::Check("max_waiting_submissions", options.max_waiting_submissions, 1,
+                      option_range::kAnyNumber);
+  option_range::Check("max_function_threads", options.max_function_threads, 1, 10000);
+  option_range::Check("max_threads_per_function", options.max_threads_per_function, 1,
+                      option_range::kAnyNumber);
+  CheckUrlOption("server_url", options.server_url);
+  return options;
+}
+
+/// As people and other coordinators call the one with these options.
+inline NodeName NodeOf(const Options& options) {
+  const std::string name = options.node_name.empty() ? os::HostAndProcess() : options.node_name;
+  return {name, options.server_url, options.app};
+}
+
+/// The parts of `max_memory_bytes`: for active transactions, for what waits to be stored, for pages of the file.
+inline std::size_t ActiveBytes(const Options& options) {
+  return (std::max)(options.max_memory_bytes / 2, std::size_t{1});
+}
+inline std::size_t InboxBytes(const Options& options) { return options.max_memory_bytes / 8; }
+/// Small definitions that have ended are freed later and do not count; so many of them at a time.
+inline constexpr std::size_t kSmallBytes = 4096;
+inline std::size_t MostEnded(const Options& options) {
+  return (std::min)(std::size_t{4096}, options.max_memory_bytes / (16 * kSmallBytes));
+}
+inline std::size_t CacheBytes(const Options& options) {
+  return (std::min)(options.max_memory_bytes / 4, std::size_t{64} << 20);
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/hooks/hook_queue.hpp ------------------------------------------------------
+
+/// Gives what happened to a function of the program: outside the loop, one after the other, with a bounded queue.
+/// Needs: std. Threads: thread-safe. Without StartThread the function runs where RunWaiting is called.
+/// Protocol: §3 (alert), off the path of the transactions (§12, W9).
+
+#include <deque>
+#include <new>
+
+namespace dtm {
+inline namespace v1 {
+
+/// `T` has a gid. It does not use the pool of functions: a hook may hang, and must not take threads from branches or count
+/// as a branch.
+template <typename T>
+class HookQueue {
+ public:
+  using Hook = std::function<void(const T&)>;
+  using List = std::vector<std::shared_ptr<const T>>;
+
+  /// `name`: of the option. At most `max_waiting` wait. `hook` and `options` outlive it.
+  HookQueue(const char* name, const Hook& hook, std::size_t max_waiting, Clock& clock,
+            const Options& options)
+      : name_(name), hook_(hook), max_waiting_(max_waiting), clock_(clock), options_(options) {}
+  ~HookQueue() {
+    DropWaiting();
+    if (thread_.joinable()) thread_.join();
+  }
+  HookQueue(const HookQueue&) = delete;
+  HookQueue& operator=(const HookQueue&) = delete;
+
+  bool Wanted() const { return static_cast<bool>(hook_); }
+
+  /// From now on the hook runs on a thread of its own.
+  void StartThread() {
+    if (!Wanted()) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    thread_ = std::thread([this] { ThreadMain(); });
+    threaded_ = true;
+  }
+
+  /// Returns at once; what does not fit is dropped, and counted.
+  void Tell(List told) {
+    std::size_t dropped = 0;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (stopping_) return;
+      for (auto& one : told) {
+        if (!Keep(one)) ++dropped;
+      }
+      changed_.notify_all();
+    }
+    if (dropped == 0) return;
+    dropped_ += dropped;
+    WarnNowAndThen(next_too_slow_, [this] {
+      return std::string(name_) + " is too slow: " + std::to_string(max_waiting_) +
+             " wait for it, more are dropped (" + std::to_string(dropped_) + " so far)";
+    });
+  }
+
+  /// Without a thread: tells what waits, in this thread. Does nothing inside the hook. True: there is more.
+  bool RunWaiting() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (threaded_ || running_) return false;
+    // What comes meanwhile is told next time.
+    for (std::size_t n = waiting_.size(); n > 0 && !waiting_.empty() && !running_; --n)
+      RunOne(lock);
+    return !threaded_ && !running_ && !waiting_.empty();
+  }
+
+  /// Tells what waits until `until`, drops the rest, and waits for the one that is being told. False: it is still running.
+  /// Nothing comes any more.
+  bool Stop(Time until) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (!threaded_ && !running_ && !waiting_.empty() && clock_.Now() < until) RunOne(lock);
+    while (threaded_ && !waiting_.empty() && clock_.Now() < until) {
+      clock_.Wait(changed_, lock, until);
+    }
+    const std::size_t rest = waiting_.size();
+    waiting_.clear();
+    stopping_ = true;
+    changed_.notify_all();
+    while (running_ && clock_.Now() < until) clock_.Wait(changed_, lock, until);
+    const bool done = !running_;
+    lock.unlock();
+    if (rest > 0) {
+      dropped_ += rest;
+      Warn([&] {
+        return std::string(name_) + " is too slow: " + std::to_string(rest) +
+               " waited for it when the coordinator stopped, and are dropped";
+      });
+    }
+    if (done && thread_.joinable()) thread_.join();
+    return done;
+  }
+
+  HookLoad Load() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return {waiting_.size(), dropped_};
+  }
+
+ private:
+  static constexpr Duration kBetweenLines = std::chrono::seconds(10);
+
+  void DropWaiting() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+    waiting_.clear();
+    changed_.notify_all();
+  }
+
+  /// With mutex_ held.
+  bool Keep(std::shared_ptr<const T>& one) {
+    if (waiting_.size() >= max_waiting_) return false;
+    try {
+      waiting_.push_back(std::move(one));
+      return true;
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+  }
+
+  void ThreadMain() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (;;) {
+      // One that began before there was this thread may still run.
+      changed_.wait(lock, [this] { return (!waiting_.empty() && !running_) || stopping_; });
+      if (stopping_) return;
+      RunOne(lock);
+    }
+  }
+
+  /// Takes one, and tells it without the lock.
+  void RunOne(std::unique_lock<std::mutex>& lock) {
+    const std::shared_ptr<const T> one = std::move(waiting_.front());
+    waiting_.pop_front();
+    running_ = true;
+    lock.unlock();
+    try {
+      hook_(*one);
+    } catch (...) {
+      const std::string thrown = WhatWasThrown();
+      ++failures_;
+      WarnNowAndThen(next_failed_, [&] {
+        return std::string(name_) + " failed for gid '" + one->gid + "': " + thrown +
+               (failures_ > 1 ? " (" + std::to_string(failures_) + " failures so far)" : "");
+      });
+    }
+    lock.lock();
+    running_ = false;
+    changed_.notify_all();
+  }
+
+  /// A hook that always fails or is always too slow does not fill the log. `next`: of this kind of line.
+  template <typename Text>
+  void WarnNowAndThen(std::atomic<Time>& next, const Text& text) const {
+    const Time now = clock_.Now();
+    if (now < next.load()) return;
+    next = now + kBetweenLines;
+    Warn(text);
+  }
+
+  template <typename Text>
+  void Warn(const Text& text) const {
+    try {
+      LogTo(options_, LogLevel::kWarning, text());
+    } catch (...) {  // out of memory
+      LogTo(options_, LogLevel::kWarning, name_);
+    }
+  }
+
+  const char* const name_;
+  const Hook& hook_;
+  const std::size_t max_waiting_;
+  Clock& clock_;
+  const Options& options_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::shared_ptr<const T>> waiting_;
+  bool threaded_ = false;
+  bool running_ = false;
+  bool stopping_ = false;
+  std::atomic<std::uint64_t> dropped_{0};
+  std::atomic<std::uint64_t> failures_{0};
+  std::atomic<Time> next_too_slow_{Time{}};
+  std::atomic<Time> next_failed_{Time{}};
+  std::thread thread_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/hooks/hooks.hpp -----------------------------------------------------------
+
+/// The hooks of the program, each with a queue of its own: Options::on_alert, on_event, on_span.
+/// Needs: std. Threads: thread-safe.
+
+namespace dtm {
+inline namespace v1 {
+
+struct Hooks {
+  static constexpr std::size_t kMaxAlerts = 1000;
+  static constexpr std::size_t kMaxEvents = 10000;
+
+  /// Both outlive it.
+  Hooks(Clock& clock, const Options& options)
+      : alerts("on_alert", options.on_alert, kMaxAlerts, clock, options),
+        events("on_event", options.on_event, kMaxEvents, clock, options),
+        spans("on_span", options.on_span, kMaxEvents, clock, options) {}
+
+  void StartThreads() {
+    alerts.StartThread();
+    events.StartThread();
+    spans.StartThread();
+  }
+  /// See HookQueue; true: there is more.
+  bool RunWaiting() {
+    const bool more_alerts = alerts.RunWaiting();
+    const bool more_spans = spans.RunWaiting();
+    return events.RunWaiting() || more_alerts || more_spans;
+  }
+  bool Stop(Time until) {
+    const bool events_told = events.Stop(until);
+    const bool spans_told = spans.Stop(until);
+    return alerts.Stop(until) && events_told && spans_told;
+  }
+
+  /// Of those that are set, by the name of the option.
+  std::map<std::string, HookLoad> Load() const {
+    std::map<std::string, HookLoad> loads;
+    if (alerts.Wanted()) loads["on_alert"] = alerts.Load();
+    if (events.Wanted()) loads["on_event"] = events.Load();
+    if (spans.Wanted()) loads["on_span"] = spans.Load();
+    return loads;
+  }
+
+  HookQueue<Alert> alerts;
+  HookQueue<Event> events;
+  HookQueue<Span> spans;
+  SpanIds span_ids;  ///< of calls that do not come from the loop
 };
 
 }  // namespace v1
@@ -4821,8 +6223,6 @@ class ThreadList {
 
 /// Decides which call of a function begins next: each function has a queue, they take turns, and none takes all threads.
 /// Needs: std. Threads: none inside; the caller holds its own lock.
-
-#include <deque>
 
 namespace dtm {
 inline namespace v1 {
@@ -4953,75 +6353,11 @@ class FunctionQueue {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/parts/clock.hpp -----------------------------------------------------------
-
-/// The coordinator's time: an interface, so that tests can drive it.
-/// Needs: std, base/os.hpp. Threads: thread-safe.
-
-#include <condition_variable>
-
-namespace dtm {
-inline namespace v1 {
-
-class Clock {
- public:
-  virtual ~Clock() = default;
-  virtual Time Now() = 0;
-  /// Waits for a notification, or until `until`; may return earlier. A virtual clock lets time pass
-  /// instead.
-  virtual void Wait(std::condition_variable& condition, std::unique_lock<std::mutex>& lock,
-                    Time until) = 0;
-};
-
-/// The wall clock at construction plus the boot time since then: jumps of the wall clock change nothing.
-class SystemClock : public Clock {
- public:
-  SystemClock()
-      : start_(std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now())),
-        since_boot_(os::SinceBoot()) {}
-
-  Time Now() override { return start_ + (os::SinceBoot() - since_boot_); }
-
-  void Wait(std::condition_variable& condition, std::unique_lock<std::mutex>& lock,
-            Time until) override {
-    const Time now = Now();
-    if (until <= now) return;
-    // The wait does not count the time that the machine sleeps, so look at the clock now and then.
-    condition.wait_for(lock, (std::min)(until - now, Duration(std::chrono::seconds(5))));
-  }
-
- private:
-  Time start_;
-  Duration since_boot_;
-};
-
-/// Of a store that several coordinators share: it is the same for all of them.
-class StoreClock : public SystemClock {
- public:
-  /// `store` outlives it.
-  explicit StoreClock(const Store& store) : store_(store) {}
-  Time Now() override { return store_.SharedTime().value_or(Time{}); }
-
- private:
-  const Store& store_;
-};
-
-/// The clock of a coordinator on this store.
-inline std::unique_ptr<Clock> ClockOf(const Store& store) {
-  if (store.SharedTime()) return std::make_unique<StoreClock>(store);
-  return std::make_unique<SystemClock>();
-}
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/coordinator/functions/functions.hpp ---------------------------------------------------
 
 /// The registry of branch functions, and the threads that run them.
 /// Needs: std. Threads: thread-safe. Without StartThreads the functions run where RunQueued is
 /// called.
-
-#include <new>
 
 namespace dtm {
 inline namespace v1 {
@@ -5301,6 +6637,8 @@ class ProgramFunctions final : public BranchCaller {
     resumes_ = true;
     if (threaded_) workflows_.StartThreads();
   }
+  /// Calls of functions that are not registered go there. Set it before the first call.
+  void ElseCall(BranchCaller& others) { workflows_.ElseCall(others); }
   /// Empty if there is none of this name.
   BranchFunction Find(const std::string& name) {
     BranchFunction function = branches_.Find(name);
@@ -5440,6 +6778,35 @@ void VisitAhead(List& list, const Object& object, const Parts& parts, Visit visi
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/core/in_words.hpp ---------------------------------------------------------------------
+
+/// Sentences about a transaction: which branch it was, and which one gave the reason of a rollback.
+/// Needs: std. Threads: pure functions.
+
+namespace dtm {
+inline namespace v1 {
+
+/// "branch 02 action http://bank-b/TransIn"
+inline std::string BranchInWords(const Definition& definition, std::size_t row) {
+  return "branch " + BranchIdOf(definition, row) + " " + Name(OpOf(definition, row)) + " " +
+         ShownUrl(UrlOf(definition, row));
+}
+
+/// The branch that gave the reason of the rollback, in words; empty if it was not a branch.
+inline std::string ReasonFrom(const Transaction& transaction) {
+  const std::size_t from = transaction.reason_from;
+  if (from == 0 || from > RowCount(*transaction.definition)) return {};
+  return BranchInWords(*transaction.definition, from - 1);
+}
+
+inline TransResult ResultOf(const Transaction& transaction) {
+  return {transaction.definition->gid, transaction.status, transaction.reason,
+          ReasonFrom(transaction), transaction.last_error};
+}
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/parts/answers.hpp ---------------------------------------------------------
 
 /// How callers get their answers: exactly once, whatever happens.
@@ -5536,8 +6903,10 @@ struct Waiter {
   AnswerWhen when = AnswerWhen::kStored;
   bool failure_is_error = false;  ///< a rollback is told as FailureError
   bool ongoing_is_error = false;  ///< an unfinished status is told as OngoingError
-  bool submits = false;           ///< the answer must not be a status before the submit
+  bool submits = false;           ///< the answer must not be a status without its submit
   Time deadline = kNever;         ///< then the answer is the present status
+  /// The row that it skips. After a failure of the store that is decided anew, and may be refused.
+  std::optional<std::size_t> skips{};
   /// Asks again, if another coordinator on the store has written the transaction first. Empty: there is nothing to ask again.
   std::function<void(Waiter&&)> again{};
   Promise promise{};
@@ -5558,6 +6927,18 @@ struct Waiter {
     promise.Keep(answer);
   }
   void Refuse(const std::exception_ptr& error) { promise.Keep({{}, error}); }
+  /// Answers with the record as it is stored now.
+  void GiveStatusOf(const Transaction& stored) {
+    const auto& rows = stored.branches;
+    const bool lost =
+        skips && (*skips >= rows.size() || rows[*skips].status != BranchStatus::kSucceed);
+    if (!lost) return Give(ResultOf(stored));
+    Refuse(Made<RejectedError>([&] {
+      return "gid '" + stored.definition->gid +
+             "' was not changed: the store failed meanwhile, and when it worked again the branch "
+             "could not be skipped any more; Explain says why, then ask again";
+    }));
+  }
 };
 
 struct Answers {
@@ -5614,6 +6995,7 @@ struct Instruction {
     kCancel,
     kForceStop,
     kRetryNow,
+    kSkip,
     kWait,
     kExplain,
     kListWaiting,
@@ -5623,10 +7005,11 @@ struct Instruction {
     kLook  ///< another coordinator on the store has written it
   };
   Kind kind = Kind::kWait;
-  std::string gid;                                ///< kRegistered: the url of the function
-  std::string reason;                             ///< kCancel, kFinish
+  std::string gid;     ///< kRegistered: the url of the function
+  std::string reason;  ///< kCancel, kFinish; kForceStop, kRetryNow, kSkip: why
+  std::string who{};   ///< kCancel, kForceStop, kRetryNow, kSkip
   WaitResult wait_result = WaitResult::kIgnored;  ///< kCancel
-  Step step;                                      ///< kAddBranch
+  Step step;                                      ///< kAddBranch; kSkip: its branch_id and op
   Status status{};                                ///< kFinish
   std::string data;                               ///< kFinish: what the workflow returned
   std::optional<TransType> type;                  ///< refused if it has another one
@@ -5854,226 +7237,6 @@ class Inbox : public BranchResults {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/base/option_range.hpp -----------------------------------------------------------------
-
-/// What an option may be, and the sentence if it is something else.
-/// Needs: std. Threads: pure functions.
-///
-/// The ranges are checked where the options are: CheckedOptions of an embedded coordinator, of a server, of callers.
-
-#include <limits>
-
-namespace dtm {
-inline namespace v1 {
-namespace option_range {
-
-inline constexpr Duration kShortest = std::chrono::milliseconds(1);
-inline constexpr Duration kEver = (Duration::max)();
-inline constexpr std::size_t kAnyNumber = (std::numeric_limits<std::size_t>::max)();
-
-inline std::string InWords(Duration value) {
-  const auto count = value.count();
-  if (count % 1000000 == 0) return std::to_string(count / 1000000) + " s";
-  if (count % 1000 == 0) return std::to_string(count / 1000) + " ms";
-  return std::to_string(count) + " us";
-}
-inline std::string InWords(std::chrono::seconds value) {
-  return std::to_string(value.count()) + " s";  // the greatest of them is no Duration
-}
-inline std::string InWords(int value) { return std::to_string(value); }
-inline std::string InWords(std::size_t value) { return std::to_string(value); }
-
-template <typename Value>
-struct Itself {  // so that only `value` decides the type
-  using Type = Value;
-};
-
-/// @throws LogicError  `value` is below `least` or above `most`.
-template <typename Value>
-void Check(const char* name, const Value& value, const typename Itself<Value>::Type& least,
-           const typename Itself<Value>::Type& most) {
-  if (value >= least && value <= most) return;
-  throw LogicError(std::string("the option ") + name + " is " + InWords(value) + "; it must be " +
-                   InWords(least) + " to " + InWords(most));
-}
-
-}  // namespace option_range
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/store/durability.hpp ------------------------------------------------------------------
-
-/// How much a commit survives.
-/// Needs: nothing. Threads: a value.
-
-namespace dtm {
-inline namespace v1 {
-
-/// kPower: one fsync per commit, survives the loss of power. kProcess: survives the death of the
-/// process (kill -9), not that of the machine.
-enum class Durability { kPower, kProcess };
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/parts/options.hpp ---------------------------------------------------------
-
-/// The settings of an embedded coordinator.
-/// Needs: std. Threads: values; `log` is called from any thread, `on_alert` from one that is not the loop.
-/// Protocol: §3 (alert).
-
-namespace dtm {
-inline namespace v1 {
-
-enum class LogLevel { kInfo, kWarning, kError };
-
-inline void LogToStderr(LogLevel level, const std::string& text) {
-  const char* name = level == LogLevel::kError     ? "error"
-                     : level == LogLevel::kWarning ? "warning"
-                                                   : "info";
-  std::fprintf(stderr, "dtm %s: %s\n", name, text.c_str());
-}
-
-/// A branch keeps failing: it had `retry_count` errors in a row.
-struct Alert {
-  std::string gid;
-  Status status = Status::kSubmitted;
-  std::string branch;             ///< its URL, or `local:Name`
-  std::string error;              ///< the last one, with branch, op and url
-  std::uint32_t retry_count = 0;  ///< errors in a row
-};
-
-/// The constructor of the coordinator throws LogicError if a value is out of range.
-struct Options {
-  /// What a commit survives, with the coordinator's own file; see Durability. A store that is given to it has its own.
-  Durability durability = Durability::kPower;
-  /// The first wait after an error, for transactions that set none: 1 ms to 1 day.
-  Duration retry_interval = std::chrono::seconds(10);
-  /// The deadline of a branch call by URL, for transactions that set none: 1 ms to 1 day.
-  Duration request_timeout = std::chrono::seconds(3);
-  /// How long a prepared msg, tcc or xa that sets no timeout waits for its submit. Then a message
-  /// asks its initiator, and the others are rolled back. 1 s to 1 day.
-  std::chrono::seconds timeout_to_fail{35};
-  /// The URL at which a dtm::Server serves this coordinator ("http://this-host:36789/api/dtmsvr"). The branches that
-  /// a tcc or xa calls are told it, so that they can register. Empty: they cannot.
-  std::string server_url;
-  /// Finished transactions are removed after this time; with Duration::max(), never. Unfinished ones are never removed.
-  Duration keep_finished = std::chrono::hours(24);
-  /// The gids of finished transactions are kept for this time after their end, so that a gid does not run again. The
-  /// same content gets the status that it ended with; other content is refused, and so is a workflow, whose result is
-  /// gone with its record. A gid takes about 50 bytes. If this is not more than keep_finished, no gids are kept.
-  Duration keep_gids = std::chrono::hours(24 * 7);
-  /// On a store that several coordinators share: what this one is called by people (Explain at the others). Empty: the name of
-  /// its machine and its process id. At most 255 bytes.
-  std::string node_name;
-  /// On such a store: transactions with steps that are functions of programs are driven only by coordinators with the same
-  /// app. So programs that have the same functions have one name. 1 to 128 bytes.
-  std::string app = "main";
-  /// On such a store a function of a program that was stopped, and goes on later, may still run when another coordinator has
-  /// taken over. So a compensation waits until so much time has passed since the call of a function whose result is not
-  /// known: 1 s to 1 day. A function that takes longer needs a barrier.
-  Duration function_limit = std::chrono::seconds(30);
-  /// Keeps with each transaction what happened to it (attempts, answers, decisions), see Coordinator::Journal: in the
-  /// commits that happen anyway, some 16 bytes an entry and 256 entries at most.
-  bool journal = false;
-  /// The number of transactions in memory, and the memory that the coordinator takes (within a third). Half of it is for
-  /// definitions of transactions, an eighth for what waits to be stored, a quarter, but at most 64 MiB, for pages of the
-  /// file; the rest is for work. What does not fit waits in the store, and a submission that would have to wait in
-  /// memory is refused (BusyError). Both 1 or more.
-  std::size_t max_in_memory = 20000;
-  std::size_t max_memory_bytes = std::size_t{256} << 20;
-  /// The number of submissions that may wait for a commit, 1 or more; others are refused (BusyError).
-  std::size_t max_waiting_submissions = 20000;
-  /// The number of threads that run branch functions, 1 to 10,000, and how many of them one function may occupy: 1 or
-  /// more, but at most half of those that the others leave. A function of which no call runs always gets a thread, even
-  /// beyond the maximum, so that functions that block delay no others.
-  std::size_t max_function_threads = 128;
-  std::size_t max_threads_per_function = 64;
-  /// Called at the `alert_retry_limit`-th error in a row of a branch, and at every later one, even when the wait between
-  /// tries no longer grows; not for questions to the initiator of a message. After a success, ONGOING, a call that could
-  /// not be sent or RetryNow the count starts again; after a restart it does not. 0 means 1.
-  ///
-  /// Also called if a branch cannot be called (its function is not registered, or it is a URL and there is no
-  /// HttpBranches), once a minute for each function, with the present `retry_count`.
-  ///
-  /// It reports only what is durable. It runs on a thread of its own (without Start: inside Poll), one alert after the
-  /// other. It may block and throw: no transaction waits for it. An alert is lost if 1000 are waiting, if the
-  /// coordinator stops, or in a crash; the next error sends the next one. Stop and the destructor wait for the one
-  /// that is running. For a web hook: dtm::AlertWebHook(url) of <dtm/http.hpp>.
-  std::function<void(const Alert&)> on_alert;
-  std::uint32_t alert_retry_limit = 3;
-  /// Without Start: called when there is something to do earlier than the last Poll returned (another thread has
-  /// submitted, a URL has replied, a function has returned), so call Poll. It is called once until then, from any thread,
-  /// even from inside calls of the coordinator. It should only wake an event loop; it must not use the coordinator. See
-  /// WakeFd.
-  std::function<void()> on_wake;
-  /// Called from any thread; must not throw.
-  std::function<void(LogLevel, const std::string&)> log = LogToStderr;
-};
-
-/// Ignores exceptions of the log.
-inline void LogTo(const Options& options, LogLevel level, const std::string& text) {
-  try {
-    if (options.log) options.log(level, text);
-  } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
-  }
-}
-
-/// Inside a `catch (...)`: `what` failed, and why.
-inline void LogFailure(const Options& options, const char* what) noexcept {
-  const std::string thrown = WhatWasThrown();
-  try {
-    LogTo(options, LogLevel::kError, what + thrown);
-  } catch (...) {  // out of memory
-    LogTo(options, LogLevel::kError, thrown);
-  }
-}
-
-/// @throws LogicError  an option is out of range, or is not a URL where it must be one.
-inline const Options& CheckedOptions(const Options& options) {
-  option_range::Check("retry_interval", options.retry_interval, option_range::kShortest,
-                      kMaxOptionSeconds);
-  option_range::Check("request_timeout", options.request_timeout, option_range::kShortest,
-                      kMaxOptionSeconds);
-  option_range::Check("timeout_to_fail", options.timeout_to_fail, std::chrono::seconds(1),
-                      kMaxOptionSeconds);
-  option_range::Check("function_limit", options.function_limit, std::chrono::seconds(1),
-                      kMaxOptionSeconds);
-  option_range::Check("the length of app", options.app.size(), 1, 128);
-  option_range::Check("the length of node_name", options.node_name.size(), 0, 255);
-  if (!IsUtf8(options.app) || !IsUtf8(options.node_name)) {
-    throw LogicError("app or node_name is not UTF-8");
-  }
-  option_range::Check("keep_finished", options.keep_finished, Duration(0), option_range::kEver);
-  option_range::Check("keep_gids", options.keep_gids, Duration(0), option_range::kEver);
-  option_range::Check("max_in_memory", options.max_in_memory, 1, option_range::kAnyNumber);
-  option_range::Check("max_memory_bytes", options.max_memory_bytes, 1, option_range::kAnyNumber);
-  option_range::Check("max_waiting_submissions", options.max_waiting_submissions, 1,
-                      option_range::kAnyNumber);
-  option_range::Check("max_function_threads", options.max_function_threads, 1, 10000);
-  option_range::Check("max_threads_per_function", options.max_threads_per_function, 1,
-                      option_range::kAnyNumber);
-  CheckUrlOption("server_url", options.server_url);
-  return options;
-}
-
-/// The parts of `max_memory_bytes`: for active transactions, for what waits to be stored, for pages of the file.
-inline std::size_t ActiveBytes(const Options& options) {
-  return (std::max)(options.max_memory_bytes / 2, std::size_t{1});
-}
-inline std::size_t InboxBytes(const Options& options) { return options.max_memory_bytes / 8; }
-/// Small definitions that have ended are freed later and do not count; so many of them at a time.
-inline constexpr std::size_t kSmallBytes = 4096;
-inline std::size_t MostEnded(const Options& options) {
-  return (std::min)(std::size_t{4096}, options.max_memory_bytes / (16 * kSmallBytes));
-}
-inline std::size_t CacheBytes(const Options& options) {
-  return (std::min)(options.max_memory_bytes / 4, std::size_t{64} << 20);
-}
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/engine/machine.hpp --------------------------------------------------------------------
 
 /// The interface of the machines: what can happen to a transaction, and what follows from it.
@@ -6096,14 +7259,17 @@ enum class EventKind {
   kFinish,       ///< workflow: it ended with `result` (success or failure, why) and returned `data`
   kForceStop,    ///< it is to end as failed, and nothing more is to be called
   kRegistered,   ///< the missing function of `row` is registered now
-  kRetryNow      ///< the waits are to be forgotten
+  kRetryNow,     ///< the waits are to be forgotten
+  kRepair        ///< `row` counts as done, without a call
 };
 
 struct Event {
   EventKind kind = EventKind::kTimer;
-  std::size_t row = 0;  ///< kResult, kRegistered, kBranchAdded: the row concerned
+  std::size_t row = 0;  ///< kResult, kRegistered, kBranchAdded, kRepair: the row concerned
   Result result;        ///< kResult: its answer
   std::string data{};   ///< kFinish
+  std::string
+      who{};  ///< kCancel, kForceStop, kRetryNow, kRepair: who asked; the text of `result` says why
 };
 
 /// What a machine knows besides the transaction.
@@ -6140,8 +7306,6 @@ struct Effects {
 /// A transaction in memory: its record, and what is held back until the record is durable.
 /// Needs: std. Threads: the thread that drives the loop.
 
-#include <unordered_map>
-
 namespace dtm {
 inline namespace v1 {
 
@@ -6152,10 +7316,12 @@ struct AppliedEvent : engine::Event {
   Time at{};
   bool changed = false;      ///< the record; the others are only true if this is
   bool taken_up = false;     ///< the first change by this run of the coordinator
+  bool from_outbox = false;  ///< the first change by any: the program itself has stored it
   bool rolled_back = false;  ///< that was decided
   bool stuck = false;        ///< it got stuck
   bool ended = false;
   std::uint32_t errors = 0;  ///< in a row of its branch, if it is one of them
+  bool refused = false;      ///< what was asked for; what changed is due to the time
 };
 
 struct ActiveTransaction {
@@ -6401,6 +7567,54 @@ class ActiveTable {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/hooks/span_feed.hpp -------------------------------------------------------
+
+/// The spans of what the loop drives: when they begin, and which are over.
+/// Needs: std. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class SpanFeed {
+ public:
+  using Spans = std::vector<std::shared_ptr<const Span>>;
+
+  /// `ended`: gets the spans that are over. Both outlive it.
+  SpanFeed(const Options& options, Spans& ended) : options_(options), ended_(ended) {}
+
+  /// Of a call that starts now; null: nobody wants spans.
+  std::shared_ptr<const CallSpan> Begin(const Transaction& transaction, std::size_t row, Time now) {
+    if (!options_.on_span) return nullptr;
+    return std::make_shared<const CallSpan>(
+        CallSpan{ids_.Next(), now, transaction.branches[row].tries});
+  }
+
+  void End(const BranchCall& call, const Result& result, Time now) noexcept {
+    if (call.span == nullptr || result.at_once) return;  // it is none, or did not begin
+    Add([&] { return SpanOf(*call.definition, call.row, *call.span, result, now); });
+  }
+
+  void Ended(const Transaction& transaction) noexcept {
+    if (options_.on_span) Add([&] { return SpanOf(transaction); });
+  }
+
+ private:
+  template <typename Make>
+  void Add(const Make& make) noexcept {
+    try {
+      ended_.push_back(std::make_shared<const Span>(make()));
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): no memory for it
+    }
+  }
+
+  const Options& options_;
+  Spans& ended_;
+  SpanIds ids_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/parts/metrics.hpp ---------------------------------------------------------
 
 /// What the coordinator has done since it was opened, counted.
@@ -6419,6 +7633,7 @@ struct Histogram {
   static constexpr Bounds kOfCommits = {.0001, .00025, .0005, .001, .0025, .005,
                                         .01,   .025,   .1,    .5,   2.5};
 
+  /// Counts one duration.
   void Add(Duration time) {
     const double seconds = static_cast<double>(time.count()) / 1e6;
     const auto bound = std::lower_bound(bounds->begin(), bounds->end(), seconds);
@@ -6434,6 +7649,7 @@ struct Histogram {
 /// The counters. Only what is durable is counted.
 class Metrics {
  public:
+  /// What calls are counted by.
   struct Branch {
     TransType type;
     std::string branch_id;
@@ -6444,18 +7660,22 @@ class Metrics {
              std::tie(other.type, other.branch_id, other.op, other.ok);
     }
   };
+  /// The counters at one moment.
   struct Snapshot {
     std::map<std::pair<TransType, Status>, std::uint64_t> ended;  ///< by final status
     std::map<TransType, Histogram> durations;                     ///< from creation to the end
     std::map<Branch, std::uint64_t> branches;                     ///< answered calls
+    std::map<TransType, std::uint64_t> repaired;                  ///< branches that people skipped
     Histogram commits{&Histogram::kOfCommits};  ///< how long the store took for each
   };
 
+  /// For the coordinator: a commit took so long.
   void Committed(Duration took) {
     const std::lock_guard<std::mutex> lock(mutex_);
     snapshot_.commits.Add(took);
   }
 
+  /// For the coordinator: the end of this transaction is durable.
   void Ended(const Transaction& transaction) {
     const std::lock_guard<std::mutex> lock(mutex_);
     const TransType type = transaction.definition->type;
@@ -6463,6 +7683,13 @@ class Metrics {
     snapshot_.durations[type].Add(transaction.finished - transaction.created);
   }
 
+  /// For the coordinator: that somebody skipped a branch is durable.
+  void Repaired(TransType type) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    ++snapshot_.repaired[type];
+  }
+
+  /// For the coordinator: the result of a call of this row is durable.
   void GotResult(const Definition& definition, std::size_t row, const Result& result) {
     const bool ok = result.kind == Result::Kind::kSuccess;
     const std::size_t slot = 2 * row + (ok ? 1 : 0);
@@ -6473,6 +7700,7 @@ class Metrics {
     ++counts[slot];
   }
 
+  /// The counters now.
   Snapshot Get() const {
     const std::lock_guard<std::mutex> lock(mutex_);
     Snapshot snapshot = snapshot_;
@@ -6544,35 +7772,6 @@ class MissingFunctions {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/core/in_words.hpp ---------------------------------------------------------------------
-
-/// Sentences about a transaction: which branch it was, and which one gave the reason of a rollback.
-/// Needs: std. Threads: pure functions.
-
-namespace dtm {
-inline namespace v1 {
-
-/// "branch 02 action http://bank-b/TransIn"
-inline std::string BranchInWords(const Definition& definition, std::size_t row) {
-  return "branch " + BranchIdOf(definition, row) + " " + Name(OpOf(definition, row)) + " " +
-         ShownUrl(UrlOf(definition, row));
-}
-
-/// The branch that gave the reason of the rollback, in words; empty if it was not a branch.
-inline std::string ReasonFrom(const Transaction& transaction) {
-  const std::size_t from = transaction.reason_from;
-  if (from == 0 || from > RowCount(*transaction.definition)) return {};
-  return BranchInWords(*transaction.definition, from - 1);
-}
-
-inline TransResult ResultOf(const Transaction& transaction) {
-  return {transaction.definition->gid, transaction.status, transaction.reason,
-          ReasonFrom(transaction), transaction.last_error};
-}
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/engine/schedule.hpp -------------------------------------------------------------------
 
 /// Computes times: intervals, waits between tries, deadlines.
@@ -6631,6 +7830,11 @@ inline bool HasItsTurn(const Transaction& transaction, std::size_t index) {
     return (index == kQueryRow) == (transaction.status == Status::kPrepared);
   }
   return (index % 2 == 0) == (transaction.status == Status::kAborting);
+}
+
+/// The action of a saga had a call that may have had an effect, or counts as done.
+inline bool MayHaveRun(const Branch& action) {
+  return action.tries > 0 || action.status == BranchStatus::kSucceed;
 }
 
 /// The present interval: that of the branch with the most errors in a row, among those that it waits for.
@@ -6816,6 +8020,73 @@ inline std::string Explain(const Transaction& transaction, Time now) {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/engine/repair.hpp ---------------------------------------------------------------------
+
+/// A repair: somebody says that a row is done, and the transaction goes on without a call. Nothing else changes.
+/// Needs: std. Threads: pure functions.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+/// Whether a call of the row may still come. A saga that goes forward may be rolled back later.
+inline bool MayBeCalled(const Transaction& transaction, std::size_t row) {
+  const bool saga = transaction.definition->type == TransType::kSaga;
+  if (saga && transaction.status == Status::kSubmitted) return true;
+  if (!HasItsTurn(transaction, row)) return false;
+  const bool undo = saga && row % 2 == 0;
+  return !undo || MayHaveRun(transaction.branches[row + 1]);
+}
+
+/// Why the row of an unfinished transaction cannot be said to be done; empty: it can. While a call of it is out, or may be, it
+/// cannot: the call could have its effect after somebody has done the same by hand.
+inline std::string RepairProblem(const Transaction& transaction, std::size_t row, Time now) {
+  const Definition& definition = *transaction.definition;
+  const std::size_t rows = transaction.branches.size();
+  if (definition.type == TransType::kWorkflow) {
+    return "the steps of a workflow are made by its own code, so none can be skipped; it goes on "
+           "with "
+           "that code, or ends with ForceStop";
+  }
+  if (rows != RowCount(definition) || row >= rows) {
+    return "its record is damaged, it has " + std::to_string(rows) + " branch rows for " +
+           std::to_string(definition.steps.size()) + " steps; ForceStop ends it";
+  }
+  if (transaction.status == Status::kPrepared) {
+    return "it is prepared, so none of its branches is called yet; submit it, or cancel it";
+  }
+  const Branch& branch = transaction.branches[row];
+  const std::string who = BranchInWords(definition, row);
+  if (branch.status == BranchStatus::kSucceed) return who + " has succeeded already";
+  if (!MayBeCalled(transaction, row)) {
+    return "it is " + std::string(Name(transaction.status)) + ", and " + who +
+           " will not be called, so there is nothing to skip";
+  }
+  if (branch.in_flight) return "a call of " + who + " is running; skip it once that has ended";
+  if (branch.deadline <= now) return {};
+  return "a call of " + who + " may still be running, for at most " +
+         Seconds(branch.deadline - now) + " s; skip it then";
+}
+
+/// "branch 02 compensate was skipped by ann: paid back by hand"
+inline std::string DescribeRepair(const Definition& definition, std::size_t row,
+                                  const std::string& who, const std::string& why) {
+  return "branch " + BranchIdOf(definition, row) + " " + Name(OpOf(definition, row)) +
+         " was skipped" + (who.empty() ? "" : " by " + who) + ": " + why;
+}
+
+/// The last error, and behind it what people have done about it.
+inline std::string LastErrorWith(const std::string& error, std::string repair) {
+  constexpr std::size_t kBetween = 2;
+  repair = Truncated(std::move(repair), kMaxReasonBytes);
+  if (error.empty() || repair.size() + kBetween >= kMaxReasonBytes) return repair;
+  return Truncated(error, kMaxReasonBytes - kBetween - repair.size()) + "; " + repair;
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/parts/news.hpp ------------------------------------------------------------
 
 /// The lines about transactions in the log: rollbacks, first errors, missing functions, stuck transactions, the recovery.
@@ -6862,7 +8133,7 @@ class News {
 
   /// The rollback is decided.
   void RolledBack(const Transaction& transaction, Time now) {
-    Say(kRollbacks, now, [&] {
+    Say(kRollbacks, transaction, now, [&] {
       const bool failed = transaction.status == Status::kFailed;  // there was nothing to undo
       std::string text = Who(transaction) + " (" + Name(transaction.definition->type) + ")" +
                          (failed ? " has failed" : " is being rolled back");
@@ -6878,31 +8149,41 @@ class News {
              std::uint32_t errors, Time now) {
     const auto what = [&] { return engine::DescribeResult(*transaction.definition, row, result); };
     if (errors == 1) {
-      Say(kFirstErrors, now, [&] { return Who(transaction) + ", first error: " + what(); });
+      Say(kFirstErrors, transaction, now,
+          [&] { return Who(transaction) + ", first error: " + what(); });
     } else if (errors == kErrorsThatGoOn) {
-      Say(kMoreErrors, now,
+      Say(kMoreErrors, transaction, now,
           [&] { return Who(transaction) + " keeps failing and is retried: " + what(); });
     }
   }
 
   /// The transaction goes on only with help.
   void Stuck(const Transaction& transaction, Time now) {
-    Say(kStuck, now, [&] {
+    Say(kStuck, transaction, now, [&] {
       return Who(transaction) + " is stuck: " + transaction.last_error +
              "; see Explain, then RetryNow or ForceStop";
     });
   }
 
+  /// Somebody has said that the row is done.
+  void Repaired(const Transaction& transaction, std::size_t row, const std::string& who,
+                const std::string& why, Time now) {
+    Say(kRepairs, transaction, now, [&] {
+      return Who(transaction) + ": " +
+             engine::DescribeRepair(*transaction.definition, row, who, why);
+    });
+  }
+
   /// Somebody else has removed its record.
   void Vanished(const Transaction& transaction, Time now) {
-    Say(kVanished, now, [&] {
+    Say(kVanished, transaction, now, [&] {
       return Who(transaction) + " has vanished from the store; somebody else removed it";
     });
   }
 
   /// See Sweep.
   void SetGoing(const Transaction& transaction, Time now) {
-    Say(kSetGoing, now, [&] {
+    Say(kSetGoing, transaction, now, [&] {
       return Who(transaction) +
              " was in memory and nothing would have gone on with it; it is set going. If no turn "
              "of "
@@ -6913,7 +8194,7 @@ class News {
   /// This program has no function or caller for the branch; see MissingFunctions.
   void NobodyToCall(const Transaction& transaction, std::size_t row, const Result& result,
                     Time now) {
-    Say(kNobody, now, [&] {
+    Say(kNobody, transaction, now, [&] {
       return Who(transaction) +
              " waits: " + engine::DescribeResult(*transaction.definition, row, result);
     });
@@ -6956,6 +8237,7 @@ class News {
     kMoreErrors,
     kNobody,
     kStuck,
+    kRepairs,
     kVanished,
     kSetGoing,
     kKinds
@@ -6965,11 +8247,12 @@ class News {
                                                              "branches that keep failing",
                                                              "functions that are missing",
                                                              "stuck transactions",
+                                                             "branches that people skipped",
                                                              "transactions that have vanished",
                                                              "transactions that are set going"};
   static constexpr std::array<LogLevel, kKinds> kLevels = {
       LogLevel::kInfo,  LogLevel::kWarning, LogLevel::kWarning, LogLevel::kWarning,
-      LogLevel::kError, LogLevel::kError,   LogLevel::kError};
+      LogLevel::kError, LogLevel::kWarning, LogLevel::kError,   LogLevel::kError};
   static constexpr std::uint32_t kErrorsThatGoOn = 3;
 
   static std::string Who(const Transaction& transaction) {
@@ -6985,10 +8268,11 @@ class News {
   }
 
   template <typename MakeText>
-  void Say(Kind kind, Time now, const MakeText& text) {
+  void Say(Kind kind, const Transaction& about, Time now, const MakeText& text) {
     Quietly([&] {
       if (limits_[kind].NextFlush() <= now) Flush(now);
-      if (limits_[kind].Allow(now)) LogTo(options_, kLevels[kind], text());
+      if (!limits_[kind].Allow(now)) return;
+      LogTo(options_, kLevels[kind], text(), about.definition.get());
     });
   }
 
@@ -7027,6 +8311,8 @@ struct ToCommit {
 struct ToRelease {
   std::vector<ActiveTransaction*> touched;           ///< calls, timers and answers are held back
   std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
+  std::vector<std::shared_ptr<const Event>> events;  ///< the same
+  std::vector<std::shared_ptr<const Span>> spans;
 };
 
 }  // namespace v1
@@ -7074,117 +8360,129 @@ inline std::exception_ptr ErrorOf(const std::string& reply) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/peers.hpp -----------------------------------------------------------------------
+// ---- dtm/engine/resubmission.hpp ---------------------------------------------------------------
 
-/// What the coordinators that share a store know of each other, and ask of each other: all of it goes through the store.
-/// Needs: std. Threads: any.
+/// Decides what a submit or prepare of a gid that exists means.
+/// Needs: std. Threads: pure functions. Protocol: §2.3, with the differences of docs/http_api.md.
 
 namespace dtm {
 inline namespace v1 {
+namespace engine {
 
-struct KeyValue;
-
-/// How a coordinator is called by people and by the others.
-struct NodeName {
-  std::string name;
-  std::string url;  ///< where it serves its API; may be empty
-  std::string app;  ///< programs of the same app have the same functions
-};
-
-/// What one coordinator asks of the one that drives a transaction.
-struct Request {
+struct Resubmission {
   enum class Kind {
-    kCancel = 1,
-    kRetryNow = 2,
-    kLook = 3  ///< another has written it; there is no reply
+    kAttach,   ///< the same again: nothing runs twice, the answer is that of the stored one
+    kPromote,  ///< the submit of a prepared one
+    kRefuse
   };
-  std::int64_t id = 0;  ///< given by the store
-  Kind kind = Kind::kCancel;
-  std::string gid;
-  std::string reason{};      ///< kCancel
-  std::uint64_t member = 0;  ///< who is asked; 0: whoever drives it, when it looks
+  Kind kind = Kind::kAttach;
+  std::string refused;  ///< kRefuse: why
 };
 
-/// How far a transaction has come.
-struct Progress {
-  std::string gid;
-  std::optional<Time> due;  ///< nothing: it has ended
-};
-
-/// A coordinator, as another one sees it.
-struct Peer {
-  NodeName node;
-  bool is_member = false;  ///< false: it has stopped, or the others go on with what it drove
-  std::optional<Duration> silent{};  ///< since it was last seen; nothing: not known here
-};
-
-struct PeerCounts {
-  std::uint64_t members = 0;     ///< that are alive, as far as is known here
-  std::uint64_t taken_over = 0;  ///< transactions, by this coordinator from others
-  std::uint64_t driven = 0;      ///< unfinished transactions that it owns
-};
-
-/// In a record: its owner has died, and it waits for a coordinator of this app, whose functions it calls.
-inline std::uint64_t OwnerForApp(const std::string& app) {
-  StableHash hash;
-  hash.Add(app);
-  return hash.Value() | std::uint64_t{1} << 63;
+/// Whether its status can only have come after its submit. A tcc, xa or workflow is rolled back only if none came in time.
+inline bool ShowsSubmit(const Transaction& stored) {
+  if (stored.status == Status::kPrepared) return false;
+  return !RegistersSteps(stored.definition->type) || stored.status != Status::kAborting;
 }
-inline bool WaitsForApp(std::uint64_t owner) { return owner >> 63 != 0; }
 
-class Peers {
- public:
-  virtual ~Peers() = default;
+/// `again`: the new submit or (`prepare`) prepare. A submit is compared only with a submit, and a prepare only
+/// with a prepare, since a submit after a prepare need not repeat the steps.
+inline Resubmission OnResubmission(const Transaction& stored, const Definition& again,
+                                   bool prepare) {
+  const Definition& first = *stored.definition;
+  const std::string gid = "gid '" + again.gid + "'";
+  if (stored.unreadable) return {Resubmission::Kind::kRefuse, gid + ": " + stored.last_error};
+  if (first.type != again.type) {
+    return {Resubmission::Kind::kRefuse, gid + " exists as a " + Name(first.type) + ", not as a " +
+                                             Name(again.type) +
+                                             "; nothing was changed. Use a new gid"};
+  }
+  const bool prepared = stored.status == Status::kPrepared;
+  const auto cannot = [&](const char* what) -> Resubmission {
+    return {Resubmission::Kind::kRefuse,
+            gid + ": current status '" + Name(stored.status) + "', cannot " + what + ". FAILURE"};
+  };
+  if (prepare && !prepared) return cannot("prepare");
+  if (!prepare && prepared) return {Resubmission::Kind::kPromote, {}};
+  // The initiator has to learn that its submit came too late.
+  if (!prepare && !ShowsSubmit(stored)) return cannot("submit");
+  const bool same = stored.expired ? stored.content == 0 || stored.content == ContentHash(again)
+                                   : first.prepared_first != prepare || SameContent(first, again);
+  if (!same) {
+    return {Resubmission::Kind::kRefuse,
+            gid +
+                " exists with other content; nothing was changed. Use a new gid, or submit "
+                "exactly what was submitted first"};
+  }
+  return {Resubmission::Kind::kAttach, {}};
+}
 
-  /// Tells the others who this is; comes before the first turn. Transactions that call functions of programs are driven only
-  /// by coordinators of this app.
-  /// @throws StoreError
-  virtual void Introduce(const NodeName& me) = 0;
+/// Empty if `again` prepares the stored workflow; otherwise why not. The URL that resumes it may have changed; name and data
+/// are compared only if both have them.
+inline std::string OtherWorkflow(const Definition& stored, const Definition& again) {
+  const std::string gid = "gid '" + again.gid + "' ";
+  const char* end = "; nothing was changed or run. Use a new gid";
+  if (stored.type != TransType::kWorkflow) {
+    return gid + "is a " + Name(stored.type) + ", not a workflow" + end;
+  }
+  if (!again.workflow.empty() && again.workflow != stored.workflow) {
+    return gid + "is the workflow '" + stored.workflow + "', not '" + again.workflow + "'" + end;
+  }
+  if (!again.data.empty() && again.data != stored.data) {
+    return gid + "was started with other data" + end;
+  }
+  return {};
+}
 
-  /// Of those that have a record.
-  /// @throws StoreError
-  virtual std::vector<Progress> Look(const std::vector<std::string>& gids) = 0;
+/// The headers of the submit replace those of the prepare, but a transaction stays in the trace in which it began.
+inline std::map<std::string, std::string> MergedHeaders(const TransOptions& prepared,
+                                                        const TransOptions& submitted) {
+  using Headers = std::map<std::string, std::string>;
+  const auto part = [](const Headers& headers, bool of_trace) {
+    Headers found;
+    for (const auto& header : headers) {
+      if (IsTraceHeader(header.first) == of_trace) found.insert(header);
+    }
+    return found;
+  };
+  Headers merged = part(submitted.branch_headers, false);
+  if (merged.empty()) merged = part(prepared.branch_headers, false);
+  Headers trace = part(prepared.branch_headers, true);
+  if (trace.empty()) trace = part(submitted.branch_headers, true);
+  for (const auto& header : trace) {
+    if (merged.size() < kMaxHeaders) merged.insert(header);
+  }
+  return merged;
+}
 
-  /// Stores a request, and returns its id.
-  /// @throws StoreError  it may or may not be stored, and goes by itself after a minute.
-  virtual std::int64_t Ask(const Request& request) = 0;
-  /// What was replied to these; such requests are gone then.
-  /// @throws StoreError
-  virtual std::map<std::int64_t, std::string> TakeReplies(const std::vector<std::int64_t>& ids) = 0;
-  /// True: the request is gone, and nobody has taken it up. `at_all_costs`: it is gone in any case.
-  /// @throws StoreError
-  virtual bool Withdraw(std::int64_t id, bool at_all_costs) = 0;
+/// The steps stay those of the prepare; options and orders of the submit replace those of the prepare.
+inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
+  Definition merged = prepared;
+  TransOptions& options = merged.options;
+  const TransOptions& later = submitted.options;
+  options.wait_result = later.wait_result;
+  const auto take = [](auto& value, const auto& newer) {
+    if (newer != std::decay_t<decltype(newer)>{}) value = newer;
+  };
+  if (merged.query_prepared.empty()) merged.query_prepared = submitted.query_prepared;
+  take(options.timeout_to_fail, later.timeout_to_fail);
+  take(options.request_timeout, later.request_timeout);
+  take(options.retry_interval, later.retry_interval);
+  take(options.retry_limit, later.retry_limit);
+  options.branch_headers = MergedHeaders(options, later);
+  take(merged.delay, submitted.delay);
+  const bool order = submitted.concurrent || !submitted.orders.empty();
+  if (order) {
+    merged.concurrent = submitted.concurrent;
+    merged.orders = submitted.orders;
+  }
+  if (order || submitted.delay.count() > 0 || !submitted.custom_data.empty()) {
+    merged.custom_data = submitted.custom_data;
+  }
+  return merged;
+}
 
-  /// How often something was asked of this coordinator. OnTakeover tells of it.
-  virtual std::uint64_t AskedTimes() const = 0;
-  /// Requests that came since the last call; one may come again that was not replied to.
-  virtual std::vector<Request> Asked() = 0;
-  /// This coordinator obeys it now. False: it was withdrawn.
-  /// @throws StoreError
-  virtual bool TakeUp(std::int64_t id) = 0;
-  /// Without a text: it is for another one, who drives the transaction now.
-  /// @throws StoreError  it comes again.
-  virtual void Reply(std::int64_t id, const std::string& text) = 0;
-
-  /// Nothing: there is no such coordinator (any more). Of an owner that stands for an app (WaitsForApp) it names the app.
-  /// @throws StoreError
-  virtual std::optional<Peer> Find(std::uint64_t owner) = 0;
-  /// @throws StoreError
-  virtual PeerCounts Count() = 0;
-  /// Gids of unfinished transactions of all coordinators that are due after that and before kNever, the earliest first.
-  /// @throws StoreError
-  virtual std::vector<std::string> Waiting(Time after, std::size_t limit) = 0;
-  /// Sentences for the log, once each.
-  virtual std::vector<std::string> TakeNews() = 0;
-
-  /// Changes a small value, see KeyValue, compare-and-set: `change` gets what is stored or nothing, and leaves what is to be
-  /// stored or nothing. It may run several times. What it returns is returned; but for Success nothing is written.
-  /// @throws StoreError  nothing was written, or (InDoubt) perhaps.
-  using ValueChange = std::function<Result(std::optional<KeyValue>& value)>;
-  virtual Result ChangeValue(const std::string& category, const std::string& key,
-                             const ValueChange& change) = 0;
-};
-
+}  // namespace engine
 }  // namespace v1
 }  // namespace dtm
 
@@ -7221,28 +8519,22 @@ class Elsewhere {
   /// obey as well, so this waits for longer than that takes.
   /// @throws StoreError  nothing was asked.
   void Ask(Command&& command, Time now) {
-    Request request;
-    request.gid = command.gid;
-    request.kind =
-        command.kind == Command::Kind::kCancel ? Request::Kind::kCancel : Request::Kind::kRetryNow;
-    request.reason = command.reason;
-    const std::int64_t id = peers_->Ask(request);
+    const std::int64_t id = peers_->Ask(RequestFor(command));
     LookAt(now + kEvery, now);
     asked_.emplace(id, Asked{std::move(command), now + kLongestReply, false});
   }
 
   /// What others ask of this one.
   void Hear(std::vector<Command>& reissue) {
-    for (Request& request : peers_->Asked()) {
-      Command command;
-      command.kind = request.kind == Request::Kind::kCancel     ? Command::Kind::kCancel
-                     : request.kind == Request::Kind::kRetryNow ? Command::Kind::kRetryNow
-                                                                : Command::Kind::kLook;
-      command.gid = std::move(request.gid);
-      command.reason = std::move(request.reason);
-      command.asked = request.id;
-      command.waiter.promise = [peers = peers_, id = request.id](const Answer& answer) {
-        peers->Reply(id, ReplyOf(answer));
+    for (const Request& request : peers_->Asked()) {
+      if (request.kind > Request::Kind::kSkip) {
+        Answers::Protected([&] { peers_->Reply(request.id, NotKnown(request)); });
+        continue;
+      }
+      Command command = CommandFor(request);
+      const bool skips = command.kind == Command::Kind::kSkip;
+      command.waiter.promise = [peers = peers_, id = request.id, skips](const Answer& answer) {
+        peers->Reply(id, skips && !answer.error ? kSkipped : ReplyOf(answer));
       };
       reissue.push_back(std::move(command));
     }
@@ -7310,6 +8602,43 @@ class Elsewhere {
     bool taken_up;
   };
 
+  static Request RequestFor(const Command& command) {
+    Request request;
+    request.kind = command.kind == Command::Kind::kCancel ? Request::Kind::kCancel
+                   : command.kind == Command::Kind::kSkip ? Request::Kind::kSkip
+                                                          : Request::Kind::kRetryNow;
+    request.gid = command.gid;
+    request.reason = command.reason;
+    request.who = command.who;
+    request.branch_id = command.step.branch_id;
+    request.op = command.step.op;
+    return request;
+  }
+
+  static std::string NotKnown(const Request& request) {
+    return ReplyOf({{},
+                    Answers::Rejected("gid '" + request.gid +
+                                      "' was not changed: the coordinator that drives it is of "
+                                      "an earlier version of dtm; replace it, then ask again")});
+  }
+
+  static Command CommandFor(const Request& request) {
+    Command command;
+    switch (request.kind) {
+      case Request::Kind::kCancel: command.kind = Command::Kind::kCancel; break;
+      case Request::Kind::kRetryNow: command.kind = Command::Kind::kRetryNow; break;
+      case Request::Kind::kSkip: command.kind = Command::Kind::kSkip; break;
+      case Request::Kind::kLook: command.kind = Command::Kind::kLook; break;
+    }
+    command.gid = request.gid;
+    command.reason = request.reason;
+    command.who = request.who;
+    command.step.branch_id = request.branch_id;
+    command.step.op = request.op;
+    command.asked = request.id;
+    return command;
+  }
+
   void LookAt(Time time, Time now) {
     if (next_ == kNever) next_ = now + kEvery;
     next_ = (std::min)(next_, time);
@@ -7341,6 +8670,13 @@ class Elsewhere {
 
   void OnReply(Command&& command, const std::string& reply, Time now) {
     if (const std::exception_ptr error = ErrorOf(reply)) return command.waiter.Refuse(error);
+    if (command.kind == Command::Kind::kSkip && reply != kSkipped) {
+      return command.waiter.Refuse(Made<RejectedError>([&] {
+        return "gid '" + command.gid +
+               "' was not changed: the coordinator that drives it is of an earlier version of dtm, "
+               "which skips no branches; replace it, then ask again";
+      }));
+    }
     const std::optional<Transaction> stored = store_.Load(command.gid);
     if (!stored) return command.waiter.Refuse(InDoubt(command.gid, "its record is gone"));
     if (command.wait_result != WaitResult::kCounts || !stored->definition->options.wait_result) {
@@ -7440,11 +8776,18 @@ class Elsewhere {
     } catch (const StoreError&) {  // NOLINT(bugprone-empty-catch): then it is not known
     }
     for (auto waiter = first; waiter != waiters.end(); ++waiter) {
-      stored ? waiter->Give(ResultOf(*stored)) : waiter->Refuse(InDoubt(gid, why));
+      const bool told = stored && (!waiter->submits || engine::ShowsSubmit(*stored));
+      if (told) {
+        waiter->Give(ResultOf(*stored));
+      } else {
+        waiter->Refuse(InDoubt(gid, stored ? std::string("it is ") + Name(stored->status) : why));
+      }
     }
     waiters.erase(first, waiters.end());
   }
 
+  /// The reply when a branch was skipped; what an earlier version replies to what it does not know says only "no error".
+  static constexpr char kSkipped[] = "+skipped";
   static constexpr Duration kEvery = std::chrono::milliseconds(100);
   static constexpr Duration kLongestReply = std::chrono::seconds(5);
   static constexpr std::size_t kPage = 1000;
@@ -7725,7 +9068,7 @@ class MachineParts {
     if (event.kind == EventKind::kLoaded) ForgetPreviousRun(t_, context_);
     if (IsFinal(t_.status)) {
       if (event.kind == EventKind::kCancel || event.kind == EventKind::kForceStop ||
-          event.kind == EventKind::kRetryNow) {
+          event.kind == EventKind::kRetryNow || event.kind == EventKind::kRepair) {
         effects_.refused = "it has already ended as " + std::string(Name(t_.status));
       }
       return false;
@@ -7739,6 +9082,7 @@ class MachineParts {
       case EventKind::kRegistered: Awaken(event.row); break;
       case EventKind::kForceStop: Finish(Status::kFailed); return false;
       case EventKind::kRetryNow: TryAgainNow(); break;
+      case EventKind::kRepair: Repair(event); break;
       case EventKind::kBranchAdded: AddRows(); break;
       default: break;
     }
@@ -7789,16 +9133,31 @@ class MachineParts {
     branch.deadline = branch.previous_deadline;  // calls of a previous run may still be running
     effects_.changed = true;
     if (result.kind == Result::Kind::kSuccess) {
-      branch.status = BranchStatus::kSucceed;
-      branch.finished = context_.now;
-      branch.errors = 0;
-      branch.next_try = Time{};
-      branch.asked_when = false;
+      Succeed(branch);
       return true;
     }
     t_.last_error = DescribeResult(def_, index, result);
     if (result.kind == Result::Kind::kNotSent && branch.tries > 0) --branch.tries;
     return true;
+  }
+
+  void Succeed(Branch& branch) {
+    branch.status = BranchStatus::kSucceed;
+    branch.finished = context_.now;
+    branch.errors = 0;
+    branch.next_try = Time{};
+    branch.asked_when = false;
+  }
+
+  /// Counts the row as done. A stuck transaction is driven again: whatever it lacked may be here now.
+  void Repair(const Event& event) {
+    effects_.refused = RepairProblem(t_, event.row, context_.now);
+    if (!effects_.refused.empty()) return;
+    Succeed(t_.branches[event.row]);
+    t_.stuck = false;
+    t_.last_error =
+        LastErrorWith(t_.last_error, DescribeRepair(def_, event.row, event.who, event.result.text));
+    effects_.changed = true;
   }
 
   /// After ONGOING, or if the call was not sent, it waits for one interval; after errors longer and longer; and always at
@@ -8163,9 +9522,7 @@ class SagaMachine : public MachineOf<SagaMachine> {
   /// Nothing is left to undo: the action cannot have run, or its compensation is done. An action that
   /// failed may have had an effect, so it is compensated too.
   bool Undone(std::size_t step) const {
-    const Branch& action = t_.branches[ActionOf(step)];
-    const bool may_have_run = action.tries > 0 || action.status == BranchStatus::kSucceed;
-    return !may_have_run || Succeeded(CompensateOf(step));
+    return !MayHaveRun(t_.branches[ActionOf(step)]) || Succeeded(CompensateOf(step));
   }
 
   /// A running call, or one of a previous run that may still be running, may have its effect later; and no action
@@ -8482,6 +9839,10 @@ class TurnState : public Answers {
     const Transaction& transaction = active.transaction;
     if (event.alert) to_release.alerts.push_back(event.alert);
     if (event.stuck) news.Stuck(transaction, context.now);
+    if (event.kind == engine::EventKind::kRepair && !event.refused) {
+      metrics.Repaired(transaction.definition->type);
+      news.Repaired(transaction, event.row, event.who, event.result.text, context.now);
+    }
     if (event.kind != engine::EventKind::kResult) return;
     metrics.GotResult(*transaction.definition, event.row, event.result);
     if (event.errors > 0) {
@@ -8544,8 +9905,9 @@ class TurnState : public Answers {
   }
 
   /// This coordinator owns it, or will with its next write: of a prepared one no call is out, but perhaps to its initiator.
+  /// While it is fenced it owns nothing, although its heir may not have written that yet.
   bool MayDrive(const Transaction& stored) const {
-    return stored.owner == store.Owner() ||
+    return (stored.owner == store.Owner() && !fenced) ||
            (stored.status == Status::kPrepared && !stored.other_app);
   }
 
@@ -8580,6 +9942,7 @@ class TurnState : public Answers {
   Timers timers;
   Loader loader;
   StoreHealth health;
+  bool fenced = false;  ///< until the store has recovered
   Elsewhere elsewhere;
   Metrics metrics;
   News news;
@@ -8587,6 +9950,7 @@ class TurnState : public Answers {
   ToCollect to_collect;
   ToCommit to_commit;
   ToRelease to_release;
+  SpanFeed spans{options, to_release.spans};
 
  private:
   static void Forget(std::vector<ActiveTransaction*>& list, const ActiveTransaction& active) {
@@ -8600,7 +9964,10 @@ class TurnState : public Answers {
     const bool has_result = event.kind == engine::EventKind::kResult;
     const std::size_t row = event.row;
     const std::uint32_t errors = has_result ? ErrorsOf(transaction, row) : 0;
-    const bool earlier_run = !active.Fresh() && transaction.updated < context.started;
+    const std::uint64_t me = store.Owner();
+    const bool outbox = !active.Fresh() && me != 0 && transaction.driver == 0;
+    const bool other_run = !active.Fresh() && !outbox &&
+                           (transaction.driver != me || transaction.updated < context.started);
     if (active.held_calls.empty()) effects.calls.swap(active.held_calls);  // its memory
     try {
       effects = engine::Advance(transaction, event, context, std::move(effects));
@@ -8624,13 +9991,15 @@ class TurnState : public Answers {
     // Nothing below can fail. The events of a new transaction are not applied again, so they are kept only for what they tell.
     const bool rolled_back = BeganToFail(before, transaction.status);
     if (rolled_back) active.rolled_back = true;
-    if (!active.Fresh() || alert || has_result || stuck || options.journal) {
+    if (!active.Fresh() || alert || has_result || stuck || TellsEntries(options)) {
       active.events.push_back({std::move(event), std::move(alert), context.now, effects.changed,
-                               effects.changed && earlier_run, rolled_back, stuck,
-                               IsFinal(transaction.status) && !IsFinal(before), new_errors});
+                               effects.changed && other_run, effects.changed && outbox, rolled_back,
+                               stuck, IsFinal(transaction.status) && !IsFinal(before), new_errors,
+                               !effects.refused.empty()});
     }
     if (effects.changed) {
       transaction.updated = context.now;
+      transaction.driver = me;
       if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
     }
     active.timer = effects.timer;
@@ -8705,7 +10074,7 @@ inline void AnswerAsStored(TurnState& state, Waiter& waiter, const std::string& 
   if (waiter.when != AnswerWhen::kStored) {
     try {
       const std::optional<Transaction> stored = state.store.Load(gid);
-      const bool told = stored && !(waiter.submits && stored->status == Status::kPrepared);
+      const bool told = stored && (!waiter.submits || engine::ShowsSubmit(*stored));
       if (told) return waiter.Give(ResultOf(*stored));
     } catch (...) {  // NOLINT(bugprone-empty-catch): then it is not known
     }
@@ -8749,7 +10118,7 @@ inline void AnswerAll(TurnState& state, const std::string& why) {
     const std::string& gid = active.transaction.definition->gid;
     for (Waiter& waiter : std::exchange(active.waiters, {})) {
       TurnState::Protected([&] {
-        if (!active.dirty) return waiter.Give(ResultOf(active.transaction));
+        if (!active.dirty) return waiter.GiveStatusOf(active.transaction);
         if (active.Fresh()) return waiter.Refuse(NotTaken(state, gid, why));
         AnswerAsStored(state, waiter, gid, why);
       });
@@ -9122,9 +10491,7 @@ class Commands {
     }
     CheckStoreFor(command);
     if (command.kind != Command::Kind::kWait) {
-      const std::string refused = command.kind == Command::Kind::kAddBranch
-                                      ? AddBranch(*active, command)
-                                      : state_.Advance(*active, EventOf(command));
+      const std::string refused = Change(*active, command);
       if (!refused.empty()) {
         // It may be the submit of a prepared one, whose record is in the store.
         if (active->Fresh()) return state_.to_collect.reissue.push_back(std::move(command));
@@ -9143,6 +10510,15 @@ class Commands {
     }
     // The gid may turn out to be stored already; the command is then for the stored record.
     active->commands.push_back(std::move(command));
+  }
+
+  /// Returns why it was refused, or nothing.
+  std::string Change(ActiveTransaction& active, Command& command) {
+    switch (command.kind) {
+      case Command::Kind::kAddBranch: return AddBranch(active, command);
+      case Command::Kind::kSkip: return Skip(active, command);
+      default: return state_.Advance(active, EventOf(command));
+    }
   }
 
   /// @throws StoreError  it would change something, and nothing can be written now.
@@ -9166,6 +10542,7 @@ class Commands {
       case Command::Kind::kWait: return Watch(command);
       case Command::Kind::kCancel:
       case Command::Kind::kRetryNow:
+      case Command::Kind::kSkip:
         if (command.asked != 0) return state_.store.Shared()->Reply(command.asked, {});
         return state_.elsewhere.Ask(std::move(command), state_.context.now);
       default:
@@ -9222,10 +10599,11 @@ class Commands {
     const bool failed = command.status == Status::kFailed;
     const Result result{failed ? Result::Kind::kFailure : Result::Kind::kSuccess, command.reason};
     switch (command.kind) {
-      case Command::Kind::kCancel: return {engine::EventKind::kCancel, 0, result};
-      case Command::Kind::kForceStop: return {engine::EventKind::kForceStop, 0, {}};
+      case Command::Kind::kCancel: return {engine::EventKind::kCancel, 0, result, {}, command.who};
+      case Command::Kind::kForceStop:
+        return {engine::EventKind::kForceStop, 0, result, {}, command.who};
       case Command::Kind::kFinish: return {engine::EventKind::kFinish, 0, result, command.data};
-      default: return {engine::EventKind::kRetryNow, 0, {}};
+      default: return {engine::EventKind::kRetryNow, 0, result, {}, command.who};
     }
   }
 
@@ -9266,6 +10644,22 @@ class Commands {
     state_.MakeReady(active);
     state_.table.AddStep(active, step);
     return state_.Advance(active, {engine::EventKind::kBranchAdded, row, {}});
+  }
+
+  std::string Skip(ActiveTransaction& active, Command& command) {
+    const Transaction& transaction = active.transaction;
+    if (active.Fresh()) return "it is not stored yet";  // and the command is issued again
+    if (transaction.unreadable) return transaction.last_error;
+    const Step& branch = command.step;
+    const auto row = RowOf(*transaction.definition, branch.branch_id, branch.op);
+    if (!row) {
+      throw BadInput("gid '" + command.gid + "' was not changed: it has no branch " +
+                     Printable(branch.branch_id) + " " + Name(branch.op) +
+                     "; query shows its branches");
+    }
+    command.waiter.skips = row;
+    const Result why{Result::Kind::kSuccess, command.reason};
+    return state_.Advance(active, {engine::EventKind::kRepair, *row, why, {}, command.who});
   }
 
   /// Transactions that wait for a time, the earliest first. Those that are stuck or prepared wait for somebody, and are
@@ -9541,110 +10935,11 @@ inline void CheckNew(const Definition& definition) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/engine/resubmission.hpp ---------------------------------------------------------------
-
-/// Decides what a submit or prepare of a gid that exists means.
-/// Needs: std. Threads: pure functions. Protocol: §2.3, with the differences of docs/http_api.md.
-
-namespace dtm {
-inline namespace v1 {
-namespace engine {
-
-struct Resubmission {
-  enum class Kind {
-    kAttach,   ///< the same again: nothing runs twice, the answer is that of the stored one
-    kPromote,  ///< the submit of a prepared one
-    kRefuse
-  };
-  Kind kind = Kind::kAttach;
-  std::string refused;  ///< kRefuse: why
-};
-
-/// `again`: the new submit or (`prepare`) prepare. A submit is compared only with a submit, and a prepare only
-/// with a prepare, since a submit after a prepare need not repeat the steps.
-inline Resubmission OnResubmission(const Transaction& stored, const Definition& again,
-                                   bool prepare) {
-  const Definition& first = *stored.definition;
-  const std::string gid = "gid '" + again.gid + "'";
-  if (stored.unreadable) return {Resubmission::Kind::kRefuse, gid + ": " + stored.last_error};
-  if (first.type != again.type) {
-    return {Resubmission::Kind::kRefuse, gid + " exists as a " + Name(first.type) + ", not as a " +
-                                             Name(again.type) +
-                                             "; nothing was changed. Use a new gid"};
-  }
-  const bool prepared = stored.status == Status::kPrepared;
-  const auto cannot = [&](const char* what) -> Resubmission {
-    return {Resubmission::Kind::kRefuse,
-            gid + ": current status '" + Name(stored.status) + "', cannot " + what + ". FAILURE"};
-  };
-  if (prepare && !prepared) return cannot("prepare");
-  if (!prepare && prepared) return {Resubmission::Kind::kPromote, {}};
-  // The initiator has to learn that its submit came too late.
-  if (RegistersSteps(first.type) && stored.status == Status::kAborting) return cannot("submit");
-  const bool same = stored.expired ? stored.content == 0 || stored.content == ContentHash(again)
-                                   : first.prepared_first != prepare || SameContent(first, again);
-  if (!same) {
-    return {Resubmission::Kind::kRefuse,
-            gid +
-                " exists with other content; nothing was changed. Use a new gid, or submit "
-                "exactly what was submitted first"};
-  }
-  return {Resubmission::Kind::kAttach, {}};
-}
-
-/// Empty if `again` prepares the stored workflow; otherwise why not. The URL that resumes it may have changed; name and data
-/// are compared only if both have them.
-inline std::string OtherWorkflow(const Definition& stored, const Definition& again) {
-  const std::string gid = "gid '" + again.gid + "' ";
-  const char* end = "; nothing was changed or run. Use a new gid";
-  if (stored.type != TransType::kWorkflow) {
-    return gid + "is a " + Name(stored.type) + ", not a workflow" + end;
-  }
-  if (!again.workflow.empty() && again.workflow != stored.workflow) {
-    return gid + "is the workflow '" + stored.workflow + "', not '" + again.workflow + "'" + end;
-  }
-  if (!again.data.empty() && again.data != stored.data) {
-    return gid + "was started with other data" + end;
-  }
-  return {};
-}
-
-/// The steps stay those of the prepare; options and orders of the submit replace those of the prepare.
-inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
-  Definition merged = prepared;
-  TransOptions& options = merged.options;
-  const TransOptions& later = submitted.options;
-  options.wait_result = later.wait_result;
-  const auto take = [](auto& value, const auto& newer) {
-    if (newer != std::decay_t<decltype(newer)>{}) value = newer;
-  };
-  if (merged.query_prepared.empty()) merged.query_prepared = submitted.query_prepared;
-  take(options.timeout_to_fail, later.timeout_to_fail);
-  take(options.request_timeout, later.request_timeout);
-  take(options.retry_interval, later.retry_interval);
-  take(options.retry_limit, later.retry_limit);
-  take(options.branch_headers, later.branch_headers);
-  take(merged.delay, submitted.delay);
-  const bool order = submitted.concurrent || !submitted.orders.empty();
-  if (order) {
-    merged.concurrent = submitted.concurrent;
-    merged.orders = submitted.orders;
-  }
-  if (order || submitted.delay.count() > 0 || !submitted.custom_data.empty()) {
-    merged.custom_data = submitted.custom_data;
-  }
-  return merged;
-}
-
-}  // namespace engine
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/coordinator/loop/collect_stage.hpp ----------------------------------------------------
 
 /// The first two stages of a turn: take what arrived, and advance the transactions it concerns.
 /// Needs: std, engine, store. Threads: the thread that drives the loop.
-/// Protocol: §2.3 (what a repeat means), with the differences of the README.
+/// Protocol: §2.3 (what a repeat means), with the differences of docs/differences.md.
 
 namespace dtm {
 inline namespace v1 {
@@ -9750,6 +11045,7 @@ class CollectStage {
   }
 
   void OnResult(ArrivedResult& arrived) {
+    state_.spans.End(arrived.call, arrived.result, state_.context.now);
     ActiveTransaction* active = state_.table.At(arrived.call.slot, arrived.call.generation);
     if (active == nullptr) return;  // it has ended meanwhile, and its gid may have been given again
     if (MayWaitForLease(*active, arrived)) {
@@ -9915,6 +11211,106 @@ class CollectStage {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/hooks/event_feed.hpp ------------------------------------------------------
+
+/// Which events are durable: those of a batch are told once its commit is known to be stored.
+/// Needs: std, store. Threads: the thread that drives the loop.
+///
+/// An event is told once, whatever becomes of its commit: those of a batch that was rolled back come again with the next
+/// one. After a commit in doubt the store is asked. If another coordinator has gone on with the transaction by then, the
+/// events of that commit are not told, since it cannot be known any more whether it was stored.
+
+namespace dtm {
+inline namespace v1 {
+
+class EventFeed {
+ public:
+  using Events = std::vector<std::shared_ptr<const Event>>;
+
+  /// `durable`: gets the events of what is stored, and outlives it. `spans`: see TraceIdOf.
+  EventFeed(Events& durable, bool spans) : durable_(durable), spans_(spans) {}
+
+  /// A batch begins; what the one before has not stored is forgotten.
+  void Begin() {
+    changes_.clear();
+    events_.clear();
+  }
+
+  /// The next change of the batch, as it will be stored.
+  void Add(const Transaction& transaction, const std::vector<JournalEntry>& entries) {
+    for (const JournalEntry& entry : entries) {
+      events_.push_back(std::make_shared<const Event>(EventOf(transaction, entry, spans_)));
+    }
+    changes_.push_back({transaction.definition->gid, transaction.version + 1, events_.size()});
+    durable_.reserve(durable_.size() + events_.size());
+  }
+
+  /// A commit worked: no commit is in doubt any more.
+  void Committed() noexcept { settled_.clear(); }
+
+  /// The commit took the n-th change of the batch. Throws nothing.
+  void Stored(std::size_t n) noexcept {
+    if (n >= changes_.size()) return;
+    Take(n, events_, durable_);
+  }
+
+  /// The commit of the batch is in doubt.
+  void InDoubt() {
+    doubtful_.clear();
+    for (std::size_t n = 0; n < changes_.size(); ++n) {
+      const auto settled = settled_.find(changes_[n].gid);
+      if (settled != settled_.end() && settled->second == changes_[n].version) continue;
+      doubtful_.push_back({std::move(changes_[n].gid), changes_[n].version, {}});
+      doubtful_.back().events.reserve(changes_[n].end - BeginOf(n));
+      Take(n, events_, doubtful_.back().events);
+    }
+    Begin();
+  }
+
+  /// The store can be asked again what it has.
+  /// @throws StoreError  then it is asked again.
+  void Recovered(Store& store) {
+    while (!doubtful_.empty()) {
+      const Doubtful& next = doubtful_.front();
+      const std::optional<Transaction> stored = store.Load(next.gid);
+      if (stored && stored->version == next.version) {
+        settled_[next.gid] = next.version;
+        durable_.insert(durable_.end(), next.events.begin(), next.events.end());
+      }
+      doubtful_.pop_front();
+    }
+  }
+
+ private:
+  struct Change {
+    std::string gid;
+    std::uint64_t version = 0;  ///< of the record, with it
+    std::size_t end = 0;        ///< of its events
+  };
+  struct Doubtful {
+    std::string gid;
+    std::uint64_t version = 0;
+    Events events;
+  };
+
+  std::size_t BeginOf(std::size_t n) const { return n == 0 ? 0 : changes_[n - 1].end; }
+
+  void Take(std::size_t n, Events& from, Events& to) const {
+    for (std::size_t i = BeginOf(n); i < changes_[n].end; ++i) to.push_back(std::move(from[i]));
+  }
+
+  std::vector<Change> changes_;
+  Events events_;  // of all of them
+  Events& durable_;
+  const bool spans_;
+  std::deque<Doubtful> doubtful_;
+  /// Versions of records that an earlier commit in doubt has stored: a later one cannot have stored them again.
+  std::map<std::string, std::uint64_t> settled_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/loop/conflicts.hpp --------------------------------------------------------
 
 /// What a commit left out, since the store holds another version: the stored record wins.
@@ -10044,9 +11440,21 @@ class Conflicts {
     return active.transaction.version & ~kNoVersion;
   }
 
-  /// The commit in doubt, with the first of our events, did become durable.
-  static bool IsOfCommitInDoubt(const ActiveTransaction& active, const Transaction& stored) {
-    return active.doubtful_events > 0 && stored.version == Known(active) + 1;
+  /// The commit in doubt, with the first of our events, did become durable. Of a record that another coordinator owned before,
+  /// the next version may be that of our takeover just as well.
+  bool IsOfCommitInDoubt(const ActiveTransaction& active, const Transaction& stored) const {
+    return active.doubtful_events > 0 && stored.version == Known(active) + 1 &&
+           active.transaction.owner == state_.store.Owner();
+  }
+
+  /// Several commits may have been in doubt, one after the other, each with more events; at most one of them was stored. Which
+  /// one, the time of the record says, since each was made at a later time.
+  std::size_t StoredEvents(const ActiveTransaction& active, const Transaction& stored) const {
+    if (!IsOfCommitInDoubt(active, stored)) return 0;
+    const auto later = [&stored](const AppliedEvent& event) { return event.at > stored.updated; };
+    const auto end = active.events.begin() + static_cast<std::ptrdiff_t>(active.doubtful_events);
+    return static_cast<std::size_t>(std::find_if(active.events.begin(), end, later) -
+                                    active.events.begin());
   }
 
   /// Another coordinator has taken it over. Its change may have been made before that, in a commit that was in doubt.
@@ -10071,8 +11479,7 @@ class Conflicts {
   /// The events since the stored record are applied again, on top of it: results (their calls count as in flight until
   /// then) and commands. If a commit in doubt did become durable, the record has the first of them already.
   void KeepEvents(ActiveTransaction& active, Transaction& stored) {
-    const std::size_t stored_events =
-        IsOfCommitInDoubt(active, stored) ? active.doubtful_events : 0;
+    const std::size_t stored_events = StoredEvents(active, stored);
     const auto first = active.events.begin();
     const auto end = first + static_cast<std::ptrdiff_t>(stored_events);
     for (auto event = first; event != end; ++event) state_.Count(active, *event);
@@ -10197,6 +11604,9 @@ class InCommitWork {
   void Committed() {
     if (Ran() == 0) return;
     state_.to_commit.branch_works.erase(state_.to_commit.branch_works.begin(), FirstLeft());
+    for (const Branch& ran : branches_) {
+      state_.spans.End(ran.ended.call, ran.ended.result, ran.ended.at);
+    }
     branches_.clear();
     added_.clear();
     for (; transacts_ > 0; --transacts_) AnswerWork({});
@@ -10213,6 +11623,12 @@ class InCommitWork {
     std::size_t events = 0;
     Time timer = kNever;
     bool rolled_back = false;
+    /// Of a call that is a span: to be told once it is durable.
+    struct Ended {
+      BranchCall call;
+      Result result;
+      Time at{};
+    } ended{};
   };
 
   void TakeCallsOf(ActiveTransaction& active) {
@@ -10274,9 +11690,11 @@ class InCommitWork {
     call.definition = active->transaction.definition;
     call.row = work.row;
     const Time begin = clock_.Now();
+    call.span = state_.spans.Begin(active->transaction, work.row, begin);
     Result result = state_.store.Run(
         [&](const WorkContext& connection) { return functions_.Run(call, connection); });
     WarnIfSlow(begin, call.Url());
+    if (call.span != nullptr) branches_.back().ended = {call, result, clock_.Now()};
     AdvanceBranch(work, std::move(result));
   }
 
@@ -10337,26 +11755,500 @@ class InCommitWork {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/store/codec_bytes.hpp -----------------------------------------------------------------
+
+/// Numbers and texts as bytes, of which the stored form of a record consists.
+/// Needs: std. Threads: values only. Document: docs/store_format.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace codec {
+
+inline constexpr std::size_t kMostNumberBytes = 10;
+
+/// Puts a number there as LEB128 (7 bits a byte, low bits first). Returns its end.
+inline char* PutNumber(char* at, std::uint64_t value) {
+  for (; value >= 0x80; value >>= 7) *at++ = static_cast<char>(value | 0x80);
+  *at++ = static_cast<char>(value);
+  return at;
+}
+
+/// Appends numbers as LEB128 and texts as length and bytes.
+class Writer {
+ public:
+  explicit Writer(std::string& out) : out_(out) {}
+  void Byte(std::uint8_t value) { out_.push_back(static_cast<char>(value)); }
+  void Number(std::uint64_t value) {
+    if (value < 0x80) return Byte(static_cast<std::uint8_t>(value));
+    char bytes[kMostNumberBytes];
+    out_.append(bytes, static_cast<std::size_t>(PutNumber(bytes, value) - bytes));
+  }
+  void Text(std::string_view text) {
+    Number(text.size());
+    out_.append(text);
+  }
+
+ private:
+  std::string& out_;
+};
+
+/// Reads the same, and never beyond the end.
+/// @throws StoreError  the bytes are not of this format.
+class Reader {
+ public:
+  explicit Reader(std::string_view bytes) : rest_(bytes) {}
+  std::uint8_t Byte() {
+    if (rest_.empty()) Fail();
+    const auto value = static_cast<std::uint8_t>(rest_.front());
+    rest_.remove_prefix(1);
+    return value;
+  }
+  std::uint64_t Number() {
+    std::uint64_t value = 0;
+    for (int shift = 0; shift < 64; shift += 7) {
+      const std::uint8_t byte = Byte();
+      value |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
+      if ((byte & 0x80) == 0) return value;
+    }
+    Fail();
+  }
+  std::string Text() {
+    const std::uint64_t size = Number();
+    if (size > rest_.size()) Fail();
+    std::string text(rest_.substr(0, static_cast<std::size_t>(size)));
+    rest_.remove_prefix(static_cast<std::size_t>(size));
+    return text;
+  }
+  /// A count of things that take at least one byte each, so a damaged count cannot request much
+  /// memory.
+  std::size_t Count() {
+    const std::uint64_t count = Number();
+    if (count > rest_.size()) Fail();
+    return static_cast<std::size_t>(count);
+  }
+  bool AtEnd() const { return rest_.empty(); }
+  void ExpectEnd() const {
+    if (!AtEnd()) Fail();
+  }
+  [[noreturn]] static void Fail() {
+    throw StoreError("a stored record is damaged or was written by a newer version");
+  }
+
+ private:
+  std::string_view rest_;
+};
+
+}  // namespace codec
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/codec.hpp -----------------------------------------------------------------------
+
+/// The stored form of a definition and of a state. No other file knows it.
+/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and
+/// only with a new format number.
+///
+/// It has its own format because a record is written three times per saga, on the thread that bounds the
+/// throughput: a JSON or MessagePack document of the same content costs more than the database
+/// does.
+
+namespace dtm {
+inline namespace v1 {
+namespace codec {
+
+inline constexpr std::uint8_t kFormat = 2;
+/// Flags of a definition: fields follow that a plain saga does not have; the custom_data of a client follows.
+inline constexpr std::uint8_t kMore = 8;
+inline constexpr std::uint8_t kCustomData = 32;
+/// Flags of a state.
+inline constexpr std::uint8_t kStuck = 1;
+inline constexpr std::uint8_t kResult = 2;
+inline constexpr std::uint8_t kUpdated = 4;
+inline constexpr std::uint8_t kReasonFrom = 8;
+inline constexpr std::uint8_t kDriver = 16;  // in shared stores only
+
+inline std::uint64_t Micros(Time time) {
+  const auto count = time.time_since_epoch().count();
+  return count < 0 ? 0 : static_cast<std::uint64_t>(count);
+}
+inline Time FromMicros(std::uint64_t micros) {
+  return Time(Duration(static_cast<Duration::rep>(micros)));
+}
+
+/// Times are stored relative to the creation, which takes a few bytes.
+inline std::uint64_t MicrosAfter(Time created, Time time) {
+  return time <= created ? 0 : static_cast<std::uint64_t>((time - created).count());
+}
+inline Time FromMicrosAfter(Time created, std::uint64_t micros) {
+  const auto since = static_cast<std::uint64_t>(created.time_since_epoch().count());
+  return Time(Duration(static_cast<Duration::rep>(since + micros)));  // damaged ones overflow
+}
+
+/// @throws StoreError  no version has written this format.
+inline std::uint8_t ReadFormat(Reader& reader) {
+  const std::uint8_t format = reader.Byte();
+  if (format == 0 || format > kFormat) Reader::Fail();
+  return format;
+}
+
+/// `more`: as of all but plain sagas.
+inline void WriteStep(Writer& writer, const Step& step, bool more) {
+  writer.Text(step.action);
+  writer.Text(step.compensate);
+  writer.Text(step.payload);
+  if (!more) return;
+  writer.Text(step.branch_id);
+  writer.Text(step.topic);
+  writer.Byte(static_cast<std::uint8_t>(step.op));
+  writer.Byte(step.failed ? 1 : 0);
+}
+
+inline Step ReadStep(Reader& reader, bool more) {
+  Step step;
+  step.action = reader.Text();
+  step.compensate = reader.Text();
+  step.payload = reader.Text();
+  if (!more) return step;
+  step.branch_id = reader.Text();
+  step.topic = reader.Text();
+  step.op = static_cast<Op>(reader.Byte());
+  step.failed = reader.Byte() != 0;
+  return step;
+}
+
+/// A step that was added to the stored definition later, in a row of its own.
+inline void EncodeStep(const Step& step, std::string& out) {
+  out.clear();
+  Writer writer(out);
+  writer.Byte(kFormat);
+  WriteStep(writer, step, true);
+}
+
+/// @throws StoreError  damaged, or of a newer format.
+inline Step DecodeStep(std::string_view bytes) {
+  Reader reader(bytes);
+  (void)ReadFormat(reader);
+  Step step = ReadStep(reader, true);
+  reader.ExpectEnd();
+  return step;
+}
+
+/// Everything of a definition but its gid and type, which are columns.
+inline std::string EncodeDefinition(const Definition& definition) {
+  std::string out;
+  std::size_t size = 32;
+  for (const Step& step : definition.steps) {
+    size += step.action.size() + step.compensate.size() + step.payload.size() + 12;
+  }
+  out.reserve(size);
+  Writer writer(out);
+  const TransOptions& options = definition.options;
+  const bool more = definition.type != TransType::kSaga || !definition.query_prepared.empty();
+  writer.Byte(kFormat);
+  writer.Byte(static_cast<std::uint8_t>(
+      (definition.concurrent ? 1 : 0) | (options.wait_result ? 2 : 0) |
+      (definition.prepared_first ? 4 : 0) | (more ? kMore : 0) | (definition.json_rpc ? 16 : 0) |
+      (definition.custom_data.empty() ? 0 : kCustomData)));
+  writer.Number(static_cast<std::uint64_t>(options.timeout_to_fail.count()));
+  writer.Number(static_cast<std::uint64_t>(options.request_timeout.count()));
+  writer.Number(static_cast<std::uint64_t>(options.retry_interval.count()));
+  writer.Number(static_cast<std::uint64_t>(options.retry_limit));
+  writer.Number(options.branch_headers.size());
+  for (const auto& header : options.branch_headers) {
+    writer.Text(header.first);
+    writer.Text(header.second);
+  }
+  writer.Number(definition.orders.size());
+  for (const auto& order : definition.orders) {
+    writer.Number(static_cast<std::uint64_t>(order.first));
+    writer.Number(order.second.size());
+    for (const int before : order.second) writer.Number(static_cast<std::uint64_t>(before));
+  }
+  writer.Number(definition.steps.size());
+  for (const Step& step : definition.steps) WriteStep(writer, step, more);
+  if (more) {
+    writer.Text(definition.query_prepared);
+    writer.Number(static_cast<std::uint64_t>(definition.delay.count()));
+    writer.Text(definition.workflow);
+    writer.Text(definition.data);
+  }
+  if (!definition.custom_data.empty()) writer.Text(definition.custom_data);
+  return out;
+}
+
+/// @throws StoreError  damaged, or of a newer format.
+inline std::shared_ptr<Definition> DecodeDefinition(std::string gid, TransType type,
+                                                    std::string_view bytes) {
+  auto definition = std::make_shared<Definition>();
+  definition->gid = std::move(gid);
+  definition->type = type;
+  Reader reader(bytes);
+  (void)ReadFormat(reader);
+  const std::uint8_t flags = reader.Byte();
+  definition->concurrent = (flags & 1) != 0;
+  TransOptions& options = definition->options;
+  options.wait_result = (flags & 2) != 0;
+  definition->prepared_first = (flags & 4) != 0;
+  const bool more = (flags & kMore) != 0;
+  definition->json_rpc = (flags & 16) != 0;
+  options.timeout_to_fail = std::chrono::seconds(reader.Number());
+  options.request_timeout = std::chrono::seconds(reader.Number());
+  options.retry_interval = std::chrono::seconds(reader.Number());
+  options.retry_limit = static_cast<int>(reader.Number());
+  for (std::size_t n = reader.Count(); n > 0; --n) {
+    std::string name = reader.Text();
+    options.branch_headers[std::move(name)] = reader.Text();
+  }
+  for (std::size_t n = reader.Count(); n > 0; --n) {
+    std::vector<int>& before = definition->orders[static_cast<int>(reader.Number())];
+    for (std::size_t m = reader.Count(); m > 0; --m) {
+      before.push_back(static_cast<int>(reader.Number()));
+    }
+  }
+  definition->steps.resize(reader.Count());
+  for (Step& step : definition->steps) step = ReadStep(reader, more);
+  if (more) {
+    definition->query_prepared = reader.Text();
+    definition->delay = std::chrono::seconds(reader.Number());
+    definition->workflow = reader.Text();
+    definition->data = reader.Text();
+  }
+  if ((flags & kCustomData) != 0) definition->custom_data = reader.Text();
+  reader.ExpectEnd();
+  const auto known = [&](int step) {
+    return step >= 0 && static_cast<std::size_t>(step) < definition->steps.size();
+  };
+  for (const auto& order : definition->orders) {  // they are used as indexes
+    if (!known(order.first)) Reader::Fail();
+    for (const int before : order.second) {
+      if (!known(before)) Reader::Fail();
+    }
+  }
+  return definition;
+}
+
+/// How far a transaction has come: what is not in a column. `in_flight` is not stored.
+inline void EncodeState(const Transaction& transaction, std::string& out) {
+  out.clear();
+  Writer writer(out);
+  const Time created = transaction.created;
+  const bool updated = transaction.updated > created && !IsFinal(transaction.status);
+  writer.Byte(kFormat);
+  writer.Byte(static_cast<std::uint8_t>(
+      (transaction.stuck ? kStuck : 0) | (transaction.result.empty() ? 0 : kResult) |
+      (updated ? kUpdated : 0) | (transaction.reason_from == 0 ? 0 : kReasonFrom) |
+      (transaction.driver == 0 ? 0 : kDriver)));
+  writer.Number(transaction.retry_count);
+  writer.Text(transaction.reason);
+  writer.Text(transaction.last_error);
+  writer.Number(transaction.branches.size());
+  for (const Branch& branch : transaction.branches) {
+    const bool next_try = branch.next_try != Time{};
+    const bool deadline = branch.deadline != Time{};
+    const bool finished = branch.finished != Time{};
+    writer.Byte(static_cast<std::uint8_t>(
+        static_cast<unsigned>(branch.status) | (branch.tries > 0 ? 4u : 0u) |
+        (branch.errors > 0 ? 8u : 0u) | (next_try ? 16u : 0u) | (deadline ? 32u : 0u) |
+        (finished ? 64u : 0u) | (branch.asked_when ? 128u : 0u)));
+    if (branch.tries > 0) writer.Number(branch.tries);
+    if (branch.errors > 0) writer.Number(branch.errors);
+    if (next_try) writer.Number(Micros(branch.next_try));
+    if (deadline) writer.Number(Micros(branch.deadline));
+    if (finished) writer.Number(MicrosAfter(created, branch.finished));
+  }
+  if (!transaction.result.empty()) writer.Text(transaction.result);
+  if (updated) writer.Number(MicrosAfter(created, transaction.updated));
+  if (transaction.reason_from != 0) writer.Number(transaction.reason_from);
+  if (transaction.driver != 0) writer.Number(transaction.driver);
+}
+
+/// `transaction` has what is in columns already.
+/// @throws StoreError  damaged, or of a newer format.
+inline void DecodeState(std::string_view bytes, Transaction& transaction) {
+  Reader reader(bytes);
+  const bool old = ReadFormat(reader) == 1;
+  const std::uint8_t flags = reader.Byte();
+  if (flags >= (old ? 4 : 32)) Reader::Fail();
+  const Time created = transaction.created;
+  transaction.stuck = (flags & kStuck) != 0;
+  transaction.retry_count = static_cast<std::uint32_t>(reader.Number());
+  transaction.reason = reader.Text();
+  transaction.last_error = reader.Text();
+  transaction.branches.assign(reader.Count(), Branch{});
+  for (Branch& branch : transaction.branches) {
+    const std::uint8_t bits = reader.Byte();
+    const unsigned status = bits & 3u;
+    if (status == 0 || (old && bits >= 64)) Reader::Fail();
+    branch.status = static_cast<BranchStatus>(status);
+    if ((bits & 4u) != 0) branch.tries = static_cast<std::uint32_t>(reader.Number());
+    if ((bits & 8u) != 0) branch.errors = static_cast<std::uint32_t>(reader.Number());
+    if ((bits & 16u) != 0) branch.next_try = FromMicros(reader.Number());
+    if ((bits & 32u) != 0) branch.deadline = FromMicros(reader.Number());
+    branch.asked_when = (bits & 128u) != 0;
+    if ((bits & 64u) != 0) branch.finished = FromMicrosAfter(created, reader.Number());
+  }
+  transaction.result = (flags & kResult) != 0 ? reader.Text() : std::string();
+  transaction.updated = IsFinal(transaction.status) ? transaction.finished : created;
+  if ((flags & kUpdated) != 0) transaction.updated = FromMicrosAfter(created, reader.Number());
+  transaction.reason_from =
+      (flags & kReasonFrom) != 0 ? static_cast<std::uint32_t>(reader.Number()) : 0;
+  transaction.driver = (flags & kDriver) != 0 ? reader.Number() : 0;
+  reader.ExpectEnd();
+}
+
+}  // namespace codec
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/journal_codec.hpp ---------------------------------------------------------------
+
+/// The stored form of a journal: the entries of each change one after the other, so that those of the next are
+/// appended without reading the others.
+/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and only with a
+/// new format number.
+
+namespace dtm {
+inline namespace v1 {
+namespace codec {
+
+inline constexpr std::uint8_t kJournalFormat = 2;
+inline constexpr std::uint8_t kCountedJournal = 1;  // its format before entries said who
+/// Flags beside the kind.
+inline constexpr std::uint8_t kHasText = 32;
+inline constexpr std::uint8_t kHasWho = 64;
+inline constexpr std::uint8_t kHasRow = 128;
+inline constexpr std::uint8_t kKindBits = 31;
+
+/// Writes the entries of one change, one after the other, without making them first.
+class JournalWriter {
+ public:
+  /// Appends to `out`; nothing if nothing is told.
+  explicit JournalWriter(std::string& out) : begin_(out.size()), out_(out) {}
+
+  void Tell(Time time, JournalKind kind, std::size_t row, Op op, std::string_view text,
+            std::string_view who) {
+    char bytes[kMostEntryBytes];
+    char* at = bytes;
+    if (out_.size() == begin_) {
+      *at++ = static_cast<char>(kJournalFormat);
+      at = PutNumber(at, Micros(time));
+      before_ = time;
+    }
+    const bool has_row = row != kNoRow;
+    *at++ = static_cast<char>(static_cast<unsigned>(kind) | (has_row ? kHasRow : 0u) |
+                              (text.empty() ? 0u : kHasText) | (who.empty() ? 0u : kHasWho));
+    at = PutNumber(at, MicrosAfter(before_, time));  // 0 if the clock was set back
+    if (has_row) {
+      *at++ = static_cast<char>(op);
+      at = PutNumber(at, row);
+    }
+    out_.append(bytes, static_cast<std::size_t>(at - bytes));
+    if (!text.empty()) Writer(out_).Text(text);
+    if (!who.empty()) Writer(out_).Text(who);
+    if (time > before_) before_ = time;
+  }
+
+  /// The number of bytes is even: what SQLite concatenates in a file of UTF-16 it takes for text, and cuts half a
+  /// character off.
+  void End() {
+    const std::size_t size = out_.size() - begin_;
+    if (size > 0) out_.append("\0", 2 - size % 2);  // at least the end
+  }
+
+ private:
+  static constexpr std::size_t kMostEntryBytes = 4 + 4 * kMostNumberBytes;
+
+  const std::size_t begin_;
+  std::string& out_;
+  Time before_{};
+};
+
+/// Appends the entries to `out`; nothing if there are none.
+inline void EncodeJournal(const std::vector<JournalEntry>& entries, std::string& out) {
+  JournalWriter writer(out);
+  for (const JournalEntry& entry : entries) {
+    writer.Tell(entry.time, entry.kind, entry.row, entry.op, entry.text, entry.who);
+  }
+  writer.End();
+}
+
+inline JournalEntry ReadCountedEntry(Reader& reader, Time before) {
+  JournalEntry entry;
+  entry.kind = static_cast<JournalKind>(reader.Byte());
+  entry.op = static_cast<Op>(reader.Byte());
+  const std::uint64_t row = reader.Number();
+  entry.row = row == 0 ? kNoRow : static_cast<std::size_t>(row - 1);
+  entry.time = FromMicrosAfter(before, reader.Number());
+  entry.text = reader.Text();
+  return entry;
+}
+
+inline JournalEntry ReadEntry(Reader& reader, std::uint8_t first, Time before) {
+  JournalEntry entry;
+  entry.kind = static_cast<JournalKind>(first & kKindBits);
+  entry.time = FromMicrosAfter(before, reader.Number());
+  if ((first & kHasRow) != 0) {
+    entry.op = static_cast<Op>(reader.Byte());
+    entry.row = static_cast<std::size_t>(reader.Number());
+  }
+  if ((first & kHasText) != 0) entry.text = reader.Text();
+  if ((first & kHasWho) != 0) entry.who = reader.Text();
+  return entry;
+}
+
+/// @throws StoreError  damaged, or of a newer format.
+inline void ReadEntries(Reader& reader, std::vector<JournalEntry>& entries) {
+  const std::uint8_t format = reader.Byte();
+  if (format == 0) return;  // fills up the entries before it
+  const bool counted = format == kCountedJournal;
+  if (!counted && format != kJournalFormat) Reader::Fail();
+  std::size_t count = counted ? reader.Count() : 0;
+  Time time = FromMicros(reader.Number());
+  const auto keep = [&](JournalEntry entry) {
+    time = entry.time;
+    entries.push_back(std::move(entry));
+  };
+  for (; count > 0; --count) keep(ReadCountedEntry(reader, time));
+  if (counted) return;
+  while (const std::uint8_t first = reader.Byte()) keep(ReadEntry(reader, first, time));
+}
+
+/// Appends what `bytes` hold to `entries`. In place of what is damaged there is a gap: a journal is for people, and
+/// keeps nothing from going on.
+inline void DecodeJournal(std::string_view bytes, std::vector<JournalEntry>& entries) {
+  Reader reader(bytes);
+  try {
+    while (!reader.AtEnd()) ReadEntries(reader, entries);
+  } catch (const StoreError&) {
+    const Time time = entries.empty() ? Time{} : entries.back().time;
+    entries.push_back({time, 0, {}, JournalKind::kGap, {}});
+  }
+}
+
+}  // namespace codec
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/loop/journal_entries.hpp --------------------------------------------------
 
 /// What the journal is told of a change: the events that led to it, what was decided on them, and the calls that start
 /// once it is durable.
-/// Needs: std, engine. Threads: the thread that drives the loop.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
 
 namespace dtm {
 inline namespace v1 {
 
 class JournalEntries {
  public:
-  /// Replaces `entries` by what no commit has told of `active` yet.
-  static void Make(const ActiveTransaction& active, Time now, std::vector<JournalEntry>& entries) {
-    JournalEntries(active, now, entries);
+  /// Appends to `out` what no commit has told of `active` yet, in the form that stores keep. `me`: the name of this process.
+  static void Tell(const ActiveTransaction& active, Time now, std::string_view me,
+                   std::string& out) {
+    JournalEntries(active, now, me, out);
   }
 
  private:
-  JournalEntries(const ActiveTransaction& active, Time now, std::vector<JournalEntry>& entries)
-      : transaction_(active.transaction), entries_(entries) {
-    entries.clear();
+  JournalEntries(const ActiveTransaction& active, Time now, std::string_view me, std::string& out)
+      : transaction_(active.transaction), me_(me), writer_(out) {
     for (std::size_t i = active.journaled_events; i < active.events.size(); ++i) {
       if (active.events[i].changed) AddEvent(active.events[i]);
     }
@@ -10365,24 +12257,24 @@ class JournalEntries {
         Add(now, JournalKind::kStarted, active.held_calls[i]);
       }
     }
-    FoldJournal(entries);
+    writer_.End();
   }
 
   void AddEvent(const AppliedEvent& event) {
-    if (event.taken_up) Add(event.at, JournalKind::kTakenUp);
+    if (event.from_outbox) AddDriver(transaction_.created, JournalKind::kSubmitted);
+    if (event.taken_up) AddDriver(event.at, JournalKind::kTakenUp);
     switch (event.kind) {
-      case engine::EventKind::kSubmitted: Add(event.at, JournalKind::kSubmitted); break;
-      case engine::EventKind::kPrepared: Add(event.at, JournalKind::kPrepared); break;
+      case engine::EventKind::kSubmitted: AddDriver(event.at, JournalKind::kSubmitted); break;
+      case engine::EventKind::kPrepared: AddDriver(event.at, JournalKind::kPrepared); break;
       case engine::EventKind::kBranchAdded: AddBranch(event); break;
       case engine::EventKind::kResult: AddResult(event); break;
-      case engine::EventKind::kCancel:
-        Add(event.at, JournalKind::kCancel, kNoRow, event.result.text);
-        break;
       case engine::EventKind::kFinish:
         Add(event.at, JournalKind::kFinish, kNoRow, event.result.text);
         break;
-      case engine::EventKind::kForceStop: Add(event.at, JournalKind::kForceStop); break;
-      case engine::EventKind::kRetryNow: Add(event.at, JournalKind::kRetryNow); break;
+      case engine::EventKind::kCancel: AddAsked(event, JournalKind::kCancel); break;
+      case engine::EventKind::kForceStop: AddAsked(event, JournalKind::kForceStop); break;
+      case engine::EventKind::kRetryNow: AddAsked(event, JournalKind::kRetryNow); break;
+      case engine::EventKind::kRepair: AddAsked(event, JournalKind::kRepair, event.row); break;
       case engine::EventKind::kLoaded:
       case engine::EventKind::kTimer:
       case engine::EventKind::kRegistered: break;  // what follows from them is told
@@ -10397,12 +12289,21 @@ class JournalEntries {
     Add(event.at, failed ? JournalKind::kFailed : JournalKind::kSucceeded);
   }
 
+  /// From now on this process drives it.
+  void AddDriver(Time at, JournalKind kind) { writer_.Tell(at, kind, kNoRow, {}, {}, me_); }
+
+  /// What somebody asked for.
+  void AddAsked(const AppliedEvent& event, JournalKind kind, std::size_t row = kNoRow) {
+    if (event.refused) return;
+    Add(event.at, kind, row, event.result.text, Front(event.who, kMaxJournalWho));
+  }
+
   void AddBranch(const AppliedEvent& event) {
     const Definition& definition = *transaction_.definition;
     const bool known = event.row < RowCount(definition);
     const bool failed = known && definition.steps[StepOf(definition.type, event.row)].failed;
     Add(event.at, JournalKind::kRegistered, event.row,
-        failed ? PayloadOf(definition, event.row) : std::string());
+        failed ? std::string_view(PayloadOf(definition, event.row)) : std::string_view());
   }
 
   void AddResult(const AppliedEvent& event) {
@@ -10419,16 +12320,17 @@ class JournalEntries {
     }
   }
 
-  void Add(Time at, JournalKind kind, std::size_t row = kNoRow, const std::string& text = {}) {
+  void Add(Time at, JournalKind kind, std::size_t row = kNoRow, std::string_view text = {},
+           std::string_view who = {}) {
     const Definition& definition = *transaction_.definition;
     const bool branch = row != kNoRow && row < RowCount(definition);
-    const std::size_t enough = kMaxJournalText + 1;  // a text may be long
-    entries_.push_back({at, row, branch ? OpOf(definition, row) : Op{}, kind,
-                        Truncated(text.substr(0, enough), kMaxJournalText)});
+    writer_.Tell(at, kind, row, branch ? OpOf(definition, row) : Op{}, Front(text, kMaxJournalText),
+                 who);
   }
 
   const Transaction& transaction_;
-  std::vector<JournalEntry>& entries_;
+  const std::string_view me_;
+  codec::JournalWriter writer_;
 };
 
 }  // namespace v1
@@ -10516,7 +12418,9 @@ class CommitStage {
         clock_(clock),
         conflicts_(state),
         retention_(state.options.keep_finished, state.options.keep_gids),
-        in_commit_work_(state, functions, clock) {}
+        me_(Front(NodeOf(state.options).name, kMaxJournalWho)),
+        in_commit_work_(state, functions, clock),
+        feed_(state.to_release.events, state.options.on_span != nullptr) {}
 
   /// True: everything up to here is durable, and may be released.
   bool Run() {
@@ -10565,6 +12469,7 @@ class CommitStage {
     state_.health.Failed(state_.context.now, problem, in_doubt, writing);
     retention_.Failed(state_.context.now);
     if (in_doubt) {
+      feed_.InDoubt();
       state_.loader.Restart();
       for (ActiveTransaction* active : state_.to_commit.dirty) {
         active->doubtful_events = active->events.size();
@@ -10586,6 +12491,7 @@ class CommitStage {
   /// wait are told the stored status. Nothing that was decided since may leave, so memory is emptied and the store is
   /// recovered.
   void LoseAll(const std::string& problem) {
+    state_.fenced = true;
     state_.store.Rollback();
     in_commit_work_.Failed(problem, false);
     TurnState::Protected([&] {
@@ -10664,25 +12570,23 @@ class CommitStage {
     }
     if (state_.health.NeedsRecovery()) {
       store.Recover();
+      feed_.Recovered(store);
+      state_.fenced = false;
       state_.health.Recovered();
       state_.to_commit.in_doubt.clear();
     }
     store.Begin();
     in_commit_work_.Run(works);
     changes_.clear();
+    feed_.Begin();
     const std::vector<ActiveTransaction*>& dirty = state_.to_commit.dirty;
-    const bool tells = state_.options.journal;
-    if (tells && journals_.size() < dirty.size()) journals_.resize(dirty.size());
     for (ActiveTransaction* active : dirty) {
       if (active->Fresh()) active->transaction.id = 0;  // given by a batch that was lost
       const bool due_changed = active->transaction.due != active->stored_due;
       changes_.push_back(
           {&active->transaction, due_changed, active->redefined, false, active->new_steps});
-      if (!tells) continue;
-      std::vector<JournalEntry>& entries = journals_[changes_.size() - 1];
-      JournalEntries::Make(*active, state_.context.now, entries);
-      changes_.back().journal = &entries;
     }
+    if (TellsEntries(state_.options)) TellEntries();
     store.Apply(changes_);
     if (in_commit_work_.Ran() > 0) CheckAllApplied();
     if (expire) {
@@ -10690,6 +12594,34 @@ class CommitStage {
       if (!problem.empty()) state_.Log(LogLevel::kError, problem);
     }
     store.Commit();
+  }
+
+  /// Those of all changes are in one text, which may move while it grows.
+  void TellEntries() {
+    const std::vector<ActiveTransaction*>& dirty = state_.to_commit.dirty;
+    if (journals_.capacity() > kJournalBytesKept) journals_ = {};
+    journals_.clear();
+    journal_ends_.clear();
+    for (const ActiveTransaction* active : dirty) {
+      JournalEntries::Tell(*active, state_.context.now, me_, journals_);
+      journal_ends_.push_back(journals_.size());
+    }
+    std::size_t begin = 0;
+    for (std::size_t i = 0; i < changes_.size(); ++i) {
+      const std::string_view told =
+          std::string_view(journals_).substr(begin, journal_ends_[i] - begin);
+      begin = journal_ends_[i];
+      if (state_.options.on_event) Feed(dirty[i]->transaction, told);
+      if (state_.options.history == 0) continue;
+      changes_[i].journal = told;
+      changes_[i].history = state_.options.history;
+    }
+  }
+
+  void Feed(const Transaction& transaction, std::string_view told) {
+    std::vector<JournalEntry> entries;
+    codec::DecodeJournal(told, entries);
+    feed_.Add(transaction, entries);
   }
 
   /// What ran inside this batch was for these records: if one was changed meanwhile, the batch is lost.
@@ -10705,8 +12637,8 @@ class CommitStage {
   /// nothing.
   std::string Written() {
     std::string unread;
-    if (journals_.size() > kJournalsKept) journals_ = {};
     in_commit_work_.Committed();
+    feed_.Committed();
     written_.clear();
     written_.swap(state_.to_commit.dirty);
     for (std::size_t i = 0; i < written_.size(); ++i) {
@@ -10715,12 +12647,15 @@ class CommitStage {
       active.dirty = false;
       if (changes_[i].applied) {
         ++active.transaction.version;
+        // Who drove what is stopped has to be told, see Elsewhere::TellOwner.
+        if (!IsFinal(active.transaction.status)) active.transaction.owner = state_.store.Owner();
         active.stored_due = active.transaction.due;
         active.redefined = false;
         active.new_steps = 0;
         active.doubtful_events = 0;
         active.journaled_events = active.events.size();
         active.journaled_calls = active.held_calls.size();
+        feed_.Stored(i);
         for (Command& command : active.commands) {
           TurnState::Protected([&] { state_.AddWaiter(active, std::move(command.waiter)); });
         }
@@ -10741,142 +12676,16 @@ class CommitStage {
   Conflicts conflicts_;
   Retention retention_;
   std::vector<Change> changes_;
-  static constexpr std::size_t kJournalsKept = 1024;
-  // One for each change; a member for its memory.
-  std::vector<std::vector<JournalEntry>> journals_;
+  static constexpr std::size_t kJournalBytesKept = std::size_t{1} << 20;
+  const std::string me_;  // in journals
+  std::string
+      journals_;  // what is told of the changes, one after the other; a member for its memory
+  std::vector<std::size_t> journal_ends_;    // the same
   std::vector<ActiveTransaction*> written_;  // a member for its memory
   InCommitWork in_commit_work_;
+  EventFeed feed_;
   std::size_t retry_alone_ =
       0;  // works that get a commit of their own, since a batch with them was lost
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/parts/alerts.hpp ----------------------------------------------------------
-
-/// Gives alerts to Options::on_alert: outside the loop, one after the other, with a bounded queue.
-/// Needs: std. Threads: thread-safe. Without StartThread they run where RunWaiting is called.
-/// Protocol: §3 (alert), off the path of the transactions (§12, W9).
-
-namespace dtm {
-inline namespace v1 {
-
-/// It does not use the pool of functions: on_alert may hang, and must not take threads from branches or
-/// count as a branch.
-class Alerts {
- public:
-  static constexpr std::size_t kMaxWaiting = 1000;
-
-  explicit Alerts(const Options& options) : options_(options) {}
-  ~Alerts() {
-    BeginNothingNew();
-    if (thread_.joinable()) thread_.join();
-  }
-  Alerts(const Alerts&) = delete;
-  Alerts& operator=(const Alerts&) = delete;
-
-  /// From now on alerts run on a thread of their own.
-  void StartThread() {
-    if (!options_.on_alert) return;
-    const std::lock_guard<std::mutex> lock(mutex_);
-    thread_ = std::thread([this] { ThreadMain(); });
-    threaded_ = true;
-  }
-
-  /// Returns at once; alerts that do not fit are dropped.
-  void Tell(std::vector<std::shared_ptr<const Alert>> alerts) {
-    bool began_to_drop = false;
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (stopping_) return;
-      for (auto& alert : alerts) {
-        if (waiting_.size() >= kMaxWaiting) {
-          began_to_drop = began_to_drop || !dropping_;
-          dropping_ = true;
-          break;
-        }
-        dropping_ = false;
-        waiting_.push_back(std::move(alert));
-      }
-      changed_.notify_all();
-    }
-    if (began_to_drop) {
-      Warn("on_alert is too slow: " + std::to_string(kMaxWaiting) +
-           " alerts wait, more are dropped");
-    }
-  }
-
-  /// Without a thread: runs the waiting alerts in this thread. Does nothing inside on_alert. True: there are more.
-  bool RunWaiting() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    if (threaded_ || running_) return false;
-    // Alerts that come meanwhile run next time.
-    for (std::size_t n = waiting_.size(); n > 0 && !waiting_.empty() && !running_; --n)
-      RunOne(lock);
-    return !threaded_ && !running_ && !waiting_.empty();
-  }
-
-  /// Drops the alerts that have not begun, and waits for the one that runs. False: it is still running.
-  bool Stop(Clock& clock, Time until) {
-    BeginNothingNew();
-    std::unique_lock<std::mutex> lock(mutex_);
-    while (running_ && clock.Now() < until) clock.Wait(changed_, lock, until);
-    if (running_) return false;
-    lock.unlock();
-    if (thread_.joinable()) thread_.join();
-    return true;
-  }
-
- private:
-  void BeginNothingNew() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    stopping_ = true;
-    waiting_.clear();
-    changed_.notify_all();
-  }
-
-  void ThreadMain() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    for (;;) {
-      // One that began before there was this thread may still run.
-      changed_.wait(lock, [this] { return stopping_ || (!waiting_.empty() && !running_); });
-      if (stopping_) return;
-      RunOne(lock);
-    }
-  }
-
-  /// Takes one, and runs it without the lock.
-  void RunOne(std::unique_lock<std::mutex>& lock) {
-    const std::shared_ptr<const Alert> alert = std::move(waiting_.front());
-    waiting_.pop_front();
-    running_ = true;
-    lock.unlock();
-    try {
-      try {
-        options_.on_alert(*alert);
-      } catch (...) {
-        Warn("on_alert failed for gid '" + alert->gid + "': " + WhatWasThrown());
-      }
-    } catch (const std::bad_alloc&) {
-      Warn(alert->gid);
-    }
-    lock.lock();
-    running_ = false;
-    changed_.notify_all();
-  }
-
-  void Warn(const std::string& text) const { LogTo(options_, LogLevel::kWarning, text); }
-
-  const Options& options_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<std::shared_ptr<const Alert>> waiting_;
-  bool threaded_ = false;
-  bool running_ = false;
-  bool dropping_ = false;
-  bool stopping_ = false;
-  std::thread thread_;
 };
 
 }  // namespace v1
@@ -10894,13 +12703,13 @@ inline namespace v1 {
 class ReleaseStage {
  public:
   ReleaseStage(TurnState& state, Clock& clock, BranchCaller& functions, BranchCaller& urls,
-               BranchResults& results, Alerts& alerts)
+               BranchResults& results, Hooks& hooks)
       : state_(state),
         clock_(clock),
         functions_(functions),
         urls_(urls),
         results_(results),
-        alerts_(alerts) {}
+        hooks_(hooks) {}
 
   void Run() {
     released_.clear();
@@ -10925,11 +12734,17 @@ class ReleaseStage {
       ArmTimerOrLeave(active, grows);
       if (!active.held_calls.empty()) state_.Touch(active);  // until the lease holds
     });
-    if (!state_.to_release.alerts.empty())
-      alerts_.Tell(std::exchange(state_.to_release.alerts, {}));
+    TellHooks();
   }
 
  private:
+  void TellHooks() {
+    ToRelease& told = state_.to_release;
+    if (!told.alerts.empty()) hooks_.alerts.Tell(std::exchange(told.alerts, {}));
+    if (!told.spans.empty()) hooks_.spans.Tell(std::exchange(told.spans, {}));
+    if (!told.events.empty()) hooks_.events.Tell(std::exchange(told.events, {}));
+  }
+
   /// A transaction that is dirty again has a conflict that is not settled yet; it waits for the next commit.
   void KeepUnsettled() {
     const auto settled =
@@ -10947,7 +12762,9 @@ class ReleaseStage {
       state_.Count(active, event);
       if (event.kind == engine::EventKind::kForceStop) state_.elsewhere.TellOwner(transaction);
     }
-    if (IsFinal(transaction.status)) state_.metrics.Ended(transaction);
+    if (!IsFinal(transaction.status)) return;
+    state_.metrics.Ended(transaction);
+    state_.spans.Ended(transaction);
   }
 
   void TakeCalls(ActiveTransaction& active) {
@@ -10966,6 +12783,7 @@ class ReleaseStage {
         call.generation = active.generation;
         call.timeout = engine::RequestTimeout(transaction.definition->options, state_.context);
         call.lease = lease_;
+        call.span = state_.spans.Begin(transaction, row, now_);
         TakeCall(std::move(call), transaction.branches[row].deadline);
       }
     }
@@ -11001,7 +12819,7 @@ class ReleaseStage {
       const bool now = ended || waiter.when == AnswerWhen::kStored || !state_.context.may_call ||
                        (settled && waiter.when == AnswerWhen::kSettled) ||
                        waiter.deadline <= state_.context.now;
-      if (now && waiter.promise.Open()) waiter.Give(ResultOf(transaction));
+      if (now && waiter.promise.Open()) waiter.GiveStatusOf(transaction);
     }
     const auto answered = [](const Waiter& waiter) { return !waiter.promise.Open(); };
     active.waiters.erase(std::remove_if(active.waiters.begin(), active.waiters.end(), answered),
@@ -11043,7 +12861,7 @@ class ReleaseStage {
   BranchCaller& functions_;
   BranchCaller& urls_;
   BranchResults& results_;
-  Alerts& alerts_;
+  Hooks& hooks_;
   std::shared_ptr<const Lease> lease_;        // in this turn
   Time now_{};                                // when its commit was done
   std::vector<ActiveTransaction*> released_;  // in this turn; a member for its memory
@@ -11157,60 +12975,6 @@ class Sweep {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/parts/gauges.hpp ----------------------------------------------------------
-
-/// The present state of a coordinator in numbers.
-/// Needs: std. Threads: values; LoopGauges is written by the loop and read by any thread.
-
-namespace dtm {
-inline namespace v1 {
-
-/// What the loop reports after each turn.
-struct LoopGauges {
-  std::atomic<std::size_t> in_memory{0};
-  std::atomic<std::size_t> damaged{0};
-  std::atomic<bool> store_fails{false};
-};
-
-/// Of all outboxes that the coordinator relays.
-struct OutboxGauges {
-  std::uint64_t relayed = 0;  ///< rows that became transactions
-  std::uint64_t refused = 0;  ///< rows that were marked with a problem
-  /// Of the oldest row that waits, whoever is to take it; seen in the last 10 s.
-  Duration oldest_age{};
-};
-
-struct Gauges {
-  const char* store = "";          ///< Store::Kind
-  std::optional<Backlog> backlog;  ///< of the store; nothing: it cannot be read now
-  Duration oldest_age{};           ///< of the oldest unfinished transaction; 0: there is none
-  std::size_t in_memory =
-      0;  ///< transactions in memory; the rest of the unfinished waits in the store
-  /// Unreadable records found so far; 101 means that many or more.
-  std::size_t damaged = 0;
-  bool store_fails = false;  ///< the last commit failed
-  CallLoad functions;        ///< calls of registered functions
-  CallLoad urls;
-  std::optional<PeerCounts> peers;  ///< nothing: no others share the store, or it cannot be read
-  std::optional<OutboxGauges> outboxes;  ///< nothing: it relays none
-  std::optional<SharingCounts> sharing;  ///< nothing: it has its store for itself
-};
-
-/// Leaves the backlog empty if the store cannot be read.
-inline void MeasureStore(Gauges& gauges, Store& store, Time now) {
-  gauges.store = store.Kind();
-  gauges.sharing = store.CountSharing();
-  try {
-    gauges.backlog = store.CountUnfinished(now);
-    if (Peers* const peers = store.Shared()) gauges.peers = peers->Count();
-    if (gauges.backlog->oldest < now) gauges.oldest_age = now - gauges.backlog->oldest;
-  } catch (const StoreError&) {  // NOLINT(bugprone-empty-catch)
-  }
-}
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/coordinator/state/recovery.hpp --------------------------------------------------------
 
 /// Brings unfinished transactions back from the store while there is room, and tells people what was found there.
@@ -11298,7 +13062,7 @@ inline namespace v1 {
 class Loop {
  public:
   Loop(Store& store, Clock& clock, Inbox& inbox, ProgramFunctions& functions, BranchCaller& urls,
-       TransactionFunctions& transaction_functions, Alerts& alerts, const Options& options)
+       TransactionFunctions& transaction_functions, Hooks& hooks, const Options& options)
       : clock_(clock),
         functions_(functions),
         inbox_(inbox),
@@ -11306,13 +13070,11 @@ class Loop {
         recovery_(state_),
         collect_(state_, inbox),
         commit_(state_, transaction_functions, clock),
-        release_(state_, clock, functions, urls, inbox, alerts),
+        release_(state_, clock, functions, urls, inbox, hooks),
         sweep_(state_),
         peers_(store.Shared()) {
     state_.context.started = clock.Now();
-    if (peers_ == nullptr) return;
-    const std::string name = options.node_name.empty() ? os::HostAndProcess() : options.node_name;
-    peers_->Introduce({name, options.server_url, options.app});
+    if (peers_ != nullptr) peers_->Introduce(NodeOf(options));
   }
 
   /// From the next turn on nothing is called any more, and nobody waits for an end; what is answered is still recorded.
@@ -11465,6 +13227,8 @@ inline namespace v1 {
 
 class UrlCallers final : public BranchCaller {
  public:
+  static constexpr const char* kLocalScheme = "local";  ///< of functions that are not registered
+
   /// @throws LogicError  there is no caller, or one of its schemes has one.
   void Use(std::unique_ptr<BranchCaller> caller) {
     if (caller == nullptr) throw LogicError("Use() was given no caller of branches");
@@ -11475,6 +13239,12 @@ class UrlCallers final : public BranchCaller {
     }
     for (const std::string& scheme : caller->Schemes()) by_scheme_[scheme] = caller.get();
     callers_.push_back(std::move(caller));
+  }
+
+  /// True if there is a caller of functions.
+  bool CallsFunctions() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return by_scheme_.count(kLocalScheme) > 0;
   }
 
   /// Empty, or why this can be the URL of no branch here. A program without HttpBranches takes http all the same: such calls
@@ -11597,7 +13367,7 @@ class UrlCallers final : public BranchCaller {
   }
   /// With mutex_ held.
   BranchCaller* Found(const std::string& url) const {
-    const auto found = by_scheme_.find(SchemeOf(url));
+    const auto found = by_scheme_.find(IsLocal(url) ? kLocalScheme : SchemeOf(url));
     return found == by_scheme_.end() ? nullptr : found->second;
   }
 
@@ -11627,8 +13397,8 @@ class Driver {
         clock(clock_in ? std::move(clock_in) : ClockOf(*store)),
         inbox(options.max_waiting_submissions, InboxBytes(options), options.on_wake),
         functions(options.max_function_threads, options.max_threads_per_function),
-        alerts(options),
-        loop_(*store, *clock, inbox, functions, urls, transaction_functions, alerts, options) {
+        hooks(*clock, options),
+        loop_(*store, *clock, inbox, functions, urls, transaction_functions, hooks, options) {
     store->OnSilence([this](const std::string& why) { TellSilence(why); });
     store->OnTakeover([this] { inbox.Interrupt(), inbox.WakeBefore(clock->Now()); });
   }
@@ -11639,6 +13409,7 @@ class Driver {
     const std::lock_guard<std::mutex> lock(drive_mutex_);
     if (threaded_ || inbox.Closed()) throw LogicError("Use() comes before Start() and Stop()");
     urls.Use(std::move(caller));
+    if (urls.CallsFunctions()) functions.ElseCall(urls);
   }
 
   /// See Coordinator::Start.
@@ -11647,7 +13418,7 @@ class Driver {
     const std::lock_guard<std::mutex> lock(drive_mutex_);
     if (threaded_ || inbox.Closed()) throw LogicError("Start() comes once, and before Stop()");
     functions.StartThreads();
-    alerts.StartThread();
+    hooks.StartThreads();
     threaded_ = true;
     thread_ = std::thread([this] { ThreadMain(); });
     check_thread_ = std::thread([this] {
@@ -11661,7 +13432,7 @@ class Driver {
   }
 
   bool HasThread() const { return threaded_; }
-  /// One turn, and the functions and alerts it queued, on this thread. See Coordinator::Poll.
+  /// One turn, and the functions and hooks it queued, on this thread. See Coordinator::Poll.
   Duration Poll() {
     CheckNotLoop();
     if (threaded_) throw LogicError("Poll() is for a coordinator that was not started");
@@ -11703,9 +13474,10 @@ class Driver {
 
   /// One call by URL for somebody who waits for it.
   /// @throws LogicError  nobody calls such URLs.
-  Result CallOnce(const InitiatorCall& direct) {
+  Result CallOnce(const InitiatorCall& direct, std::shared_ptr<const CallSpan> span) {
     Time next = kNever;
     BranchCall call = ToBranchCall(direct, options.server_url, options.request_timeout);
+    call.span = std::move(span);
     Result result = urls.CallOnce(std::move(call), *clock, [&] {
       const bool driven = threaded_ || loop_thread_ == std::this_thread::get_id();
       return next = driven ? kNever : Drive();
@@ -11718,7 +13490,7 @@ class Driver {
   bool Stop(Time until) {
     CheckNotLoop();
     const std::lock_guard<std::mutex> one_at_a_time(stop_mutex_);
-    if (stopped_) return true;
+    if (stopped_) return hooks.Stop(until);
     {
       const std::lock_guard<std::mutex> lock(drive_mutex_);  // Start and Use came before, or refuse
       inbox.Close();
@@ -11726,7 +13498,6 @@ class Driver {
     }
     functions.BeginNothingNew();
     if (!WaitUntilQuiet(until) && functions.Running() > 0) return false;
-    if (!alerts.Stop(*clock, until)) return false;
     if (threaded_) {
       quit_ = true;
       inbox.Interrupt();
@@ -11742,7 +13513,7 @@ class Driver {
     loop_thread_ = std::thread::id();
     stopped_ = true;
     store->Leave();
-    return true;
+    return hooks.Stop(until);  // the last events too
   }
 
   Metrics::Snapshot Counted() const { return loop_.Counted(); }
@@ -11750,13 +13521,15 @@ class Driver {
   /// Reads the store, and waits for no turn of the loop.
   Gauges Measure() {
     Gauges gauges;
-    MeasureStore(gauges, *store, clock->Now());
+    gauges.time = clock->Now();
+    MeasureStore(gauges, *store, gauges.time);
     const LoopGauges& loop = loop_.Measured();
     gauges.in_memory = loop.in_memory;
     gauges.damaged = loop.damaged;
     gauges.store_fails = loop.store_fails;
     gauges.functions = functions.Load();
     gauges.urls = urls.Load();
+    gauges.hooks = hooks.Load();
     return gauges;
   }
 
@@ -11765,7 +13538,7 @@ class Driver {
     try {
       if (Stop(clock->Now() + std::chrono::seconds(1))) return;
       Log(LogLevel::kWarning,
-          "the coordinator is destroyed while branch functions run, or on_alert; waiting for them");
+          "the coordinator is destroyed while branch functions or hooks run; waiting for them");
       while (!Stop(clock->Now() + std::chrono::hours(1))) {
       }
     } catch (...) {
@@ -11789,7 +13562,7 @@ class Driver {
   ProgramFunctions functions;
   UrlCallers urls;
   TransactionFunctions transaction_functions;
-  Alerts alerts;
+  Hooks hooks;
 
  private:
   void TellSilence(const std::string& why) noexcept {
@@ -11821,7 +13594,7 @@ class Driver {
     // branches run.
     if (!functions.OnBranchThread()) {
       functions.RunQueued();
-      if (alerts.RunWaiting()) next = clock->Now();
+      if (hooks.RunWaiting()) next = clock->Now();
     }
     return inbox.Empty() ? next : clock->Now();
   }
@@ -11967,6 +13740,7 @@ class GidGenerator {
   GidGenerator(const GidGenerator&) = delete;  // a copy would make the same gids
   GidGenerator& operator=(const GidGenerator&) = delete;
 
+  /// A gid of 22 letters and digits; those that were made later sort later.
   std::string Make(Time now) {
     const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch());
     // A forked child has the same stock as its parent: it asks for one of its own.
@@ -12105,21 +13879,44 @@ class Operations : public DrivenEndpoint {
 
   /// Refused if the transaction has another type than `type`. If its wait_result is set and counts, the answer comes as that
   /// of a submit does, and is OngoingError if it has not ended.
-  void AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
+  void AbortAsync(const std::string& gid, std::optional<TransType> type, const By& by,
                   WaitResult wait_result, AnswerCallback callback) {
-    Command command = About(gid, Command::Kind::kCancel);
+    Command command = About(gid, Command::Kind::kCancel, by);
     command.wait_result = wait_result;
     command.type = type;
-    command.reason = reason;
     Push(std::move(command), std::move(callback));
   }
-
-  void ForceStopAsync(const std::string& gid, AnswerCallback callback) {
-    Push(About(gid, Command::Kind::kForceStop), std::move(callback));
+  void AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
+                  WaitResult wait_result, AnswerCallback callback) {
+    AbortAsync(gid, type, By{{}, reason}, wait_result, std::move(callback));
   }
 
+  void ForceStopAsync(const std::string& gid, const By& by, AnswerCallback callback) {
+    Push(About(gid, Command::Kind::kForceStop, by), std::move(callback));
+  }
+  void ForceStopAsync(const std::string& gid, AnswerCallback callback) {
+    ForceStopAsync(gid, By{}, std::move(callback));
+  }
+
+  void RetryNowAsync(const std::string& gid, const By& by, AnswerCallback callback) {
+    Push(About(gid, Command::Kind::kRetryNow, by), std::move(callback));
+  }
   void RetryNowAsync(const std::string& gid, AnswerCallback callback) {
-    Push(About(gid, Command::Kind::kRetryNow), std::move(callback));
+    RetryNowAsync(gid, By{}, std::move(callback));
+  }
+
+  /// See Coordinator::Skip.
+  void SkipAsync(const std::string& gid, const std::string& branch_id, Op op, const By& by,
+                 AnswerCallback callback) {
+    const std::string why = Truncated(Printable(by.why), kMaxJournalText);
+    if (Trimmed(why).empty()) {
+      throw BadInput("gid '" + gid + "' was not changed: say why branch " + Printable(branch_id) +
+                     " " + Name(op) + " counts as done; it is kept, so that others can follow");
+    }
+    Command command = About(gid, Command::Kind::kSkip, By{by.who, why});
+    command.step.branch_id = branch_id;
+    command.step.op = op;
+    Push(std::move(command), std::move(callback));
   }
 
   void WaitAsync(const std::string& gid, Duration timeout, AnswerCallback callback) {
@@ -12178,6 +13975,12 @@ class Operations : public DrivenEndpoint {
     Command command;
     command.kind = kind;
     command.gid = gid;
+    return command;
+  }
+  static Command About(const std::string& gid, Command::Kind kind, const By& by) {
+    Command command = About(gid, kind);
+    command.reason = by.why;
+    command.who = Truncated(Printable(by.who), kMaxJournalWho);
     return command;
   }
 
@@ -12297,6 +14100,7 @@ inline namespace v1 {
 /// messages that are stored by the same commit. Do not keep it.
 class Tx : public Endpoint {
  public:
+  /// See Coordinator::Transact.
   Tx(Endpoint& coordinator, Driver& driver, TransactContext& context)
       : coordinator_(coordinator), driver_(driver), context_(context) {}
 
@@ -12304,6 +14108,7 @@ class Tx : public Endpoint {
   /// statements before the function returns: after a failure of the store there is a new connection.
   const WorkContext& Db() const { return context_.connection; }
 
+  /// A new gid, of the coordinator.
   std::string NewGid() override { return coordinator_.NewGid(); }
 
   /// Submits a saga or a message; it is stored if and only if the rows are.
@@ -12366,6 +14171,7 @@ class Tx : public Endpoint {
 namespace dtm {
 inline namespace v1 {
 
+/// What a Coordinator is for builders: the Endpoint in this process.
 class EmbeddedEndpoint : public Operations {
  public:
   /// Stops, and waits for functions that are running.
@@ -12426,13 +14232,16 @@ class EmbeddedEndpoint : public Operations {
 
   Result CallBranch(const InitiatorCall& call) override {
     if (call.url.empty()) return Result::Success();  // there is nothing to call
-    if (RunsInTransaction(call.url)) return CallInTransaction(call);
-    if (IsLocal(call.url)) {
-      return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
-    }
-    const std::string problem = Checked().urls.Problem(call.url);
-    if (!problem.empty()) throw RejectedError("gid '" + call.info.gid + "': " + problem);
-    return Checked().CallOnce(call);
+    Driver& driver = Checked();
+    Hooks& hooks = driver.hooks;
+    if (!hooks.spans.Wanted()) return CallBranchIn(call, nullptr);
+    const auto span =
+        std::make_shared<const CallSpan>(CallSpan{hooks.span_ids.Next(), driver.clock->Now(), 0});
+    Result result = CallBranchIn(call, span);
+    const BranchCall made = BareCall(call);
+    hooks.spans.Tell({std::make_shared<const Span>(
+        SpanOf(*made.definition, made.row, *span, result, driver.clock->Now()))});
+    return result;
   }
 
   std::string UrlOfLocal(const std::string& name, std::uint64_t registered_with) const override {
@@ -12458,6 +14267,7 @@ class EmbeddedEndpoint : public Operations {
   }
 
  protected:
+  /// Owns `driver`.
   explicit EmbeddedEndpoint(std::unique_ptr<Driver> driver)
       : Operations(std::move(driver)), identity_(RandomIdentity()) {}
 
@@ -12470,6 +14280,7 @@ class EmbeddedEndpoint : public Operations {
     }
   }
 
+  /// Runs `work` inside a commit of the coordinator, and waits for that.
   Result RunWork(std::function<Result(TransactContext&)> work) {
     return AwaitValue<Result>(
         [&](ValueCallback<Result> answer) { RunWorkAsync(std::move(work), std::move(answer)); });
@@ -12495,16 +14306,37 @@ class EmbeddedEndpoint : public Operations {
     if (result.kind != Result::Kind::kSuccess) throw Error(result.text);
   }
 
-  /// A function inside a commit that the initiator calls itself: it gets a commit of its own.
-  Result CallInTransaction(InitiatorCall direct) {
+  /// `span`: null if it is none.
+  Result CallBranchIn(const InitiatorCall& call, const std::shared_ptr<const CallSpan>& span) {
+    if (RunsInTransaction(call.url)) return CallInTransaction(call, span);
+    if (IsLocal(call.url)) {
+      BranchInfo info = call.info;
+      const auto trace = ContextOfCall(info.gid, call.options, span.get());
+      if (trace) Put(*trace, info);
+      return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, info);
+    }
+    const std::string problem = Checked().urls.Problem(call.url);
+    if (!problem.empty()) throw RejectedError("gid '" + call.info.gid + "': " + problem);
+    return Checked().CallOnce(call, span);
+  }
+
+  /// Without what a branch by URL is told besides.
+  static BranchCall BareCall(InitiatorCall direct) {
     direct.phase2_url.clear();
-    const BranchCall call = ToBranchCall(direct, {}, {});
+    return ToBranchCall(direct, {}, {});
+  }
+
+  /// A function inside a commit that the initiator calls itself: it gets a commit of its own.
+  Result CallInTransaction(const InitiatorCall& direct, std::shared_ptr<const CallSpan> span) {
+    BranchCall call = BareCall(direct);
+    call.span = std::move(span);
     const auto functions = &Checked().transaction_functions;
     return RunWork([call, functions](TransactContext& context) {
       return functions->Run(call, context.connection);
     });
   }
 
+  /// What tells its functions from those of other coordinators.
   std::uint64_t Identity() const { return identity_; }
 
  private:
@@ -12636,7 +14468,9 @@ class WakeFd {
   /// @throws Error  the system has no free descriptor.
   WakeFd() : event_(std::make_shared<const os::EventFd>()) {}
 
+  /// Readable from a wake to Clear; for poll, epoll and the like.
   int Fd() const { return event_->Get(); }
+  /// Call it before Poll.
   void Clear() const { event_->Clear(); }
   /// The returned function may outlive this.
   std::function<void()> OnWake() const {
@@ -13091,340 +14925,6 @@ class Relays {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/codec_bytes.hpp -----------------------------------------------------------------
-
-/// Numbers and texts as bytes, of which the stored form of a record consists.
-/// Needs: std. Threads: values only. Document: docs/store_format.md.
-
-namespace dtm {
-inline namespace v1 {
-namespace codec {
-
-/// Appends numbers as LEB128 (7 bits a byte, low bits first) and texts as length and bytes.
-class Writer {
- public:
-  explicit Writer(std::string& out) : out_(out) {}
-  void Byte(std::uint8_t value) { out_.push_back(static_cast<char>(value)); }
-  void Number(std::uint64_t value) {
-    while (value >= 0x80) {
-      Byte(static_cast<std::uint8_t>(value | 0x80));
-      value >>= 7;
-    }
-    Byte(static_cast<std::uint8_t>(value));
-  }
-  void Text(std::string_view text) {
-    Number(text.size());
-    out_.append(text);
-  }
-
- private:
-  std::string& out_;
-};
-
-/// Reads the same, and never beyond the end.
-/// @throws StoreError  the bytes are not of this format.
-class Reader {
- public:
-  explicit Reader(std::string_view bytes) : rest_(bytes) {}
-  std::uint8_t Byte() {
-    if (rest_.empty()) Fail();
-    const auto value = static_cast<std::uint8_t>(rest_.front());
-    rest_.remove_prefix(1);
-    return value;
-  }
-  std::uint64_t Number() {
-    std::uint64_t value = 0;
-    for (int shift = 0; shift < 64; shift += 7) {
-      const std::uint8_t byte = Byte();
-      value |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
-      if ((byte & 0x80) == 0) return value;
-    }
-    Fail();
-  }
-  std::string Text() {
-    const std::uint64_t size = Number();
-    if (size > rest_.size()) Fail();
-    std::string text(rest_.substr(0, static_cast<std::size_t>(size)));
-    rest_.remove_prefix(static_cast<std::size_t>(size));
-    return text;
-  }
-  /// A count of things that take at least one byte each, so a damaged count cannot request much
-  /// memory.
-  std::size_t Count() {
-    const std::uint64_t count = Number();
-    if (count > rest_.size()) Fail();
-    return static_cast<std::size_t>(count);
-  }
-  bool AtEnd() const { return rest_.empty(); }
-  void ExpectEnd() const {
-    if (!AtEnd()) Fail();
-  }
-  [[noreturn]] static void Fail() {
-    throw StoreError("a stored record is damaged or was written by a newer version");
-  }
-
- private:
-  std::string_view rest_;
-};
-
-}  // namespace codec
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/store/codec.hpp -----------------------------------------------------------------------
-
-/// The stored form of a definition and of a state. No other file knows it.
-/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and
-/// only with a new format number.
-///
-/// It has its own format because a record is written three times per saga, on the thread that bounds the
-/// throughput: a JSON or MessagePack document of the same content costs more than the database
-/// does.
-
-namespace dtm {
-inline namespace v1 {
-namespace codec {
-
-inline constexpr std::uint8_t kFormat = 2;
-/// Flags of a definition: fields follow that a plain saga does not have; the custom_data of a client follows.
-inline constexpr std::uint8_t kMore = 8;
-inline constexpr std::uint8_t kCustomData = 32;
-/// Flags of a state.
-inline constexpr std::uint8_t kStuck = 1;
-inline constexpr std::uint8_t kResult = 2;
-inline constexpr std::uint8_t kUpdated = 4;
-inline constexpr std::uint8_t kReasonFrom = 8;
-
-inline std::uint64_t Micros(Time time) {
-  const auto count = time.time_since_epoch().count();
-  return count < 0 ? 0 : static_cast<std::uint64_t>(count);
-}
-inline Time FromMicros(std::uint64_t micros) {
-  return Time(Duration(static_cast<Duration::rep>(micros)));
-}
-
-/// Times are stored relative to the creation, which takes a few bytes.
-inline std::uint64_t MicrosAfter(Time created, Time time) {
-  return time <= created ? 0 : static_cast<std::uint64_t>((time - created).count());
-}
-inline Time FromMicrosAfter(Time created, std::uint64_t micros) {
-  const auto since = static_cast<std::uint64_t>(created.time_since_epoch().count());
-  return Time(Duration(static_cast<Duration::rep>(since + micros)));  // damaged ones overflow
-}
-
-/// @throws StoreError  no version has written this format.
-inline std::uint8_t ReadFormat(Reader& reader) {
-  const std::uint8_t format = reader.Byte();
-  if (format == 0 || format > kFormat) Reader::Fail();
-  return format;
-}
-
-/// `more`: as of all but plain sagas.
-inline void WriteStep(Writer& writer, const Step& step, bool more) {
-  writer.Text(step.action);
-  writer.Text(step.compensate);
-  writer.Text(step.payload);
-  if (!more) return;
-  writer.Text(step.branch_id);
-  writer.Text(step.topic);
-  writer.Byte(static_cast<std::uint8_t>(step.op));
-  writer.Byte(step.failed ? 1 : 0);
-}
-
-inline Step ReadStep(Reader& reader, bool more) {
-  Step step;
-  step.action = reader.Text();
-  step.compensate = reader.Text();
-  step.payload = reader.Text();
-  if (!more) return step;
-  step.branch_id = reader.Text();
-  step.topic = reader.Text();
-  step.op = static_cast<Op>(reader.Byte());
-  step.failed = reader.Byte() != 0;
-  return step;
-}
-
-/// A step that was added to the stored definition later, in a row of its own.
-inline void EncodeStep(const Step& step, std::string& out) {
-  out.clear();
-  Writer writer(out);
-  writer.Byte(kFormat);
-  WriteStep(writer, step, true);
-}
-
-/// @throws StoreError  damaged, or of a newer format.
-inline Step DecodeStep(std::string_view bytes) {
-  Reader reader(bytes);
-  (void)ReadFormat(reader);
-  Step step = ReadStep(reader, true);
-  reader.ExpectEnd();
-  return step;
-}
-
-/// Everything of a definition but its gid and type, which are columns.
-inline std::string EncodeDefinition(const Definition& definition) {
-  std::string out;
-  std::size_t size = 32;
-  for (const Step& step : definition.steps) {
-    size += step.action.size() + step.compensate.size() + step.payload.size() + 12;
-  }
-  out.reserve(size);
-  Writer writer(out);
-  const TransOptions& options = definition.options;
-  const bool more = definition.type != TransType::kSaga || !definition.query_prepared.empty();
-  writer.Byte(kFormat);
-  writer.Byte(static_cast<std::uint8_t>(
-      (definition.concurrent ? 1 : 0) | (options.wait_result ? 2 : 0) |
-      (definition.prepared_first ? 4 : 0) | (more ? kMore : 0) | (definition.json_rpc ? 16 : 0) |
-      (definition.custom_data.empty() ? 0 : kCustomData)));
-  writer.Number(static_cast<std::uint64_t>(options.timeout_to_fail.count()));
-  writer.Number(static_cast<std::uint64_t>(options.request_timeout.count()));
-  writer.Number(static_cast<std::uint64_t>(options.retry_interval.count()));
-  writer.Number(static_cast<std::uint64_t>(options.retry_limit));
-  writer.Number(options.branch_headers.size());
-  for (const auto& header : options.branch_headers) {
-    writer.Text(header.first);
-    writer.Text(header.second);
-  }
-  writer.Number(definition.orders.size());
-  for (const auto& order : definition.orders) {
-    writer.Number(static_cast<std::uint64_t>(order.first));
-    writer.Number(order.second.size());
-    for (const int before : order.second) writer.Number(static_cast<std::uint64_t>(before));
-  }
-  writer.Number(definition.steps.size());
-  for (const Step& step : definition.steps) WriteStep(writer, step, more);
-  if (more) {
-    writer.Text(definition.query_prepared);
-    writer.Number(static_cast<std::uint64_t>(definition.delay.count()));
-    writer.Text(definition.workflow);
-    writer.Text(definition.data);
-  }
-  if (!definition.custom_data.empty()) writer.Text(definition.custom_data);
-  return out;
-}
-
-/// @throws StoreError  damaged, or of a newer format.
-inline std::shared_ptr<Definition> DecodeDefinition(std::string gid, TransType type,
-                                                    std::string_view bytes) {
-  auto definition = std::make_shared<Definition>();
-  definition->gid = std::move(gid);
-  definition->type = type;
-  Reader reader(bytes);
-  (void)ReadFormat(reader);
-  const std::uint8_t flags = reader.Byte();
-  definition->concurrent = (flags & 1) != 0;
-  TransOptions& options = definition->options;
-  options.wait_result = (flags & 2) != 0;
-  definition->prepared_first = (flags & 4) != 0;
-  const bool more = (flags & kMore) != 0;
-  definition->json_rpc = (flags & 16) != 0;
-  options.timeout_to_fail = std::chrono::seconds(reader.Number());
-  options.request_timeout = std::chrono::seconds(reader.Number());
-  options.retry_interval = std::chrono::seconds(reader.Number());
-  options.retry_limit = static_cast<int>(reader.Number());
-  for (std::size_t n = reader.Count(); n > 0; --n) {
-    std::string name = reader.Text();
-    options.branch_headers[std::move(name)] = reader.Text();
-  }
-  for (std::size_t n = reader.Count(); n > 0; --n) {
-    std::vector<int>& before = definition->orders[static_cast<int>(reader.Number())];
-    for (std::size_t m = reader.Count(); m > 0; --m) {
-      before.push_back(static_cast<int>(reader.Number()));
-    }
-  }
-  definition->steps.resize(reader.Count());
-  for (Step& step : definition->steps) step = ReadStep(reader, more);
-  if (more) {
-    definition->query_prepared = reader.Text();
-    definition->delay = std::chrono::seconds(reader.Number());
-    definition->workflow = reader.Text();
-    definition->data = reader.Text();
-  }
-  if ((flags & kCustomData) != 0) definition->custom_data = reader.Text();
-  reader.ExpectEnd();
-  const auto known = [&](int step) {
-    return step >= 0 && static_cast<std::size_t>(step) < definition->steps.size();
-  };
-  for (const auto& order : definition->orders) {  // they are used as indexes
-    if (!known(order.first)) Reader::Fail();
-    for (const int before : order.second) {
-      if (!known(before)) Reader::Fail();
-    }
-  }
-  return definition;
-}
-
-/// How far a transaction has come: what is not in a column. `in_flight` is not stored.
-inline void EncodeState(const Transaction& transaction, std::string& out) {
-  out.clear();
-  Writer writer(out);
-  const Time created = transaction.created;
-  const bool updated = transaction.updated > created && !IsFinal(transaction.status);
-  writer.Byte(kFormat);
-  writer.Byte(static_cast<std::uint8_t>(
-      (transaction.stuck ? kStuck : 0) | (transaction.result.empty() ? 0 : kResult) |
-      (updated ? kUpdated : 0) | (transaction.reason_from == 0 ? 0 : kReasonFrom)));
-  writer.Number(transaction.retry_count);
-  writer.Text(transaction.reason);
-  writer.Text(transaction.last_error);
-  writer.Number(transaction.branches.size());
-  for (const Branch& branch : transaction.branches) {
-    const bool next_try = branch.next_try != Time{};
-    const bool deadline = branch.deadline != Time{};
-    const bool finished = branch.finished != Time{};
-    writer.Byte(static_cast<std::uint8_t>(
-        static_cast<unsigned>(branch.status) | (branch.tries > 0 ? 4u : 0u) |
-        (branch.errors > 0 ? 8u : 0u) | (next_try ? 16u : 0u) | (deadline ? 32u : 0u) |
-        (finished ? 64u : 0u) | (branch.asked_when ? 128u : 0u)));
-    if (branch.tries > 0) writer.Number(branch.tries);
-    if (branch.errors > 0) writer.Number(branch.errors);
-    if (next_try) writer.Number(Micros(branch.next_try));
-    if (deadline) writer.Number(Micros(branch.deadline));
-    if (finished) writer.Number(MicrosAfter(created, branch.finished));
-  }
-  if (!transaction.result.empty()) writer.Text(transaction.result);
-  if (updated) writer.Number(MicrosAfter(created, transaction.updated));
-  if (transaction.reason_from != 0) writer.Number(transaction.reason_from);
-}
-
-/// `transaction` has what is in columns already.
-/// @throws StoreError  damaged, or of a newer format.
-inline void DecodeState(std::string_view bytes, Transaction& transaction) {
-  Reader reader(bytes);
-  const bool old = ReadFormat(reader) == 1;
-  const std::uint8_t flags = reader.Byte();
-  if (flags >= (old ? 4 : 16)) Reader::Fail();
-  const Time created = transaction.created;
-  transaction.stuck = (flags & kStuck) != 0;
-  transaction.retry_count = static_cast<std::uint32_t>(reader.Number());
-  transaction.reason = reader.Text();
-  transaction.last_error = reader.Text();
-  transaction.branches.assign(reader.Count(), Branch{});
-  for (Branch& branch : transaction.branches) {
-    const std::uint8_t bits = reader.Byte();
-    const unsigned status = bits & 3u;
-    if (status == 0 || (old && bits >= 64)) Reader::Fail();
-    branch.status = static_cast<BranchStatus>(status);
-    if ((bits & 4u) != 0) branch.tries = static_cast<std::uint32_t>(reader.Number());
-    if ((bits & 8u) != 0) branch.errors = static_cast<std::uint32_t>(reader.Number());
-    if ((bits & 16u) != 0) branch.next_try = FromMicros(reader.Number());
-    if ((bits & 32u) != 0) branch.deadline = FromMicros(reader.Number());
-    branch.asked_when = (bits & 128u) != 0;
-    if ((bits & 64u) != 0) branch.finished = FromMicrosAfter(created, reader.Number());
-  }
-  transaction.result = (flags & kResult) != 0 ? reader.Text() : std::string();
-  transaction.updated = IsFinal(transaction.status) ? transaction.finished : created;
-  if ((flags & kUpdated) != 0) transaction.updated = FromMicrosAfter(created, reader.Number());
-  transaction.reason_from =
-      (flags & kReasonFrom) != 0 ? static_cast<std::uint32_t>(reader.Number()) : 0;
-  reader.ExpectEnd();
-}
-
-}  // namespace codec
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/store/sqlite/files.hpp ----------------------------------------------------------------
 
 /// Checks that the files that the SQLite store has open are still those at their path, and that nobody else has written to
@@ -13557,75 +15057,6 @@ class OpenFiles {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/journal_codec.hpp ---------------------------------------------------------------
-
-/// The stored form of a journal: the entries of each change one after the other, so that those of the next are
-/// appended without reading the others.
-/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and only with a
-/// new format number.
-
-namespace dtm {
-inline namespace v1 {
-namespace codec {
-
-inline constexpr std::uint8_t kJournalFormat = 1;
-
-/// Appends the entries to `out`; nothing if there are none. The number of bytes is even: what SQLite concatenates
-/// in a file of UTF-16 it takes for text, and cuts half a character off.
-inline void EncodeJournal(const std::vector<JournalEntry>& entries, std::string& out) {
-  if (entries.empty()) return;
-  const std::size_t begin = out.size();
-  Writer writer(out);
-  Time before = entries.front().time;
-  writer.Byte(kJournalFormat);
-  writer.Number(entries.size());
-  writer.Number(Micros(before));
-  for (const JournalEntry& entry : entries) {
-    writer.Byte(static_cast<std::uint8_t>(entry.kind));
-    writer.Byte(static_cast<std::uint8_t>(entry.op));
-    writer.Number(entry.row == kNoRow ? 0 : static_cast<std::uint64_t>(entry.row) + 1);
-    writer.Number(MicrosAfter(before, entry.time));  // 0 if the clock was set back
-    writer.Text(entry.text);
-    if (entry.time > before) before = entry.time;
-  }
-  if ((out.size() - begin) % 2 != 0) writer.Byte(0);
-}
-
-/// @throws StoreError  damaged, or of a newer format.
-inline void ReadEntries(Reader& reader, std::vector<JournalEntry>& entries) {
-  const std::uint8_t format = reader.Byte();
-  if (format == 0) return;  // fills up the entries before it
-  if (format != kJournalFormat) Reader::Fail();
-  std::size_t count = reader.Count();
-  Time time = FromMicros(reader.Number());
-  for (; count > 0; --count) {
-    JournalEntry entry;
-    entry.kind = static_cast<JournalKind>(reader.Byte());
-    entry.op = static_cast<Op>(reader.Byte());
-    const std::uint64_t row = reader.Number();
-    entry.row = row == 0 ? kNoRow : static_cast<std::size_t>(row - 1);
-    entry.time = time = FromMicrosAfter(time, reader.Number());
-    entry.text = reader.Text();
-    entries.push_back(std::move(entry));
-  }
-}
-
-/// Appends what `bytes` hold to `entries`. In place of what is damaged there is a gap: a journal is for people, and
-/// keeps nothing from going on.
-inline void DecodeJournal(std::string_view bytes, std::vector<JournalEntry>& entries) {
-  Reader reader(bytes);
-  try {
-    while (!reader.AtEnd()) ReadEntries(reader, entries);
-  } catch (const StoreError&) {
-    const Time time = entries.empty() ? Time{} : entries.back().time;
-    entries.push_back({time, 0, {}, JournalKind::kGap, {}});
-  }
-}
-
-}  // namespace codec
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/store/sqlite/records.hpp --------------------------------------------------------------
 
 /// How the SQLite store reads rows back into records.
@@ -13711,7 +15142,6 @@ inline std::vector<JournalEntry> ReadJournal(const sql::Statement& row) {
   std::vector<JournalEntry> entries;
   codec::DecodeJournal(row.View(0), entries);
   codec::DecodeJournal(row.View(1), entries);
-  FoldJournal(entries);
   return entries;
 }
 
@@ -13754,6 +15184,18 @@ namespace dtm {
 inline namespace v1 {
 namespace sqlite_store {
 
+/// Nothing will wake it, and the lowest bit of the second byte of its state is set.
+inline constexpr char kStuck[] =
+    "due = 9223372036854775807 AND instr('13579BDF', substr(hex(substr(state, 2, 1)), 2)) > 0";
+
+/// What of a search is cheap to see before a record is decoded: type, status, created from, to, 1: unfinished or 2: stuck, 1:
+/// errors. Without a reason and an error the first two texts of the state, behind the number of errors, are empty.
+inline std::string Wanted() {
+  return " AND (?3 = 0 OR type = ?3) AND (?4 = 0 OR status = ?4) AND created >= ?5 AND created <= "
+         "?6 AND (?7 = 0 OR due IS NOT NULL) AND (?7 < 2 OR (" +
+         std::string(kStuck) + ")) AND (?8 = 0 OR substr(state, 4, 2) <> x'0000')";
+}
+
 struct Reader {
   explicit Reader(std::unique_ptr<sql::Database> configured)
       : owned(std::move(configured)),
@@ -13770,19 +15212,25 @@ struct Reader {
         // The same if both are given: by the index, however many values there are.
         find_value(*owned,
                    std::string(kSelectValues) + "WHERE id > ?1 AND cat = ?2 AND k = ?3 LIMIT ?4"),
+        unfinished_ids(*owned,
+                       "SELECT id FROM dtm_trans INDEXED BY dtm_trans_due WHERE due IS NOT NULL "
+                       "AND due >= ?1 LIMIT ?2"),
+        gid_ids(*owned,
+                "SELECT id FROM dtm_trans WHERE gid >= ?1 AND (?2 = '' OR gid < ?2) LIMIT ?3"),
+        below(*owned, "SELECT id FROM dtm_trans WHERE id < ?1 ORDER BY id DESC LIMIT ?2"),
+        search(*owned, Select("WHERE id = ?1 AND ?2 = ?2" + Wanted())),
+        search_range(*owned,
+                     Select("WHERE id <= ?1 AND id >= ?2" + Wanted() + " ORDER BY id DESC")),
         // By the index of what is due alone. Ids are in order of creation.
         unfinished(*owned,
                    "SELECT count(*), count(CASE WHEN due > ?1 THEN 1 END), min(id) FROM dtm_trans "
                    "WHERE due IS NOT NULL"),
         created(*owned, "SELECT created FROM dtm_trans WHERE id = ?1"),
-        // Among those that nothing will wake: the flag is the lowest bit of the second byte of the state.
-        stuck(*owned,
-              "SELECT count(*) FROM dtm_trans WHERE due = 9223372036854775807 AND "
-              "instr('13579BDF', substr(hex(substr(state, 2, 1)), 2)) > 0") {}
+        stuck(*owned, std::string("SELECT count(*) FROM dtm_trans WHERE ") + kStuck) {}
 
   std::unique_ptr<sql::Database> owned;
-  sql::Statement find, steps, journal, find_kept, scan, scan_values, find_value, unfinished,
-      created, stuck;
+  sql::Statement find, steps, journal, find_kept, scan, scan_values, find_value, unfinished_ids,
+      gid_ids, below, search, search_range, unfinished, created, stuck;
 };
 
 }  // namespace sqlite_store
@@ -14064,6 +15512,63 @@ class UserSqlRules {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/store/sqlite/row_journals.hpp ---------------------------------------------------------
+
+/// What is told of a transaction since its journal was moved out of its row, remembered for the rows that were written last,
+/// so that the next change appends to it without reading it: SQLite needs some mallocs to concatenate.
+/// Needs: std. Threads: one at a time.
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
+class RowJournals {
+ public:
+  /// What this version of the row has; null: not known. The caller may append to it, and then keeps it.
+  std::string* Find(std::int64_t row, std::uint64_t version) {
+    Place& place = At(row);
+    return place.row == row && place.version == version ? &place.bytes : nullptr;
+  }
+  /// This version of the row has that, if it is committed.
+  void Keep(std::int64_t row, std::uint64_t version, std::string_view bytes) {
+    Place& place = At(row);
+    place.row = bytes.size() <= kMostBytes ? row : 0;
+    place.version = version;
+    if (place.row != 0 && place.bytes.data() != bytes.data()) place.bytes.assign(bytes);
+    if (place.bytes.size() > kMostBytes) place.bytes = {};
+  }
+  /// The row was changed, but not its journal.
+  void Next(std::int64_t row, std::uint64_t version) {
+    Place& place = At(row);
+    if (place.row != row) return;
+    if (place.version++ != version) place.row = 0;
+  }
+  void Forget(std::int64_t row) {
+    if (At(row).row == row) At(row).row = 0;
+  }
+  /// What was written is lost.
+  void Clear() noexcept {
+    for (Place& place : places_) place.row = 0;
+  }
+
+ private:
+  struct Place {
+    std::int64_t row = 0;  ///< 0: none
+    std::uint64_t version = 0;
+    std::string bytes;
+  };
+  static constexpr std::size_t kPlaces = 4096;  // new rows come one after the other
+  static constexpr std::size_t kMostBytes = 512;
+
+  Place& At(std::int64_t row) { return places_[static_cast<std::uint64_t>(row) % kPlaces]; }
+
+  std::vector<Place> places_{kPlaces};
+};
+
+}  // namespace sqlite_store
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/store/sqlite/writer.hpp ---------------------------------------------------------------
 
 /// The connection of the SQLite store that writes and makes checkpoints, with its statements.
@@ -14092,8 +15597,9 @@ struct Writer {
         steps(db, kSelectSteps),
         update(db, UpdateSet("")),
         update_due(db, UpdateSet(", due = ?6")),
-        update_with_entries(db, UpdateSet(kAppend)),
-        update_due_with_entries(db, UpdateSet(std::string(", due = ?6") + kAppend)),
+        update_telling(db, UpdateSet(", journal = ?8")),
+        update_due_telling(db, UpdateSet(", due = ?6, journal = ?8")),
+        in_row(db, "SELECT journal FROM dtm_trans WHERE id = ?1"),
         journal(db, std::string(kSelectJournal) + "WHERE id = ?1"),
         clear_entries(db, "UPDATE dtm_trans SET journal = NULL WHERE id = ?1"),
         put_journal(db, "INSERT OR REPLACE INTO dtm_journal (trans, entries) VALUES (?1, ?2)"),
@@ -14130,6 +15636,8 @@ struct Writer {
     sqlite3_wal_hook(db.Handle(), &NoteLog, &log_pages);
     sql::Statement last(db, "SELECT max(gid) FROM dtm_gids");
     if (last.Step()) last_kept = last.Text(0);
+    sql::Statement last_told(db, "SELECT max(trans) FROM dtm_journal");
+    if (last_told.Step()) last_journal = last_told.Int(0);
     sql::Statement encoding(db, "PRAGMA encoding");
     // Other encodings have another order: then every gid is looked for.
     if (encoding.Step() && encoding.Text(0) != "UTF-8") last_kept = "\xFF";
@@ -14203,28 +15711,26 @@ struct Writer {
     insert.Bind(5, Stored(transaction.finished));
     BindDue(insert, 6, transaction);
     big ? insert.BindNull(7) : insert.BindBlob(7, encoded);
-    entries_bytes.clear();
-    if (change.journal != nullptr) codec::EncodeJournal(*change.journal, entries_bytes);
-    entries_bytes.empty() ? insert.BindNull(9) : insert.BindBlob(9, entries_bytes);
+    change.journal.empty() ? insert.BindNull(9) : insert.BindBlob(9, change.journal);
     insert.BindBlob(8, state).Step();
     if (db.Changes() == 0) return false;
     transaction.id = db.LastRow();
+    row_journals.Keep(transaction.id, 1, change.journal);
     if (big) insert_big.Bind(1, transaction.id).BindBlob(2, encoded).Step();
-    // Of a record that somebody removed by SQL, whose number has come again.
+    // Of a record that somebody removed by SQL, whose number has come again; so is its journal.
     if (RegistersSteps(definition.type)) remove_steps.Bind(1, transaction.id).Step();
-    if (change.journal != nullptr) remove_journal.Bind(1, transaction.id).Step();
+    if (transaction.id <= last_journal) remove_journal.Bind(1, transaction.id).Step();
     return true;
   }
 
   bool Update(const Change& change, const std::string& state) {
     const Transaction& transaction = *change.transaction;
     const bool due_changed = change.due_changed || IsFinal(transaction.status);
-    entries_bytes.clear();
-    if (change.journal != nullptr) codec::EncodeJournal(*change.journal, entries_bytes);
-    sql::Statement& write = entries_bytes.empty() ? (due_changed ? update_due : update)
-                            : due_changed         ? update_due_with_entries
-                                                  : update_with_entries;
-    if (!entries_bytes.empty()) write.BindBlob(8, entries_bytes);
+    const bool tells = !change.journal.empty();
+    sql::Statement& write = tells ? (due_changed ? update_due_telling : update_telling)
+                                  : (due_changed ? update_due : update);
+    std::string* const told = tells ? &ToldWith(change) : nullptr;
+    if (tells) write.BindBlob(8, *told);
     write.Bind(1, transaction.id);
     write.Bind(2, static_cast<std::int64_t>(transaction.version));
     write.Bind(3, static_cast<std::int64_t>(transaction.status));
@@ -14233,29 +15739,57 @@ struct Writer {
     if (due_changed) BindDue(write, 6, transaction);
     write.Step();
     const bool applied = db.Changes() > 0;
+    NoteJournal(transaction, applied, told);
     if (applied && change.definition_changed) {
       Redefine(transaction);
     } else if (applied) {
       AddSteps(transaction, change.new_steps);
     }
-    if (applied && change.journal != nullptr && transaction.version % kChangesInRow == 0) {
-      MoveJournal(transaction.id);
+    if (applied && change.history > 0 && transaction.version % kChangesInRow == 0) {
+      MoveJournal(transaction, change.history);
     }
     return applied;
   }
 
+  /// What is in the row, and what the change adds to it.
+  std::string& ToldWith(const Change& change) {
+    const Transaction& transaction = *change.transaction;
+    std::string* told = row_journals.Find(transaction.id, transaction.version);
+    if (told == nullptr) {
+      told = &told_bytes;
+      told->clear();
+      const Finally reset{in_row};
+      if (in_row.Bind(1, transaction.id).Step()) told->assign(in_row.View(0));
+    }
+    told->append(change.journal);
+    return *told;
+  }
+  void NoteJournal(const Transaction& transaction, bool applied, const std::string* told) {
+    if (!applied) {
+      row_journals.Forget(transaction.id);
+    } else if (told != nullptr) {
+      row_journals.Keep(transaction.id, transaction.version + 1, *told);
+    } else {
+      row_journals.Next(transaction.id, transaction.version);
+    }
+  }
+
   /// Out of the row, which every step rewrites.
-  void MoveJournal(std::int64_t row) {
+  void MoveJournal(const Transaction& transaction, unsigned history) {
+    const std::int64_t row = transaction.id;
     std::vector<JournalEntry> entries;
     {
       const Finally reset{journal};
       if (!journal.Bind(1, row).Step() || journal.IsNull(1)) return;
       entries = ReadJournal(journal);
     }
-    entries_bytes.clear();
-    codec::EncodeJournal(entries, entries_bytes);
-    put_journal.Bind(1, row).BindBlob(2, entries_bytes).Step();
+    FoldJournal(entries, history);
+    std::string folded;
+    codec::EncodeJournal(entries, folded);
+    put_journal.Bind(1, row).BindBlob(2, folded).Step();
+    last_journal = (std::max)(last_journal, row);
     clear_entries.Bind(1, row).Step();
+    row_journals.Keep(row, transaction.version + 1, {});
   }
 
   void AddSteps(const Transaction& transaction, std::size_t count) {
@@ -14293,7 +15827,6 @@ struct Writer {
   /// So many changes of a record leave the entries about them in its row.
   static constexpr std::uint64_t kChangesInRow = 8;
 
-  static constexpr char kAppend[] = ", journal = CAST(coalesce(journal, x'') || ?8 AS BLOB)";
   static std::string UpdateSet(const std::string& more) {
     return "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, state = ?5, "
            "created = ?7" +
@@ -14303,14 +15836,16 @@ struct Writer {
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
   sql::Statement begin, commit, insert, insert_big, redefine, add_step, remove_steps, steps, update,
-      update_due, update_with_entries, update_due_with_entries, journal, clear_entries, put_journal,
+      update_due, update_telling, update_due_telling, in_row, journal, clear_entries, put_journal,
       remove_journal, due, next_due, newest, look, remove, remove_big, has, find_row, kept, keep,
       look_kept, forget, get_value, put_value, remove_value, savepoint, roll_back, release;
   sql::UserSqlRules user_sql;
   sql::LogIndex log;
-  std::string entries_bytes;  ///< reused, the encoded entries of the change at hand
-  std::string last_kept;      ///< no later gid is kept
-  int log_pages = 0;          ///< of the log after the last commit
+  RowJournals row_journals;
+  std::string told_bytes;         ///< reused, of a row that is not among them
+  std::int64_t last_journal = 0;  ///< no later row has one in a table of its own
+  std::string last_kept;          ///< no later gid is kept
+  int log_pages = 0;              ///< of the log after the last commit
 };
 
 }  // namespace sqlite_store
@@ -14379,6 +15914,7 @@ class Connections {
       throw StoreError("the store file '" + all.path_ + "' is not open now; try again");
     }
     Reader* operator->() const { return reader_; }
+    Reader& operator*() const { return *reader_; }
 
    private:
     const std::lock_guard<std::mutex> lock_;
@@ -14410,7 +15946,9 @@ class Connections {
   }
 
   void Rollback() noexcept {
-    if (writer_ == nullptr || !writer_->db.InTransaction()) return;
+    if (writer_ == nullptr) return;
+    writer_->row_journals.Clear();
+    if (!writer_->db.InTransaction()) return;
     sqlite3_exec(writer_->db.Handle(), "ROLLBACK", nullptr, nullptr, nullptr);
   }
 
@@ -14628,6 +16166,371 @@ class Expiry {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/store/search.hpp ----------------------------------------------------------------------
+
+/// How every store searches: which records it looks at, how many, and where the next page begins.
+/// Needs: std. Threads: those of the source.
+///
+/// There are two indexes that help: of the unfinished, and of gids. If one of them names few candidates, only those are looked
+/// at. If it names many, they are not rare, and are found among the newest records as well. So either way a page costs at
+/// most kMostLooked records.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What a search reads of a store.
+class SearchSource {
+ public:
+  using Ids = std::vector<std::int64_t>;
+
+  virtual ~SearchSource() = default;
+
+  /// The unfinished in any order; with `stuck`, at least those that are. At most `most`.
+  virtual Ids Unfinished(bool stuck, std::size_t most) = 0;
+  /// Those whose gid is in [from, to) by its bytes, in any order, and at most `most`. An empty `to` is behind all.
+  /// Nothing: there is no such index.
+  virtual std::optional<Ids> WithGids(const std::string& from, const std::string& to,
+                                      std::size_t most) = 0;
+  /// The largest ids below this one, largest first, and at most `most`.
+  virtual Ids Below(std::int64_t id, std::size_t most) = 0;
+  /// Of these ids, in their order, the first `most` whose records may match the filter: where it is cheap to see that one
+  /// does not, it is left out. `in_a_row`: there were no others between them, so they may be read in one go.
+  virtual std::vector<Transaction> Read(const Ids& ids, bool in_a_row, const ScanFilter& filter,
+                                        std::size_t most) = 0;
+};
+
+namespace search {
+
+/// So many records are looked at for a page if they follow each other, and so many if an index names them: each of those may
+/// be in another place of the disk. An index of more ids than this does not help.
+inline constexpr std::size_t kMostLooked = 10000;
+inline constexpr std::size_t kMostSought = 4000;
+inline constexpr std::size_t kMostFromIndex = 20000;
+/// A page ends beyond so many bytes of definitions that were read.
+inline constexpr std::size_t kMostBytes = std::size_t{4} << 20;
+
+/// A valid text behind all that begin with this one, in the order of bytes, and as near as is simple; empty: there is none.
+inline std::string BehindPrefix(std::string prefix) {
+  while (!prefix.empty()) {
+    std::size_t at = prefix.size() - 1;
+    while (at > 0 && (static_cast<unsigned char>(prefix[at]) & 0xC0u) == 0x80u) --at;
+    // The next character of the same length. The last one of its length goes, and the one before it has a next one.
+    for (std::size_t i = prefix.size(); i-- > at;) {
+      std::string next = prefix;
+      for (auto byte = static_cast<unsigned char>(next[i]); byte < 0xFF;) {
+        next[i] = static_cast<char>(++byte);
+        for (std::size_t rest = i + 1; rest < next.size(); ++rest) next[rest] = '\x80';
+        if (Utf8Length(next, at) == next.size() - at) return next;
+      }
+    }
+    prefix.resize(at);
+  }
+  return {};
+}
+
+inline bool OnlyUnfinished(const ScanFilter& filter) {
+  return filter.unfinished || filter.stuck || (filter.status && !IsFinal(*filter.status));
+}
+
+/// Newest first.
+struct Candidates {
+  SearchSource::Ids ids;
+  bool all = false;  ///< there are no others
+};
+
+inline Candidates Newest(SearchSource::Ids ids, std::int64_t below) {
+  ids.erase(std::remove_if(ids.begin(), ids.end(),
+                           [below](std::int64_t id) { return id <= 0 || id >= below; }),
+            ids.end());
+  std::sort(ids.begin(), ids.end(), std::greater<>());
+  const bool all = ids.size() <= kMostSought;
+  if (!all) ids.resize(kMostSought);
+  return {std::move(ids), all};
+}
+
+/// Nothing: no index helps.
+inline std::optional<Candidates> FromIndex(SearchSource& source, const ScanFilter& filter,
+                                           std::int64_t below) {
+  if (!filter.gid_prefix.empty()) {
+    auto ids =
+        source.WithGids(filter.gid_prefix, BehindPrefix(filter.gid_prefix), kMostFromIndex + 1);
+    if (ids && ids->size() <= kMostFromIndex) return Newest(std::move(*ids), below);
+  }
+  if (OnlyUnfinished(filter)) {
+    SearchSource::Ids ids = source.Unfinished(filter.stuck, kMostFromIndex + 1);
+    if (ids.size() <= kMostFromIndex) return Newest(std::move(ids), below);
+  }
+  return std::nullopt;
+}
+
+/// One page, as far as it has come.
+class PageInWork {
+ public:
+  PageInWork(SearchSource& source, const ScanFilter& filter, std::size_t limit)
+      : source_(source), filter_(filter), limit_(limit) {}
+
+  /// Looks at these until the page ends; returns at how many. `in_a_row`: see SearchSource::Read.
+  std::size_t LookAt(const SearchSource::Ids& ids, bool in_a_row) {
+    constexpr std::size_t kAtATime = 32;  // a record may be a megabyte
+    constexpr std::size_t kLargest = 2048;
+    std::size_t at = 0;
+    while (at < ids.size() && !Ended()) {
+      const std::size_t size = (std::min)(chunk_, ids.size() - at);
+      const std::size_t most = (std::min)(kAtATime, limit_ - found_.size());
+      const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(at);
+      const SearchSource::Ids part(begin, begin + static_cast<std::ptrdiff_t>(size));
+      std::vector<Transaction> read = source_.Read(part, in_a_row, filter_, most);
+      const bool full = read.size() == most;
+      at = full ? static_cast<std::size_t>(
+                      std::upper_bound(ids.begin(), ids.end(), read.back().id, std::greater<>()) -
+                      ids.begin())
+                : at + size;
+      if (read.empty()) chunk_ = (std::min)(2 * chunk_, kLargest);
+      for (Transaction& transaction : read) {
+        bytes_ += BytesOf(*transaction.definition);
+        if (Matches(filter_, transaction)) found_.push_back(std::move(transaction));
+      }
+    }
+    return at;
+  }
+  bool Ended() const { return found_.size() == limit_ || bytes_ >= kMostBytes; }
+  ScanPage Take(std::int64_t next) { return {std::move(found_), next}; }
+
+ private:
+  SearchSource& source_;
+  const ScanFilter& filter_;
+  const std::size_t limit_;
+  std::vector<Transaction> found_;
+  std::size_t bytes_ = 0, chunk_ = 64;
+};
+
+/// As Store::Scan, for a filter that is a search.
+inline ScanPage Search(SearchSource& source, const ScanFilter& filter, std::int64_t position,
+                       std::size_t limit) {
+  if (limit == 0 || !IsUtf8(filter.gid_prefix) || !IsUtf8(filter.target)) return {};
+  PageInWork page(source, filter, limit);
+  std::int64_t below = position > 0 ? position : INT64_MAX;
+  if (const std::optional<Candidates> named = FromIndex(source, filter, below)) {
+    const std::size_t looked = page.LookAt(named->ids, false);
+    const bool end = named->all && looked == named->ids.size();
+    return page.Take(end ? 0 : named->ids[looked - 1]);
+  }
+  std::size_t looked = 0;
+  for (std::size_t piece = 256;; piece *= 4) {  // most pages need few
+    const std::size_t most = (std::min)(piece, kMostLooked - looked);
+    const SearchSource::Ids ids = source.Below(below, most);
+    const std::size_t at = page.LookAt(ids, true);
+    if (at == ids.size() && ids.size() < most) return page.Take(0);
+    below = ids[at - 1];
+    looked += at;
+    if (page.Ended() || looked == kMostLooked) return page.Take(below);
+  }
+}
+
+/// The same for one that is not: a page that is not the last is full.
+inline ScanPage FullPage(SearchSource& source, const ScanFilter& filter, std::int64_t position,
+                         std::size_t limit) {
+  ScanPage all;
+  if (limit == 0) return all;
+  do {
+    ScanPage page = Search(source, filter, position, limit - all.transactions.size());
+    for (Transaction& each : page.transactions) all.transactions.push_back(std::move(each));
+    position = all.next = page.next;
+  } while (position != 0 && all.transactions.size() < limit);
+  if (all.transactions.size() == limit) all.next = all.transactions.back().id;
+  return all;
+}
+
+}  // namespace search
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/sqlite/reads.hpp ----------------------------------------------------------------
+
+/// What is read of a SQLite file for anybody: a transaction, a journal, lists, numbers.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: any; each step has the reading connection for itself, so that
+/// others read between the steps of a search.
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
+inline SearchSource::Ids IdsOf(sql::Statement& statement) {
+  const Finally reset{statement};
+  SearchSource::Ids ids;
+  while (statement.Step()) ids.push_back(statement.Int(0));
+  return ids;
+}
+
+inline SearchSource::Ids UnfinishedIds(Reader& reader, bool stuck, std::size_t most) {
+  reader.unfinished_ids.Bind(1, stuck ? Stored(kNever) : INT64_MIN);
+  reader.unfinished_ids.Bind(2, static_cast<std::int64_t>(most));
+  return IdsOf(reader.unfinished_ids);
+}
+
+inline SearchSource::Ids IdsWithGids(Reader& reader, const std::string& from, const std::string& to,
+                                     std::size_t most) {
+  reader.gid_ids.BindText(1, from).BindText(2, to).Bind(3, static_cast<std::int64_t>(most));
+  return IdsOf(reader.gid_ids);
+}
+
+inline SearchSource::Ids IdsBelow(Reader& reader, std::int64_t id, std::size_t most) {
+  reader.below.Bind(1, id).Bind(2, static_cast<std::int64_t>(most));
+  return IdsOf(reader.below);
+}
+
+/// Steps in rows of their own may have the target.
+inline bool MayCall(const sql::Statement& row, const std::string& part) {
+  return RegistersSteps(static_cast<TransType>(row.Int(2))) ||
+         row.View(9).find(part) != std::string_view::npos;
+}
+
+inline std::vector<Transaction> ReadWanted(Reader& reader, const SearchSource::Ids& ids,
+                                           bool in_a_row, const ScanFilter& filter,
+                                           std::size_t most) {
+  if (ids.empty()) return {};
+  sql::Statement& search = in_a_row ? reader.search_range : reader.search;
+  search.Bind(3, filter.type ? static_cast<std::int64_t>(*filter.type) : 0);
+  search.Bind(4, filter.status ? static_cast<std::int64_t>(*filter.status) : 0);
+  search.Bind(5, Stored(filter.created_from)).Bind(6, Stored(filter.created_to));
+  search.Bind(7, filter.stuck ? 2 : filter.unfinished ? 1 : 0).Bind(8, filter.errors ? 1 : 0);
+  const std::string part = StoredPartOf(filter.target);
+  std::vector<Transaction> read;
+  for (const std::int64_t id : ids) {
+    const Finally reset{search};
+    search.Bind(1, id).Bind(2, ids.back());
+    while (read.size() < most && search.Step()) {
+      if (MayCall(search, part)) read.push_back(ReadTransaction(search, reader.steps));
+      if (!in_a_row) break;
+    }
+    if (in_a_row || read.size() == most) break;
+  }
+  return read;
+}
+
+/// `All` gives the reader for a while, as Connections does.
+template <typename All>
+class Searched : public SearchSource {
+ public:
+  explicit Searched(All& all) : all_(all) {}
+
+  Ids Unfinished(bool stuck, std::size_t most) override {
+    const typename All::Reading reader(all_);
+    return UnfinishedIds(*reader, stuck, most);
+  }
+  std::optional<Ids> WithGids(const std::string& from, const std::string& to,
+                              std::size_t most) override {
+    const typename All::Reading reader(all_);
+    return IdsWithGids(*reader, from, to, most);
+  }
+  Ids Below(std::int64_t id, std::size_t most) override {
+    const typename All::Reading reader(all_);
+    return IdsBelow(*reader, id, most);
+  }
+  std::vector<Transaction> Read(const Ids& ids, bool in_a_row, const ScanFilter& filter,
+                                std::size_t most) override {
+    const typename All::Reading reader(all_);
+    return ReadWanted(*reader, ids, in_a_row, filter, most);
+  }
+
+ private:
+  All& all_;
+};
+
+/// The reading half of a Store. `all`: see Searched; it outlives this.
+template <typename All>
+class Reads {
+ public:
+  explicit Reads(All& all) : all_(all) {}
+
+  std::optional<Transaction> Load(const std::string& gid) {
+    const typename All::Reading reader(all_);
+    sql::Statement& find = reader->find;
+    const Finally reset{find};
+    if (find.BindText(1, gid).Step()) {
+      return ReadTransaction(find, reader->steps);
+    }
+    sql::Statement& find_kept = reader->find_kept;
+    const Finally reset_kept{find_kept};
+    if (!find_kept.BindText(1, gid).Step()) return std::nullopt;
+    return ReadKept(find_kept);
+  }
+
+  std::vector<JournalEntry> ReadJournal(const std::string& gid) {
+    const typename All::Reading reader(all_);
+    sql::Statement& journal = reader->journal;
+    const Finally reset{journal};
+    if (!journal.BindText(1, gid).Step()) return {};
+    return sqlite_store::ReadJournal(journal);
+  }
+
+  ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) {
+    Searched<All> searched(all_);
+    if (filter.IsSearch()) return search::Search(searched, filter, position, limit);
+    if (search::OnlyUnfinished(filter)) return search::FullPage(searched, filter, position, limit);
+    const typename All::Reading reader(all_);
+    sql::Statement& scan = reader->scan;
+    const Finally reset{scan};
+    scan.Bind(1, position > 0 ? position : INT64_MAX);
+    scan.Bind(2, filter.type ? static_cast<std::int64_t>(*filter.type) : 0);
+    scan.Bind(3, filter.status ? static_cast<std::int64_t>(*filter.status) : 0);
+    scan.Bind(4, Stored(filter.created_from));
+    scan.Bind(5, Stored(filter.created_to));
+    scan.Bind(6, static_cast<std::int64_t>(limit));
+    ScanPage page;
+    while (scan.Step()) {
+      page.transactions.push_back(ReadTransaction(scan, reader->steps));
+    }
+    if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().id;
+    return page;
+  }
+
+  KeyValuePage ScanValues(const std::string& category, const std::string& key,
+                          std::int64_t position, std::size_t limit) {
+    const typename All::Reading reader(all_);
+    const bool one = !category.empty() && !key.empty();
+    sql::Statement& scan = one ? reader->find_value : reader->scan_values;
+    const Finally reset{scan};
+    scan.Bind(1, position).BindText(2, category).BindText(3, key);
+    scan.Bind(4, static_cast<std::int64_t>(limit));
+    KeyValuePage page;
+    while (scan.Step()) page.values.push_back(ReadValue(scan));
+    if (limit > 0 && page.values.size() == limit) page.next = page.values.back().id;
+    return page;
+  }
+
+  Backlog CountUnfinished(Time now) {
+    const typename All::Reading reader(all_);
+    const auto number = [](std::int64_t value) { return static_cast<std::uint64_t>(value); };
+    Backlog backlog;
+    sql::Statement& unfinished = reader->unfinished;
+    const Finally reset_unfinished{unfinished};
+    if (!unfinished.Bind(1, Stored(now)).Step() || unfinished.IsNull(2)) {
+      return backlog;
+    }
+    backlog.unfinished = number(unfinished.Int(0));
+    sql::Statement& created = reader->created;
+    const Finally reset_created{created};
+    if (created.Bind(1, unfinished.Int(2)).Step()) {
+      backlog.oldest = FromStored(created.Int(0));
+    }
+    sql::Statement& stuck = reader->stuck;
+    const Finally reset_stuck{stuck};
+    if (stuck.Step()) backlog.stuck = number(stuck.Int(0));
+    // They were counted one after the other.
+    const std::uint64_t waiting = number(unfinished.Int(1));
+    backlog.waiting = waiting - (std::min)(waiting, backlog.stuck);
+    return backlog;
+  }
+
+ private:
+  All& all_;
+};
+
+}  // namespace sqlite_store
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/store/sqlite/sqlite_store.hpp ---------------------------------------------------------
 
 /// The store on one SQLite file (WAL): what a program uses by default.
@@ -14639,8 +16542,10 @@ class Expiry {
 namespace dtm {
 inline namespace v1 {
 
+/// One file of SQLite, for one coordinator.
 class SqliteStore : public Store {
  public:
+  /// Makes the tables of the program; called whenever the file is opened.
   using OnOpen = std::function<void(sqlite3*)>;
 
   /// Opens or creates the file (0600), locks it against a second coordinator, and migrates an older
@@ -14753,82 +16658,18 @@ class SqliteStore : public Store {
     }
   }
 
-  std::optional<Transaction> Load(const std::string& gid) override {
-    const Connections::Reading reader(connections_);
-    sql::Statement& find = reader->find;
-    const Finally reset{find};
-    if (find.BindText(1, gid).Step()) {
-      return sqlite_store::ReadTransaction(find, reader->steps);
-    }
-    sql::Statement& find_kept = reader->find_kept;
-    const Finally reset_kept{find_kept};
-    if (!find_kept.BindText(1, gid).Step()) return std::nullopt;
-    return sqlite_store::ReadKept(find_kept);
-  }
-
+  std::optional<Transaction> Load(const std::string& gid) override { return reads_.Load(gid); }
   std::vector<JournalEntry> ReadJournal(const std::string& gid) override {
-    const Connections::Reading reader(connections_);
-    sql::Statement& journal = reader->journal;
-    const Finally reset{journal};
-    if (!journal.BindText(1, gid).Step()) return {};
-    return sqlite_store::ReadJournal(journal);
+    return reads_.ReadJournal(gid);
   }
-
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
-    const Connections::Reading reader(connections_);
-    sql::Statement& scan = reader->scan;
-    const Finally reset{scan};
-    scan.Bind(1, position > 0 ? position : INT64_MAX);
-    scan.Bind(2, filter.type ? static_cast<std::int64_t>(*filter.type) : 0);
-    scan.Bind(3, filter.status ? static_cast<std::int64_t>(*filter.status) : 0);
-    scan.Bind(4, sqlite_store::Stored(filter.created_from));
-    scan.Bind(5, sqlite_store::Stored(filter.created_to));
-    scan.Bind(6, static_cast<std::int64_t>(limit));
-    ScanPage page;
-    while (scan.Step()) {
-      page.transactions.push_back(sqlite_store::ReadTransaction(scan, reader->steps));
-    }
-    if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().id;
-    return page;
+    return reads_.Scan(filter, position, limit);
   }
-
   KeyValuePage ScanValues(const std::string& category, const std::string& key,
                           std::int64_t position, std::size_t limit) override {
-    const Connections::Reading reader(connections_);
-    const bool one = !category.empty() && !key.empty();
-    sql::Statement& scan = one ? reader->find_value : reader->scan_values;
-    const Finally reset{scan};
-    scan.Bind(1, position).BindText(2, category).BindText(3, key);
-    scan.Bind(4, static_cast<std::int64_t>(limit));
-    KeyValuePage page;
-    while (scan.Step()) page.values.push_back(sqlite_store::ReadValue(scan));
-    if (limit > 0 && page.values.size() == limit) page.next = page.values.back().id;
-    return page;
+    return reads_.ScanValues(category, key, position, limit);
   }
-
-  Backlog CountUnfinished(Time now) override {
-    const Connections::Reading reader(connections_);
-    const auto number = [](std::int64_t value) { return static_cast<std::uint64_t>(value); };
-    Backlog backlog;
-    sql::Statement& unfinished = reader->unfinished;
-    const Finally reset_unfinished{unfinished};
-    if (!unfinished.Bind(1, sqlite_store::Stored(now)).Step() || unfinished.IsNull(2)) {
-      return backlog;
-    }
-    backlog.unfinished = number(unfinished.Int(0));
-    sql::Statement& created = reader->created;
-    const Finally reset_created{created};
-    if (created.Bind(1, unfinished.Int(2)).Step()) {
-      backlog.oldest = sqlite_store::FromStored(created.Int(0));
-    }
-    sql::Statement& stuck = reader->stuck;
-    const Finally reset_stuck{stuck};
-    if (stuck.Step()) backlog.stuck = number(stuck.Int(0));
-    // They were counted one after the other.
-    const std::uint64_t waiting = number(unfinished.Int(1));
-    backlog.waiting = waiting - (std::min)(waiting, backlog.stuck);
-    return backlog;
-  }
+  Backlog CountUnfinished(Time now) override { return reads_.CountUnfinished(now); }
 
   void Due(Time now, DuePosition after, const DueVisitor& visit) override {
     sql::Statement& due = Writing().due;
@@ -14876,8 +16717,157 @@ class SqliteStore : public Store {
   sqlite_store::Writer& Writing() { return connections_.Writing(); }
 
   sqlite_store::Connections connections_;
+  sqlite_store::Reads<sqlite_store::Connections> reads_{connections_};
   std::string state_;  // reused, the encoded state of the change at hand
 };
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/timeline.hpp -----------------------------------------------------------------
+
+/// The story of a transaction, for people: its record and its journal, with the calls put together from their begin and end.
+/// Needs: std. Threads: values and pure functions.
+
+namespace dtm {
+inline namespace v1 {
+
+inline constexpr std::size_t kNoEntry = SIZE_MAX;
+
+/// One call of a row.
+struct Attempt {
+  /// How the call ended.
+  enum class Outcome {
+    kRunning,  ///< it has no result yet
+    kSuccess,
+    kFailure,
+    kOngoing,
+    kError,
+    kNotSent,
+    kLost  ///< the process that made it ended, or lost the transaction to another, before there was a result
+  };
+  std::size_t row = 0;  ///< of the transaction
+  std::size_t run = 0;  ///< index into Timeline::runs: which process made it
+  Time begin{};         ///< 0: not kept (see JournalKind::kGap)
+  Time end{};           ///< kLost: when that was noticed; kRunning: 0
+  Outcome outcome = Outcome::kRunning;
+  std::string text{};                  ///< what the branch, or the error, said
+  std::size_t begin_entry = kNoEntry;  ///< where Timeline::entries tell of it
+  std::size_t end_entry = kNoEntry;
+};
+
+/// In words: "running", "success", "not sent", ...
+inline const char* Name(Attempt::Outcome outcome) {
+  switch (outcome) {
+    case Attempt::Outcome::kRunning: return "running";
+    case Attempt::Outcome::kSuccess: return "success";
+    case Attempt::Outcome::kFailure: return "failure";
+    case Attempt::Outcome::kOngoing: return "ongoing";
+    case Attempt::Outcome::kError: return "error";
+    case Attempt::Outcome::kNotSent: return "not sent";
+    case Attempt::Outcome::kLost: return "lost";
+  }
+  return "unknown";
+}
+
+/// From `begin` on this process drove the transaction.
+struct DrivenBy {
+  std::string process;  ///< see Options::node_name; empty: not known
+  Time begin{};
+};
+
+/// The story of one transaction.
+struct Timeline {
+  Transaction transaction;
+  std::vector<JournalEntry> entries;  ///< oldest first; empty: no journal was kept
+  std::vector<DrivenBy> runs;         ///< at least one; the first is where it was stored
+  std::vector<Attempt> attempts;      ///< in the order in which they began
+};
+
+namespace timeline {
+
+inline Attempt::Outcome OutcomeOf(JournalKind kind) {
+  switch (kind) {
+    case JournalKind::kSuccess: return Attempt::Outcome::kSuccess;
+    case JournalKind::kFailure: return Attempt::Outcome::kFailure;
+    case JournalKind::kOngoing: return Attempt::Outcome::kOngoing;
+    case JournalKind::kError: return Attempt::Outcome::kError;
+    case JournalKind::kNotSent: return Attempt::Outcome::kNotSent;
+    default: return Attempt::Outcome::kRunning;
+  }
+}
+
+/// Ends the running attempt of the row, or adds one whose begin is not kept.
+inline void EndAttempt(Timeline& story, std::size_t index) {
+  const JournalEntry& entry = story.entries[index];
+  const auto found = std::find_if(
+      story.attempts.rbegin(), story.attempts.rend(), [&entry](const Attempt& attempt) {
+        return attempt.row == entry.row && attempt.outcome == Attempt::Outcome::kRunning;
+      });
+  if (found == story.attempts.rend()) {
+    story.attempts.push_back({entry.row, story.runs.size() - 1, Time{}, entry.time,
+                              OutcomeOf(entry.kind), entry.text, kNoEntry, index});
+    return;
+  }
+  found->end = entry.time;
+  found->outcome = OutcomeOf(entry.kind);
+  found->text = entry.text;
+  found->end_entry = index;
+}
+
+/// What was running when the process ended, or the transaction, has no result any more. `row`: only of this one.
+inline void LoseRunning(Timeline& story, Time time, std::size_t row = kNoRow) {
+  for (Attempt& attempt : story.attempts) {
+    if (attempt.outcome != Attempt::Outcome::kRunning) continue;
+    if (row != kNoRow && attempt.row != row) continue;
+    attempt.outcome = Attempt::Outcome::kLost;
+    attempt.end = time;
+  }
+}
+
+}  // namespace timeline
+
+/// The story of a transaction, from what the store has of it. Pure.
+inline Timeline MakeTimeline(Transaction transaction, std::vector<JournalEntry> entries) {
+  Timeline story{std::move(transaction), std::move(entries), {}, {}};
+  story.runs.push_back({});
+  story.runs.front().begin = story.transaction.created;
+  for (std::size_t i = 0; i < story.entries.size(); ++i) {
+    const JournalEntry& entry = story.entries[i];
+    switch (entry.kind) {
+      case JournalKind::kPrepared:
+      case JournalKind::kSubmitted:
+        if (story.runs.front().process.empty()) story.runs.front().process = entry.who;
+        break;
+      case JournalKind::kTakenUp:
+        timeline::LoseRunning(story, entry.time);
+        story.runs.push_back({entry.who, entry.time});
+        break;
+      case JournalKind::kStarted:
+        timeline::LoseRunning(story, entry.time, entry.row);  // its commit was in doubt
+        story.attempts.push_back({entry.row, story.runs.size() - 1, entry.time});
+        story.attempts.back().begin_entry = i;
+        break;
+      case JournalKind::kSuccess:
+      case JournalKind::kFailure:
+      case JournalKind::kOngoing:
+      case JournalKind::kError:
+      case JournalKind::kNotSent: timeline::EndAttempt(story, i); break;
+      case JournalKind::kSucceeded:
+      case JournalKind::kFailed: timeline::LoseRunning(story, entry.time); break;
+      case JournalKind::kRegistered:
+      case JournalKind::kRollback:
+      case JournalKind::kStuck:
+      case JournalKind::kCancel:
+      case JournalKind::kForceStop:
+      case JournalKind::kRetryNow:
+      case JournalKind::kFinish:
+      case JournalKind::kRepair:
+      case JournalKind::kGap: break;
+    }
+  }
+  return story;
+}
 
 }  // namespace v1
 }  // namespace dtm
@@ -14978,7 +16968,8 @@ class Coordinator : public EmbeddedEndpoint {
   }
 
   /// Adds what calls the branches with URLs of some schemes: `tm.Use(dtm::HttpBranches())` from <dtm/http.hpp> for http and
-  /// https. A submission with a URL of another scheme is refused unless its caller was added before.
+  /// https. A submission with a URL of another scheme is refused unless its caller was added before. A caller with the scheme
+  /// "local" gets the calls of functions that are not registered here; tests and replays stand in for them so.
   /// @throws LogicError  one of its schemes has a caller, or it comes after Start or Stop.
   void Use(std::unique_ptr<BranchCaller> caller) { Checked().Use(std::move(caller)); }
 
@@ -15018,7 +17009,9 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws StoreError  the store cannot be read.
   std::optional<Transaction> Query(const std::string& gid) { return Checked().store->Load(gid); }
 
-  /// Committed records, newest first; `limit` is 1 to 1000, `position` the one that the page before returned.
+  /// Committed records, newest first; `limit` is 1 to 1000, `position` the one that the page before returned. With a filter
+  /// that is a search (see ScanFilter) at most some 10,000 records are read, so a page may be short, or empty, before the
+  /// end, which is where `next` is 0.
   /// @throws StoreError     the store cannot be read.
   /// @throws RejectedError  the limit is out of range.
   ScanPage List(const ScanFilter& filter = {}, std::int64_t position = 0, std::size_t limit = 100) {
@@ -15026,12 +17019,26 @@ class Coordinator : public EmbeddedEndpoint {
     return Checked().store->Scan(filter, position, limit);
   }
 
-  /// What happened to a transaction, oldest first: attempts, results, decisions, with their times. At most 256 entries; of
-  /// more the middle is folded. It is kept with Options::journal, of what happened while that was set, and removed with the
-  /// record; empty if there is none. Each entry is as durable as the change it tells of. Reads the store in this thread.
+  /// The coordinators on the store, this one among them, also those that stopped a moment ago. Alone, if the store is not
+  /// shared. Reads the store in this thread.
   /// @throws StoreError  the store cannot be read.
-  std::vector<JournalEntry> Journal(const std::string& gid) {
-    return Checked().store->ReadJournal(gid);
+  std::vector<Peer> Nodes() {
+    Peers* const peers = Checked().store->Shared();
+    return peers != nullptr ? peers->All()
+                            : std::vector<Peer>{{NodeOf(Settings()), true, Duration(0), true}};
+  }
+
+  /// The whole story of a transaction: its record, each call with its begin, end and outcome, each decision, which process
+  /// drove it, with times; nothing if there is no such transaction. What Options::history keeps of it is removed with its
+  /// record. Each entry is as durable as the change it tells of. Reads the store in this thread, record first: the entries
+  /// may tell of one more change than the record has.
+  /// @throws StoreError  the store cannot be read.
+  std::optional<dtm::Timeline> Timeline(const std::string& gid) {
+    std::optional<Transaction> stored = Query(gid);
+    if (!stored) return std::nullopt;
+    std::vector<JournalEntry> entries = Checked().store->ReadJournal(gid);
+    if (Settings().history > 0) FoldJournal(entries, Settings().history);
+    return MakeTimeline(std::move(*stored), std::move(entries));
   }
 
   /// Waits up to `timeout` for the end; returns the status at that time.
@@ -15056,23 +17063,43 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, it has ended, or it can no longer be rolled back.
   void Cancel(const std::string& gid, const std::string& reason = "cancelled") {
+    Cancel(gid, By{{}, reason});
+  }
+  /// The same, with who asks for it in the journal; `by.why` is the reason.
+  void Cancel(const std::string& gid, const By& by) {
     Await([&](AnswerCallback answer) {
-      AbortAsync(gid, {}, reason, WaitResult::kIgnored, std::move(answer));
+      AbortAsync(gid, {}, by, WaitResult::kIgnored, std::move(answer));
     });
   }
 
-  /// Ends an unfinished transaction as failed. Nothing more is called, and nothing is undone.
+  /// Ends an unfinished transaction as failed. Nothing more is called, and nothing is undone. The journal keeps `by`.
   /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, or it has ended.
-  void ForceStop(const std::string& gid) {
-    Await([&](AnswerCallback answer) { ForceStopAsync(gid, std::move(answer)); });
+  void ForceStop(const std::string& gid, const By& by = {}) {
+    Await([&](AnswerCallback answer) { ForceStopAsync(gid, by, std::move(answer)); });
   }
 
-  /// Makes the waiting calls of an unfinished transaction at once, and drives a stuck one again.
+  /// Makes the waiting calls of an unfinished transaction at once, and drives a stuck one again. The journal keeps `by` if
+  /// anything waited.
   /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, or it has ended.
-  void RetryNow(const std::string& gid) {
-    Await([&](AnswerCallback answer) { RetryNowAsync(gid, std::move(answer)); });
+  void RetryNow(const std::string& gid, const By& by = {}) {
+    Await([&](AnswerCallback answer) { RetryNowAsync(gid, by, std::move(answer)); });
+  }
+
+  /// Repairs an unfinished transaction: its branch `branch_id`, `op` ("01", Op::kCompensate) counts as done from now on, without a
+  /// call, because of `by.why`, and the transaction goes on; a stuck one, too. Nothing else changes. It is for what was done by hand,
+  /// or need not be done any more. A skipped action of a saga is compensated like any other if the saga is rolled back later, unless
+  /// its compensation is skipped too (that may be done beforehand). A service with a barrier compensates only what was done
+  /// through it: nothing, if the action never came there. The journal keeps who and why, and last_error says it.
+  ///
+  /// Refused while a call of the branch is running, or may be (of a process that has died): its effect could come after what was
+  /// done by hand. So it may be asked for once the call has ended and waits for its next try; Explain says which it is.
+  /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
+  /// @throws RejectedError  there is no such transaction or branch, `by.why` is empty, it has ended, is prepared or a workflow, the
+  ///                        branch has succeeded, will not be called, or is being called; nothing was changed.
+  void Skip(const std::string& gid, const std::string& branch_id, Op op, const By& by) {
+    Await([&](AnswerCallback answer) { SkipAsync(gid, branch_id, op, by, std::move(answer)); });
   }
 
   /// The gids of at most `limit` unfinished transactions whose next try is more than `wait` away, the earliest
@@ -15126,6 +17153,7 @@ class Coordinator : public EmbeddedEndpoint {
     relays_.Get().Measure(gauges);
     return gauges;
   }
+  /// The options that it was made with.
   const Options& Settings() const { return Checked().options; }
 
  private:
@@ -15168,6 +17196,244 @@ class Coordinator : public EmbeddedEndpoint {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/text/time_text.hpp --------------------------------------------------------------------
+
+/// Times as text: RFC 3339 in UTC.
+/// Needs: std. Threads: pure functions. Source: RFC 3339 §5.6.
+
+#include <ctime>
+
+namespace dtm {
+inline namespace v1 {
+
+/// "2026-11-22T07:08:07.0045Z": zeros at the end of the fraction are left out.
+inline std::string TimeText(Time time) {
+  const auto micros = time.time_since_epoch().count();
+  auto seconds = static_cast<std::time_t>(micros / 1000000);
+  auto fraction = static_cast<int>(micros % 1000000);
+  if (fraction < 0) {
+    fraction += 1000000;
+    --seconds;
+  }
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  char text[48];
+  const std::size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+  std::string result(text, length);
+  if (fraction != 0) {
+    std::snprintf(text, sizeof text, ".%06d", fraction);
+    result += text;
+    while (result.back() == '0') result.pop_back();
+  }
+  return result + "Z";
+}
+
+namespace time_text {
+
+/// Days from 1970-01-01 in the Gregorian calendar; `month` is 1 to 12.
+inline std::int64_t Days(std::int64_t year, unsigned month, unsigned day) {
+  // In years that begin in March the leap day is the last one, and months repeat every five.
+  const std::int64_t y = month > 2 ? year : year - 1;
+  const std::int64_t era = (y >= 0 ? y : y - 399) / 400;
+  const auto of_era = static_cast<unsigned>(y - era * 400);
+  const unsigned of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
+  const unsigned in_era = of_era * 365 + of_era / 4 - of_era / 100 + of_year;
+  return era * 146097 + static_cast<std::int64_t>(in_era) - 719468;
+}
+
+}  // namespace time_text
+
+/// What TimeText has written, of the years 1000 to 9999; nothing if it is anything else.
+inline std::optional<Time> ParseTime(std::string_view text) {
+  constexpr std::string_view kForm = "dddd-dd-ddTdd:dd:dd";
+  if (text.size() <= kForm.size() || text.back() != 'Z') return std::nullopt;
+  for (std::size_t i = 0; i < kForm.size(); ++i) {
+    const bool digit = text[i] >= '0' && text[i] <= '9';
+    if (kForm[i] == 'd' ? !digit : text[i] != kForm[i]) return std::nullopt;
+  }
+  const auto number = [text](std::size_t at, std::size_t size) {
+    return ParseNumber<unsigned>(text.substr(at, size)).value_or(0);
+  };
+  std::int64_t micros = 0;
+  std::string_view fraction = text.substr(kForm.size(), text.size() - kForm.size() - 1);
+  if (!fraction.empty()) {
+    const std::string digits(fraction.substr(1));
+    const bool fits = fraction[0] == '.' && !digits.empty() && digits.size() <= 6 &&
+                      digits.find_first_not_of("0123456789") == std::string::npos;
+    if (!fits) return std::nullopt;
+    micros = ParseNumber<unsigned>(digits + std::string(6 - digits.size(), '0')).value_or(0);
+  }
+  const std::int64_t days = time_text::Days(number(0, 4), number(5, 2), number(8, 2));
+  const std::int64_t seconds =
+      ((days * 24 + number(11, 2)) * 60 + number(14, 2)) * 60 + number(17, 2);
+  const Time time{Duration(seconds * 1000000 + micros)};
+  // What does not exist (the 30th of February, 25 o'clock) is another time written otherwise.
+  const std::string whole = TimeText(Time(Duration(seconds * 1000000)));
+  if (whole.substr(0, kForm.size()) != text.substr(0, kForm.size())) return std::nullopt;
+  return time;
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/observe/json_line.hpp -----------------------------------------------------------------
+
+/// Events, spans and lines of the log as JSON, each on one line.
+/// Needs: std. Threads: pure functions; LogAsJson: any thread. Document: docs/observe.md.
+
+namespace dtm {
+inline namespace v1 {
+
+namespace json_line {
+
+/// In quotes. Bytes that are no UTF-8 become U+FFFD.
+inline std::string Quoted(const std::string& text) {
+  std::string quoted = "\"";
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = Utf8Length(text, at);
+    const auto first = static_cast<unsigned char>(text[at]);
+    if (length == 0) {
+      quoted += "\xEF\xBF\xBD";
+    } else if (first < 0x20 || first == 0x7F) {
+      char code[8];
+      std::snprintf(code, sizeof code, "\\u%04x", static_cast<unsigned>(first));
+      quoted += code;
+    } else {
+      if (first == '"' || first == '\\') quoted += '\\';
+      quoted.append(text, at, length);
+    }
+    at += length == 0 ? 1 : length;
+  }
+  return quoted + '"';
+}
+
+/// An object of texts; empty ones are left out.
+class Object {
+ public:
+  Object& Add(const char* name, const std::string& value) {
+    if (!value.empty()) AddRaw(name, Quoted(value));
+    return *this;
+  }
+  Object& AddRaw(const char* name, const std::string& value) {
+    text_ += text_.empty() ? "{" : ",";
+    text_ += Quoted(name) + ":" + value;
+    return *this;
+  }
+  std::string Text() const { return text_.empty() ? "{}" : text_ + "}"; }
+
+ private:
+  std::string text_;
+};
+
+}  // namespace json_line
+
+/// {"time":"2026-11-30T18:00:00.5Z","event":"failure","gid":"...","trans_type":"saga","status":"aborting", ...}; what is empty is left out.
+inline std::string JsonLine(const Event& event) {
+  return json_line::Object()
+      .Add("time", TimeText(event.time))
+      .Add("event", Name(event.kind))
+      .Add("gid", event.gid)
+      .Add("trans_type", Name(event.type))
+      .Add("status", Name(event.status))
+      .Add("branch_id", event.branch_id)
+      .Add("op", event.op == Op{} ? "" : Name(event.op))
+      .Add("target", event.target)
+      .Add("text", event.text)
+      .Add("who", event.who)
+      .Add("trace_id", event.trace_id)
+      .Text();
+}
+
+/// {"time":"...","level":"warning","message":"...","gid":"...","trace_id":"..."}
+inline std::string JsonLine(const LogLine& line, Time time) {
+  return json_line::Object()
+      .Add("time", TimeText(time))
+      .Add("level", Name(line.level))
+      .Add("message", line.text)
+      .Add("gid", line.gid)
+      .Add("trace_id", line.trace_id)
+      .Text();
+}
+
+/// {"time": its begin,"end":"...","span":"saga action 01","trace_id":"...", ..., "attributes":{...}}
+inline std::string JsonLine(const Span& span) {
+  json_line::Object attributes;
+  for (const auto& [name, value] : span.attributes) attributes.Add(name.c_str(), value);
+  return json_line::Object()
+      .Add("time", TimeText(span.begin))
+      .Add("end", TimeText(span.end))
+      .Add("span", span.name)
+      .Add("trace_id", span.trace_id)
+      .Add("span_id", span.span_id)
+      .Add("parent_id", span.parent_id)
+      .AddRaw("failed", span.failed ? "true" : "false")
+      .Add("text", span.text)
+      .AddRaw("attributes", attributes.Text())
+      .Text();
+}
+
+/// For Options::log: each line to stderr as JSON, with the gid and the trace if it is about a transaction.
+inline void LogAsJson(const LogLine& line) {
+  const Time now = std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now());
+  std::fputs((JsonLine(line, now) + "\n").c_str(), stderr);
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/memory_search.hpp ---------------------------------------------------------------
+
+/// What a search reads of the store in memory. See search.hpp.
+/// Needs: std. Threads: under the lock of the store.
+
+namespace dtm {
+inline namespace v1 {
+namespace memory_store {
+
+using Records = std::map<std::int64_t, Transaction>;
+/// Of the unfinished: when each is due, and its id.
+using DueOnes = std::map<std::pair<Time, std::int64_t>, bool>;
+
+class Searched : public SearchSource {
+ public:
+  Searched(const Records& records, const DueOnes& due) : records_(records), due_(due) {}
+
+  Ids Unfinished(bool stuck, std::size_t most) override {
+    Ids ids;
+    auto due = stuck ? due_.lower_bound({kNever, 0}) : due_.begin();
+    for (; due != due_.end() && ids.size() < most; ++due) ids.push_back(due->first.second);
+    return ids;
+  }
+  std::optional<Ids> WithGids(const std::string&, const std::string&, std::size_t) override {
+    return std::nullopt;  // they are in no order
+  }
+  Ids Below(std::int64_t id, std::size_t most) override {
+    Ids ids;
+    for (auto end = records_.lower_bound(id); end != records_.begin() && ids.size() < most;) {
+      ids.push_back((--end)->first);
+    }
+    return ids;
+  }
+  std::vector<Transaction> Read(const Ids& ids, bool, const ScanFilter& filter,
+                                std::size_t most) override {
+    std::vector<Transaction> read;
+    for (const std::int64_t id : ids) {
+      const Transaction& record = records_.at(id);
+      if (Matches(filter, record)) read.push_back(record);
+      if (read.size() == most) break;
+    }
+    return read;
+  }
+
+ private:
+  const Records& records_;
+  const DueOnes& due_;
+};
+
+}  // namespace memory_store
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/store/memory.hpp ----------------------------------------------------------------------
 
 /// A store in memory, for tests and for work that may be lost: nothing is durable.
@@ -15176,6 +17442,7 @@ class Coordinator : public EmbeddedEndpoint {
 namespace dtm {
 inline namespace v1 {
 
+/// Keeps everything until it is destroyed.
 class MemoryStore : public Store {
  public:
   const char* Kind() const override { return "memory"; }
@@ -15234,7 +17501,7 @@ class MemoryStore : public Store {
     for (Change& change : changes) {
       Transaction& transaction = *change.transaction;
       change.applied = transaction.id == 0 ? Insert(transaction) : Update(transaction);
-      if (change.applied && change.journal != nullptr) Tell(transaction.id, *change.journal);
+      if (change.applied && !change.journal.empty()) Tell(transaction.id, change);
     }
   }
 
@@ -15246,11 +17513,9 @@ class MemoryStore : public Store {
       if (!IsFinal(transaction.status)) due[{transaction.due, row}] = true;
     }
     rows_.reserve(rows_.size() + new_rows_.size());
-    for (auto& [row, entries] : told_) {
+    for (auto& [row, journal] : told_) {
       const auto old = journals_.find(row);
-      if (old != journals_.end())
-        entries.insert(entries.begin(), old->second.begin(), old->second.end());
-      FoldJournal(entries);
+      if (old != journals_.end()) Join(old->second, journal);
     }
     // All or nothing: below nothing needs memory.
     open_ = false;
@@ -15300,15 +17565,20 @@ class MemoryStore : public Store {
     const auto row = rows_.find(gid);
     if (row == rows_.end()) return {};
     const auto journal = journals_.find(row->second);
-    return journal == journals_.end() ? std::vector<JournalEntry>() : journal->second;
+    std::vector<JournalEntry> entries;
+    if (journal != journals_.end()) codec::DecodeJournal(journal->second.bytes, entries);
+    return entries;
   }
 
   Backlog CountUnfinished(Time now) override {
     const std::lock_guard<std::mutex> lock(mutex_);
     Backlog backlog;
-    for (const auto& [row, transaction] : records_) {
-      if (IsFinal(transaction.status)) continue;
-      if (backlog.unfinished++ == 0) backlog.oldest = transaction.created;
+    std::int64_t oldest = INT64_MAX;
+    for (const auto& entry : due_) {
+      const std::int64_t row = entry.first.second;
+      const Transaction& transaction = records_.at(row);
+      ++backlog.unfinished;
+      if (row < oldest) oldest = row, backlog.oldest = transaction.created;
       const bool stuck = transaction.stuck && transaction.due == kNever;
       if (stuck) ++backlog.stuck;
       if (!stuck && transaction.due > now) ++backlog.waiting;
@@ -15318,16 +17588,16 @@ class MemoryStore : public Store {
 
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
     const std::lock_guard<std::mutex> lock(mutex_);
+    if (filter.IsSearch()) {
+      memory_store::Searched searched(records_, due_);
+      return search::Search(searched, filter, position, limit);
+    }
     ScanPage page;
     auto end = position > 0 ? records_.lower_bound(position) : records_.end();
     while (end != records_.begin() && page.transactions.size() < limit) {
       const Transaction& transaction = std::prev(end)->second;
       --end;
-      const bool wanted = (!filter.type || *filter.type == transaction.definition->type) &&
-                          (!filter.status || *filter.status == transaction.status) &&
-                          transaction.created >= filter.created_from &&
-                          transaction.created <= filter.created_to;
-      if (wanted) page.transactions.push_back(transaction);
+      if (Matches(filter, transaction)) page.transactions.push_back(transaction);
     }
     if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().id;
     return page;
@@ -15426,11 +17696,31 @@ class MemoryStore : public Store {
     }
   }
 
-  void Tell(std::int64_t row, const std::vector<JournalEntry>& entries) {
-    if (entries.empty()) return;
-    std::vector<JournalEntry>& told = told_[row];
-    told.insert(told.end(), entries.begin(), entries.end());
+  struct Journal {
+    std::string bytes;
+    std::size_t folded = 0;  ///< bytes when it was folded last
+    unsigned history = 0;
+  };
+
+  void Tell(std::int64_t row, const Change& change) {
+    Journal& told = told_[row];
+    told.bytes.append(change.journal);
+    told.history = change.history;
   }
+
+  /// Puts the old ones before the new ones. It is folded whenever it has doubled.
+  static void Join(const Journal& old, Journal& journal) {
+    journal.bytes.insert(0, old.bytes);
+    journal.folded = old.folded;
+    if (journal.bytes.size() < 2 * journal.folded + kFoldedFrom) return;
+    std::vector<JournalEntry> entries;
+    codec::DecodeJournal(journal.bytes, entries);
+    FoldJournal(entries, journal.history);
+    journal.bytes.clear();
+    codec::EncodeJournal(entries, journal.bytes);
+    journal.folded = journal.bytes.size();
+  }
+  static constexpr std::size_t kFoldedFrom = 1024;
 
   /// Never changed once they are kept: a batch that writes values makes new ones.
   struct Values {
@@ -15444,24 +17734,2166 @@ class MemoryStore : public Store {
   };
 
   std::mutex mutex_;  // guards what is committed; only the owner's calls change it
-  std::map<std::int64_t, Transaction> records_;
+  memory_store::Records records_;
   std::unordered_map<std::string, std::int64_t> rows_;
-  std::map<std::pair<Time, std::int64_t>, bool> due_;
+  memory_store::DueOnes due_;
   std::map<std::string, KeptGid> kept_;
-  std::map<std::int64_t, std::vector<JournalEntry>> journals_;
+  std::map<std::int64_t, Journal> journals_;
   std::shared_ptr<const Values> values_ = std::make_shared<Values>();
   // The open batch, the owner's alone.
   bool open_ = false;
   std::int64_t last_row_ = 0;
   std::map<std::int64_t, Transaction> batch_;
   std::unordered_map<std::string, std::int64_t> new_rows_;
-  std::map<std::int64_t, std::vector<JournalEntry>> told_;
+  std::map<std::int64_t, Journal> told_;
   std::vector<std::int64_t> removed_;
   bool keep_gids_ = false;
   std::vector<std::string> forgotten_;
   std::shared_ptr<const Values> new_values_ = values_;
   std::int64_t last_value_ = 0;
 };
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/sqlite/read_only_store.hpp ------------------------------------------------------
+
+/// Looks into the file of a SQLite store without changing anything, also while a coordinator has it: for tools.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: any. Document: docs/store_format.md.
+///
+/// Nothing is created, migrated or repaired, and no lock is taken that a coordinator would notice. What a process that
+/// crashed has left in the log is read, too. Source: sqlite.org/wal.html, "Read-Only Databases"; uri.html.
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
+/// How a file may be opened without a change.
+struct HowToLook {
+  std::string uri;
+  bool in_use = false;  ///< it has a log: a coordinator has it open, or has crashed
+};
+
+/// @throws StoreError  it cannot be opened so; says what to do.
+inline HowToLook FindHowToLook(const std::string& path) {
+  const std::string name = "the store file '" + path + "'";
+  if (!os::StampOf(path)) {
+    throw StoreError(name + " is not there, or its folder cannot be read; check the path");
+  }
+  const std::optional<os::FileStamp> journal = os::StampOf(path + "-journal");
+  if (journal && journal->bytes > 0) {
+    throw StoreError(name + " has a journal of a write that was broken off, '" + path +
+                     "-journal'; start a coordinator on it, which puts it right");
+  }
+  const std::optional<os::FileStamp> log = os::StampOf(path + "-wal");
+  const bool index = os::StampOf(path + "-shm").has_value();
+  if (log && log->bytes > 0 && !index) {
+    throw StoreError(name + " has a log, but '" + path +
+                     "-shm' beside it is missing, without which nobody can read it and change "
+                     "nothing; start a coordinator on it, or look into a copy of both files");
+  }
+  std::string uri = "file:";
+  for (const char c : path) uri += c == '/' ? "/" : PercentEncoded(std::string_view(&c, 1));
+  const bool in_use = log && index;
+  return {uri + (in_use ? "?mode=ro&readonly_shm=1" : "?mode=ro&immutable=1"), in_use};
+}
+
+/// A connection that can only read.
+/// @throws StoreError  it is no store, or one of another version; says what to do.
+inline std::unique_ptr<sql::Database> OpenToLook(const std::string& path, const HowToLook& how) {
+  auto db = std::make_unique<sql::Database>(path, SQLITE_OPEN_READONLY, how.uri);
+  db->KeepLog();
+  sqlite_schema::ConfigureReader(*db);
+  const int version = sqlite_schema::StoredVersion(*db);
+  const std::string name = "the store file '" + path + "'";
+  if (version == 0) {
+    throw StoreError(name + " has no tables of dtm: it is another database, or empty");
+  }
+  if (version < sqlite_schema::kVersion) {
+    throw StoreError(name + " has schema version " + std::to_string(version) +
+                     ", and here version " + std::to_string(sqlite_schema::kVersion) +
+                     " is read; a coordinator of dtm " + dtm::kVersion +
+                     " brings it up to date when it opens it. A copy will do, if this one must "
+                     "stay as it is");
+  }
+  return db;
+}
+
+}  // namespace sqlite_store
+
+/// What only reads of a Store; every call that would change something throws, and nothing is ever due.
+class ReadOnlySqliteStore : public Store {
+ public:
+  /// @throws StoreError  the file is not there, is no store, is damaged, or is of another version.
+  explicit ReadOnlySqliteStore(const std::string& path) : gate_(os::FullPath(path)) {}
+
+  /// A coordinator has the file open, or has crashed and left its log.
+  bool InUse() const { return gate_.how.in_use; }
+
+  /// What was read of a file without a log may be of two moments if a coordinator has opened it meanwhile: read it again,
+  /// with another ReadOnlySqliteStore.
+  bool Changed() const {
+    const std::optional<os::FileStamp> now = os::StampOf(gate_.path);
+    if (!now || !now->SameFile(gate_.stamp)) return true;
+    return !InUse() && (!now->SameContent(*gate_.stamp) || os::StampOf(gate_.path + "-wal"));
+  }
+
+  const char* Kind() const override { return "sqlite"; }
+  std::string Check(const std::atomic<bool>&) override {
+    const Gate::Reading reader(gate_);
+    sql::Statement check(*reader->owned, "PRAGMA quick_check(1)");
+    const std::string verdict = check.Step() ? check.Text(0) : "it gave no answer";
+    return verdict == "ok" ? std::string() : verdict;
+  }
+  std::optional<Transaction> Load(const std::string& gid) override { return reads_.Load(gid); }
+  std::vector<JournalEntry> ReadJournal(const std::string& gid) override {
+    return reads_.ReadJournal(gid);
+  }
+  ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
+    return reads_.Scan(filter, position, limit);
+  }
+  KeyValuePage ScanValues(const std::string& category, const std::string& key,
+                          std::int64_t position, std::size_t limit) override {
+    return reads_.ScanValues(category, key, position, limit);
+  }
+  Backlog CountUnfinished(Time now) override { return reads_.CountUnfinished(now); }
+  void Due(Time, DuePosition, const DueVisitor&) override {}
+  Time NextDue(Time) override { return kNever; }
+
+  void Begin() override { Refuse(); }
+  Result Run(const Work&) override { Refuse(); }
+  bool Has(const std::string&) override { Refuse(); }
+  std::optional<KeyValue> GetValue(const std::string&, const std::string&) override { Refuse(); }
+  void PutValue(const KeyValue&) override { Refuse(); }
+  bool RemoveValue(const std::string&, const std::string&) override { Refuse(); }
+  void Apply(std::vector<Change>&) override { Refuse(); }
+  void Commit() override { Refuse(); }
+  void Rollback() noexcept override {}
+  void Recover() override { Refuse(); }
+  std::int64_t Expire(Time, std::int64_t, std::size_t, bool) override { Refuse(); }
+  std::string ForgetGids(Time, const std::string&, std::size_t) override { Refuse(); }
+
+ private:
+  /// See sqlite_store::Searched.
+  struct Gate {
+    explicit Gate(std::string file)
+        : path(std::move(file)),
+          stamp(os::StampOf(path)),
+          how(sqlite_store::FindHowToLook(path)),
+          reader(sqlite_store::OpenToLook(path, how)) {}
+
+    class Reading {
+     public:
+      explicit Reading(Gate& gate) : lock_(gate.mutex), reader_(gate.reader) {}
+      sqlite_store::Reader* operator->() const { return &reader_; }
+      sqlite_store::Reader& operator*() const { return reader_; }
+
+     private:
+      const std::lock_guard<std::mutex> lock_;
+      sqlite_store::Reader& reader_;
+    };
+
+    const std::string path;
+    const std::optional<os::FileStamp> stamp;
+    const sqlite_store::HowToLook how;
+    std::mutex mutex;
+    sqlite_store::Reader reader;
+  };
+
+  [[noreturn]] void Refuse() const {
+    throw StoreError("the store file '" + gate_.path +
+                     "' is open for looking only; what changes something is done through the "
+                     "coordinator that has it");
+  }
+
+  Gate gate_;
+  sqlite_store::Reads<Gate> reads_{gate_};
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/drawing/diagram.hpp ----------------------------------------------------------
+
+/// A sequence diagram as a value: who takes part, and what happens between them, from top to bottom. It says nothing of
+/// how it is drawn, and whoever draws it need not know what it tells of.
+/// Needs: std. Threads: values only.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What an event means, for its colour.
+enum class Tone {
+  kPlain,
+  kGood,     ///< something was done
+  kWarning,  ///< it has to be tried again
+  kBad,      ///< it was refused, or nothing goes on
+  kQuiet     ///< about the drawing, or the time that passes
+};
+
+/// One line of a diagram.
+struct DiagramEvent {
+  /// What is drawn.
+  enum class Kind {
+    kCall,   ///< an arrow from `from` to `to`
+    kReply,  ///< the same, of an answer
+    kLost,   ///< a call to which no answer came
+    kNote,   ///< a remark beside `from`
+    kEnd,    ///< all lifelines end
+    kBegin,  ///< and begin again
+    kSpan    ///< time passes, or more happened than is drawn
+  };
+  Kind kind = Kind::kNote;
+  std::optional<Duration> at{};  ///< since the first event; nothing: not known
+  std::size_t from = 0;          ///< a lifeline
+  std::size_t to = 0;
+  std::string text{};  ///< a few words
+  std::string more{};  ///< what was said: after the text, as far as there is room
+  Tone tone = Tone::kPlain;
+};
+
+inline bool IsArrow(DiagramEvent::Kind kind) {
+  return kind == DiagramEvent::Kind::kCall || kind == DiagramEvent::Kind::kReply ||
+         kind == DiagramEvent::Kind::kLost;
+}
+
+/// All that the event says.
+inline std::string InWords(const DiagramEvent& event) {
+  return event.more.empty() ? event.text : event.text + ": " + event.more;
+}
+
+/// Who takes part: a column of the diagram.
+struct Lifeline {
+  std::string name;    ///< short
+  std::string more{};  ///< who that is, if the name does not say all
+};
+
+/// All texts are fit to be shown, see shown_text.hpp. Every `from` and `to` is a lifeline.
+struct Diagram {
+  std::string title{};
+  std::vector<Lifeline> lifelines{};  ///< from left to right; at least one
+  std::vector<DiagramEvent> events{};
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/drawing/shown_text.hpp -------------------------------------------------------
+
+/// Text of others in a drawing: what of it may be shown, and how wide it is where every character takes a cell.
+/// Needs: std. Threads: pure functions. Source: Unicode 15 (UAX #9, #11), RFC 3629, XML 1.0 §2.2.
+
+namespace dtm {
+inline namespace v1 {
+namespace drawing {
+
+struct CodeRange {
+  char32_t first;
+  char32_t last;
+};
+
+/// The ranges are sorted.
+template <std::size_t kSize>
+bool IsIn(const std::array<CodeRange, kSize>& ranges, char32_t code) {
+  if (code < ranges.front().first) return false;
+  return std::any_of(ranges.begin(), ranges.end(), [code](const CodeRange& range) {
+    return code >= range.first && code <= range.last;
+  });
+}
+
+/// Controls, what is invisible, what turns the direction of the text, and what XML does not allow.
+inline constexpr std::array<CodeRange, 15> kNotShown{{{0, 0x1F},
+                                                      {0x7F, 0x9F},
+                                                      {0xAD, 0xAD},
+                                                      {0x61C, 0x61C},
+                                                      {0x115F, 0x1160},
+                                                      {0x180B, 0x180F},
+                                                      {0x200B, 0x200F},
+                                                      {0x2028, 0x202E},
+                                                      {0x2060, 0x206F},
+                                                      {0x3164, 0x3164},
+                                                      {0xFE00, 0xFE0F},
+                                                      {0xFEFF, 0xFEFF},
+                                                      {0xFFF0, 0xFFFB},
+                                                      {0xFFFE, 0xFFFF},
+                                                      {0xE0000, 0x10FFFF}}};
+/// They are drawn on the character before them.
+inline constexpr std::array<CodeRange, 5> kCombining{
+    {{0x300, 0x36F}, {0x1AB0, 0x1AFF}, {0x1DC0, 0x1DFF}, {0x20D0, 0x20FF}, {0xFE20, 0xFE2F}}};
+/// They take two cells.
+inline constexpr std::array<CodeRange, 11> kWide{{{0x1100, 0x115E},
+                                                  {0x2E80, 0x303E},
+                                                  {0x3041, 0xA4CF},
+                                                  {0xA960, 0xA97F},
+                                                  {0xAC00, 0xD7A3},
+                                                  {0xF900, 0xFAFF},
+                                                  {0xFE30, 0xFE6F},
+                                                  {0xFF00, 0xFF60},
+                                                  {0xFFE0, 0xFFE6},
+                                                  {0x1F300, 0x1FAFF},
+                                                  {0x20000, 0x3FFFD}}};
+
+/// Of valid UTF-8 of that length.
+inline char32_t CodePoint(const std::string& text, std::size_t at, std::size_t length) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[at + i]); };
+  if (length == 1) return byte(0);
+  char32_t code = byte(0) & (0x7Fu >> length);
+  for (std::size_t i = 1; i < length; ++i) code = code << 6 | (byte(i) & 0x3Fu);
+  return code;
+}
+
+/// The text in one line, with a question mark for all that must not be shown.
+inline std::string Shown(const std::string& text) {
+  std::string shown;
+  shown.reserve(text.size());
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = Utf8Length(text, at);
+    const auto first = static_cast<unsigned char>(text[at]);
+    if (first >= ' ' && first < 0x7F) {
+      shown += text[at];
+    } else if (text[at] == '\n' || text[at] == '\t') {
+      shown += ' ';
+    } else if (length == 0 || IsIn(kNotShown, CodePoint(text, at, length))) {
+      shown += '?';
+    } else {
+      shown.append(text, at, length);
+    }
+    at += (std::max)(length, std::size_t{1});
+  }
+  return shown;
+}
+
+/// A character, and the combining ones on it.
+struct Glyph {
+  std::string bytes;
+  std::size_t columns = 1;
+};
+
+/// Of a text that may be shown.
+inline std::vector<Glyph> Glyphs(const std::string& text) {
+  std::vector<Glyph> glyphs;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = (std::max)(Utf8Length(text, at), std::size_t{1});
+    const char32_t code = CodePoint(text, at, length);
+    if (IsIn(kCombining, code) && !glyphs.empty()) {
+      glyphs.back().bytes.append(text, at, length);
+    } else {
+      glyphs.push_back({text.substr(at, length), IsIn(kWide, code) ? std::size_t{2} : 1});
+    }
+    at += length;
+  }
+  return glyphs;
+}
+
+inline std::size_t ColumnsOf(const std::string& text) {
+  std::size_t columns = 0;
+  for (const Glyph& glyph : Glyphs(text)) columns += glyph.columns;
+  return columns;
+}
+
+/// As much of the text as fits; if that is not all, with "…" at its end.
+inline std::string Fitted(const std::string& text, std::size_t columns) {
+  if (ColumnsOf(text) <= columns) return text;
+  std::string fitted;
+  std::size_t used = 1;  // the dots
+  for (const Glyph& glyph : Glyphs(text)) {
+    if (used + glyph.columns > columns) break;
+    used += glyph.columns;
+    fitted += glyph.bytes;
+  }
+  while (!fitted.empty() && fitted.back() == ' ') fitted.pop_back();
+  return columns == 0 ? std::string() : fitted + "…";
+}
+
+/// The text in lines, broken at spaces where there are some; what does not fit into `lines` is cut off.
+inline std::vector<std::string> Wrapped(const std::string& text, std::size_t columns,
+                                        std::size_t lines) {
+  std::vector<std::string> wrapped;
+  std::string rest = text;
+  while (!rest.empty() && wrapped.size() + 1 < lines && ColumnsOf(rest) > columns) {
+    std::size_t end = 0, used = 0, space = 0;
+    for (const Glyph& glyph : Glyphs(rest)) {
+      if (glyph.bytes == " ") space = end;
+      if (used + glyph.columns > columns) break;
+      used += glyph.columns;
+      end += glyph.bytes.size();
+    }
+    if (space > 0) end = space;
+    if (end == 0) break;  // not even one character fits
+    wrapped.push_back(rest.substr(0, end));
+    rest.erase(0, (std::min)(rest.find_first_not_of(' ', end), rest.size()));
+  }
+  if (!rest.empty()) wrapped.push_back(Fitted(rest, columns));
+  return wrapped;
+}
+
+}  // namespace drawing
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/drawing/spans.hpp ------------------------------------------------------------
+
+/// Spans of time between any two points, in words.
+/// Needs: std. Threads: pure functions.
+
+namespace dtm {
+inline namespace v1 {
+namespace drawing {
+
+/// From `begin` to `end`, also if these are damaged: no span is too long to be counted.
+inline Duration Between(Time begin, Time end) {
+  const auto count = [](Time time) {
+    constexpr std::int64_t kFar = INT64_MAX / 16;
+    const std::int64_t value = time.time_since_epoch().count();
+    return (std::min)((std::max)(value, -kFar), kFar);
+  };
+  return Duration(count(end) - count(begin));
+}
+
+/// How often the unit goes into the span, rounded.
+inline std::int64_t Rounded(std::int64_t span, std::int64_t unit) {
+  return span / unit + (span % unit * 2 >= unit ? 1 : 0);
+}
+
+/// "12.3": with one digit behind the point.
+inline std::string Tenths(std::int64_t number) {
+  return std::to_string(number / 10) + "." + std::to_string(number % 10);
+}
+
+/// "12.3 ms", "4.2 s", "3 min 12 s", "3 h 12 min", "2 d 3 h": rounded, and 0 if it is negative.
+inline std::string SpanInWords(Duration span) {
+  const std::int64_t us = (std::max)(span.count(), Duration::rep{0});
+  const auto two = [](std::int64_t number, std::int64_t in_large, const char* large,
+                      const char* small) {
+    return std::to_string(number / in_large) + large + std::to_string(number % in_large) + small;
+  };
+  const std::int64_t s = Rounded(us, 1000000), min = Rounded(s, 60), h = Rounded(min, 60);
+  if (us < 99950) return Tenths(Rounded(us, 100)) + " ms";
+  if (us < 999500) return std::to_string(Rounded(us, 1000)) + " ms";
+  if (us < 59950000) return Tenths(Rounded(us, 100000)) + " s";
+  if (s < 3600) return two(s, 60, " min ", " s");
+  if (min < 24 * 60) return two(min, 60, " h ", " min");
+  return h < 100 * 24 ? two(h, 24, " d ", " h") : std::to_string(h / 24) + " d";
+}
+
+/// "12.3": milliseconds, for a column of them.
+inline std::string Milliseconds(Duration span) {
+  return Tenths(Rounded((std::max)(span.count(), Duration::rep{0}), 100));
+}
+
+}  // namespace drawing
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/drawing/mermaid_diagram.hpp --------------------------------------------------
+
+/// Writes a diagram as a sequence diagram of Mermaid, for documents and tickets that draw it.
+/// Needs: std. Threads: a pure function. Source: mermaid.js.org/syntax/sequenceDiagram, mermaid 11.
+
+namespace dtm {
+inline namespace v1 {
+namespace drawing {
+
+/// As #number; what could mean something to Mermaid or HTML.
+inline std::string EscapedMermaid(const std::string& text) {
+  constexpr std::string_view kPlain = " ._/,()-";
+  std::string escaped;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    const auto byte = static_cast<unsigned char>(c);
+    const bool letter = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+    // Mermaid takes a "style" with a colon and more behind it for CSS, and drops a semicolon there.
+    const bool colon = c == ':' && i + 1 < text.size() && text[i + 1] == ' ';
+    if (letter || colon || byte >= 0x80 || kPlain.find(c) != std::string_view::npos) {
+      escaped += c;
+    } else {
+      escaped += '#' + std::to_string(byte) + ';';
+    }
+  }
+  return escaped;
+}
+
+class MermaidDiagram {
+ public:
+  static std::string Draw(const Diagram& diagram) {
+    MermaidDiagram drawing(diagram);
+    for (const DiagramEvent& event : diagram.events) drawing.Event(event);
+    return "sequenceDiagram\n    title " + EscapedMermaid(diagram.title) + "\n" +
+           drawing.Participants() + drawing.text_;
+  }
+
+ private:
+  static constexpr std::size_t kColumns = 56;  // of a line of text
+  static constexpr std::size_t kMaxLines = 4;
+
+  explicit MermaidDiagram(const Diagram& diagram) : diagram_(diagram) {}
+
+  static std::string Id(std::size_t lifeline) { return "p" + std::to_string(lifeline); }
+
+  std::string Participants() const {
+    std::string text;
+    for (std::size_t i = 0; i < diagram_.lifelines.size(); ++i) {
+      text +=
+          "    participant " + Id(i) + " as " + EscapedMermaid(diagram_.lifelines[i].name) + "\n";
+    }
+    return text;
+  }
+
+  void Event(const DiagramEvent& event) {
+    const bool loop = event.from == event.to;
+    switch (event.kind) {
+      case DiagramEvent::Kind::kCall: return loop ? Note(event) : Arrow(event, "->>");
+      case DiagramEvent::Kind::kReply: return loop ? Note(event) : Arrow(event, "-->>");
+      case DiagramEvent::Kind::kLost: return loop ? Note(event) : Arrow(event, "--x");
+      case DiagramEvent::Kind::kNote:
+      case DiagramEvent::Kind::kSpan: return Note(event);
+      case DiagramEvent::Kind::kEnd:
+      case DiagramEvent::Kind::kBegin: return Across(event);
+    }
+  }
+
+  void Arrow(const DiagramEvent& event, const char* arrow) {
+    Add(Id(event.from) + arrow + Id(event.to), event);
+  }
+  void Note(const DiagramEvent& event) { Add("Note right of " + Id(event.from), event); }
+  void Across(const DiagramEvent& event) {
+    const std::string last =
+        diagram_.lifelines.size() > 1 ? "," + Id(diagram_.lifelines.size() - 1) : "";
+    Add("Note over " + Id(0) + last, event);
+  }
+
+  /// The text in lines, which Mermaid would not break.
+  void Add(const std::string& what, const DiagramEvent& event) {
+    std::string words = InWords(event);
+    if (event.at) words = SpanInWords(*event.at) + " · " + words;
+    std::string text;
+    for (const std::string& line : Wrapped(words, kColumns, kMaxLines)) {
+      text += (text.empty() ? "" : "<br/>") + EscapedMermaid(line);
+    }
+    text_ += "    " + what + ": " + text + "\n";
+  }
+
+  const Diagram& diagram_;
+  std::string text_;
+};
+
+}  // namespace drawing
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/drawing/svg_parts.hpp --------------------------------------------------------
+
+/// The pieces of an SVG drawing, and how they look.
+/// Needs: std. Threads: pure functions. Source: SVG 2, XML 1.0 §2.4.
+
+namespace dtm {
+inline namespace v1 {
+namespace drawing {
+
+inline std::string EscapedXml(const std::string& text) {
+  std::string escaped;
+  for (const char c : text) {
+    switch (c) {
+      case '&': escaped += "&amp;"; break;
+      case '<': escaped += "&lt;"; break;
+      case '>': escaped += "&gt;"; break;
+      case '"': escaped += "&quot;"; break;
+      default: escaped += c;
+    }
+  }
+  return escaped;
+}
+
+/// Colours are named once for light and once for dark; everything is below .dtm-diagram, so that nothing else on a page that
+/// has the drawing inside of it changes.
+inline constexpr const char kSvgStyle[] =
+    "<style>.dtm-diagram{--bg:#fff;--ink:#1c2430;--quiet:#667080;--line:#c5cdd6;--box:#f2f5f8;--"
+    "call:#2459b8;"
+    "--good:#17763a;--bad:#c1272d;--warn:#945400;--gone:#c1272d14;--c:var(--call);max-width:100%;"
+    "height:auto;"
+    "background:var(--bg);font:12.5px system-ui,-apple-system,'Segoe UI',Roboto,'Noto "
+    "Sans','DejaVu Sans',sans-serif}"
+    "@media(prefers-color-scheme:dark){.dtm-diagram{--bg:#14181e;--ink:#e6ebf1;--quiet:#919cab;--"
+    "line:#414b58;"
+    "--box:#1f262f;--call:#7db1ff;--good:#56cc90;--bad:#ff8585;--warn:#e6b450;--gone:#ff858522}}"
+    ".dtm-diagram "
+    "text{fill:var(--ink);paint-order:stroke;stroke:var(--bg);stroke-width:4px;stroke-linejoin:"
+    "round}"
+    ".dtm-diagram "
+    ".t{fill:var(--quiet);font-size:11px;font-variant-numeric:tabular-nums;text-anchor:end}"
+    ".dtm-diagram .n{font-weight:600;text-anchor:middle;stroke:none}.dtm-diagram "
+    ".x{text-anchor:end}"
+    ".dtm-diagram .m{text-anchor:middle}.dtm-diagram .i{stroke:none}"
+    ".dtm-diagram .l{stroke:var(--line);fill:none}.dtm-diagram .d{stroke-dasharray:2 4}"
+    ".dtm-diagram .k{fill:var(--box);stroke:var(--line)}.dtm-diagram "
+    ".a{fill:var(--box);stroke:var(--line)}"
+    ".dtm-diagram .v{fill:var(--gone)}.dtm-diagram .s{stroke:var(--c);stroke-width:1.4;fill:none}"
+    ".dtm-diagram .r{stroke-dasharray:5 3}.dtm-diagram .o{stroke-dasharray:2 4}.dtm-diagram "
+    ".h{fill:var(--c)}"
+    ".dtm-diagram .f{fill:var(--box);stroke:var(--c)}"
+    ".dtm-diagram .g{--c:var(--good)}.dtm-diagram .b{--c:var(--bad)}.dtm-diagram "
+    ".w{--c:var(--warn)}"
+    ".dtm-diagram .q{--c:var(--quiet)}.dtm-diagram .g .e,.dtm-diagram .b .e,.dtm-diagram .w "
+    ".e,.dtm-diagram .q .e"
+    "{fill:var(--c)}.dtm-diagram .q .e{font-style:italic}</style>";
+
+/// The width of a character, as wide as most fonts have it.
+inline constexpr double kSvgColumn = 7.2;
+
+inline std::string Number(int number) { return std::to_string(number); }
+inline int WidthOf(const std::string& text) {
+  return static_cast<int>(static_cast<double>(ColumnsOf(text)) * kSvgColumn) + 1;
+}
+inline std::size_t ColumnsIn(int width) {
+  return width <= 0 ? 0 : static_cast<std::size_t>(static_cast<double>(width) / kSvgColumn);
+}
+inline std::string Text(int x, int y, const char* kind, const std::string& text) {
+  return "<text x=\"" + Number(x) + "\" y=\"" + Number(y) + "\" class=\"" + kind + "\">" +
+         EscapedXml(text) + "</text>";
+}
+inline std::string Path(const char* kind, const std::string& path) {
+  return std::string("<path class=\"") + kind + "\" d=\"" + path + "\"/>";
+}
+inline std::string Box(const char* kind, int x, int y, int width, int height, int round) {
+  return std::string("<rect class=\"") + kind + "\" x=\"" + Number(x) + "\" y=\"" + Number(y) +
+         "\" width=\"" + Number(width) + "\" height=\"" + Number(height) + "\" rx=\"" +
+         Number(round) + "\"/>";
+}
+inline const char* KindOf(Tone tone) {
+  switch (tone) {
+    case Tone::kPlain: return "p";
+    case Tone::kGood: return "g";
+    case Tone::kWarning: return "w";
+    case Tone::kBad: return "b";
+    case Tone::kQuiet: return "q";
+  }
+  return "p";
+}
+
+}  // namespace drawing
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/drawing/svg_diagram.hpp ------------------------------------------------------
+
+/// Draws a diagram as SVG: one file without scripts, fonts or anything else from elsewhere, for light and dark pages.
+/// Needs: std. Threads: a pure function. Source: SVG 2, CSS Custom Properties 1.
+
+namespace dtm {
+inline namespace v1 {
+namespace drawing {
+
+class SvgDiagram {
+ public:
+  static std::string Draw(const Diagram& diagram) {
+    SvgDiagram drawing(diagram);
+    for (const DiagramEvent& event : diagram.events) drawing.Event(event);
+    drawing.Row(kAfterLast, Line::kSolid);
+    return drawing.Whole();
+  }
+
+ private:
+  enum class Line { kSolid, kDotted, kNone };
+  struct Stretch {
+    int begin;
+    int end;
+    Line line;
+  };
+
+  static constexpr int kHead = 46;  // of the names
+  static constexpr int kAfterLast = 14;
+  static constexpr int kRight = 52;  // of the last lifeline
+  static constexpr int kFirstGap = 124;
+  static constexpr int kLineHeight = 16;
+  static constexpr std::size_t kMaxLines = 4;
+  static constexpr std::size_t kFullBytes = 110000;  // beyond it texts are short
+  static constexpr std::size_t kShort = 40;          // columns
+
+  explicit SvgDiagram(const Diagram& diagram)
+      : diagram_(diagram), active_(diagram.lifelines.size()) {
+    for (const DiagramEvent& event : diagram.events) {
+      if (event.at && *event.at >= std::chrono::minutes(1)) in_ms_ = false;
+    }
+    const std::size_t services = (std::max)(diagram.lifelines.size(), std::size_t{2}) - 2;
+    const int gap = services <= 1 ? 230 : services <= 2 ? 176 : services <= 3 ? 150 : 118;
+    int x = in_ms_ ? 92 : 116;
+    for (std::size_t i = 0; i < diagram.lifelines.size(); ++i) {
+      columns_.push_back(x);
+      x += i == 0 ? kFirstGap : gap;
+    }
+    const int right = (std::max)(kRight, HalfOf(NameOf(columns_.size() - 1)) + 8);
+    width_ = (std::max)(columns_.back() + right, services == 0 ? 460 : 0);
+  }
+
+  // --- pieces
+
+  /// The lifelines go on for so much more.
+  void Row(int height, Line line) {
+    if (!alive_) line = Line::kNone;
+    if (stretches_.empty() || stretches_.back().line != line) stretches_.push_back({y_, y_, line});
+    y_ += height;
+    stretches_.back().end = y_;
+  }
+
+  void Time(const std::optional<Duration>& at, int y) {
+    if (at)
+      body_ += Text(columns_.front() - 40, y, "t", in_ms_ ? Milliseconds(*at) : SpanInWords(*at));
+  }
+
+  /// Everything of one event; what it says is seen under the pointer, too.
+  void Open(const DiagramEvent& event) {
+    body_ += std::string("<g class=\"") + KindOf(event.tone) + "\">";
+    if (!event.more.empty() && !Full())
+      body_ += "<title>" + EscapedXml(InWords(event)) + "</title>";
+  }
+  void Close() { body_ += "</g>\n"; }
+  bool Full() const { return body_.size() > kFullBytes; }
+  std::string Said(const DiagramEvent& event) const {
+    return Full() ? Fitted(InWords(event), kShort) : InWords(event);
+  }
+
+  // --- events
+
+  void Event(const DiagramEvent& event) {
+    Open(event);
+    switch (event.kind) {
+      case DiagramEvent::Kind::kCall:
+      case DiagramEvent::Kind::kReply:
+      case DiagramEvent::Kind::kLost: event.from == event.to ? Note(event) : Arrow(event); break;
+      case DiagramEvent::Kind::kNote: Note(event); break;
+      case DiagramEvent::Kind::kSpan: Span(event); break;
+      case DiagramEvent::Kind::kEnd: End(event); break;
+      case DiagramEvent::Kind::kBegin: Begin(event); break;
+    }
+    Close();
+  }
+
+  void Arrow(const DiagramEvent& event) {
+    const bool rightwards = event.from < event.to;
+    const int from = columns_[event.from], to = columns_[event.to];
+    const int left = (std::min)(from, to), room = (rightwards ? to - from : from - to) - 20;
+    const int y = y_ + 24;
+    std::string text = Said(event);
+    std::vector<std::string> below;
+    if (WidthOf(text) > (std::max)(room, width_ - left - 20) && !event.more.empty() && !Full()) {
+      text = event.text;
+      below = Wrapped(event.more, ColumnsIn(width_ - left - 20), kMaxLines);
+    }
+    const bool fits = WidthOf(text) <= room;
+    if (!fits) text = Fitted(text, ColumnsIn(width_ - left - 20));
+    const bool at_end = fits && !rightwards;
+    Time(event.at, y + 4);
+    body_ += Text(at_end ? from - 10 : left + 10, y - 6, at_end ? "e x" : "e", text);
+    DrawShaft(event.kind, from, to, y);
+    Activate(event, y);
+    Row(32, Line::kSolid);
+    for (const std::string& line : below) {
+      body_ += Text(left + 10, y_ + 9, "e", line);
+      Row(kLineHeight, Line::kSolid);
+    }
+  }
+
+  void DrawShaft(DiagramEvent::Kind kind, int from, int to, int y) {
+    const int way = from < to ? 1 : -1;
+    const int tip = to - 4 * way;
+    const char* style = kind == DiagramEvent::Kind::kReply  ? "s r"
+                        : kind == DiagramEvent::Kind::kLost ? "s o"
+                                                            : "s";
+    body_ +=
+        Path(style, "M" + Number(from + 4 * way) + " " + Number(y) + "H" + Number(tip - 7 * way));
+    if (kind == DiagramEvent::Kind::kLost) {  // a cross: no answer came
+      body_ += Path("s", "M" + Number(tip - 8) + " " + Number(y - 4) + "l8 8m0-8l-8 8");
+      return;
+    }
+    body_ += Path("h", "M" + Number(tip) + " " + Number(y) + "l" + Number(-9 * way) + "-4v8z");
+  }
+
+  /// A bar on the lifeline of who is called, until it has replied.
+  void Activate(const DiagramEvent& event, int y) {
+    if (event.kind == DiagramEvent::Kind::kLost) return;
+    Active& active = active_[event.kind == DiagramEvent::Kind::kReply ? event.from : event.to];
+    if (event.kind == DiagramEvent::Kind::kCall) {
+      if (active.calls++ == 0) active.since = y;
+    } else if (active.calls > 0 && --active.calls == 0) {
+      DrawBar(event.from, y);
+    }
+  }
+  void DrawBar(std::size_t lifeline, int y) {
+    const int since = active_[lifeline].since;
+    bars_ += Box("a", columns_[lifeline] - 3, since, 6, y - since, 2);
+  }
+  void DrawBars(int y) {
+    for (std::size_t i = 0; i < active_.size(); ++i) {
+      if (active_[i].calls > 0) DrawBar(i, y);
+    }
+  }
+
+  void Note(const DiagramEvent& event) {
+    const int x = columns_[event.from] + 14;
+    const std::vector<std::string> lines =
+        Wrapped(Said(event), ColumnsIn(width_ - x - 24), kMaxLines);
+    int widest = 0;
+    for (const std::string& line : lines) widest = (std::max)(widest, WidthOf(line));
+    const int height = static_cast<int>(lines.size()) * kLineHeight + 8;
+    Time(event.at, y_ + 20);
+    body_ += "<circle class=\"h\" cx=\"" + Number(x - 14) + "\" cy=\"" + Number(y_ + 16) +
+             "\" r=\"4\"/>";
+    body_ += Box("f", x, y_ + 4, widest + 16, height, 5);
+    for (std::size_t i = 0; i < lines.size(); ++i) {
+      body_ += Text(x + 8, y_ + 20 + static_cast<int>(i) * kLineHeight, "e i", lines[i]);
+    }
+    Row(height + 8, Line::kSolid);
+  }
+
+  void Span(const DiagramEvent& event) {
+    const int x = columns_[event.from] + 10;
+    const int middle = (columns_.front() + columns_.back()) / 2;
+    Time(event.at, y_ + 16);
+    Row(4, Line::kDotted);
+    for (const std::string& line : Wrapped(Said(event), ColumnsIn(width_ - x - 10), kMaxLines)) {
+      body_ += alive_ ? Text(x, y_ + 12, "e", line) : Text(middle, y_ + 12, "e m i", line);
+      Row(kLineHeight, Line::kDotted);
+    }
+    Row(4, Line::kDotted);
+  }
+
+  void End(const DiagramEvent& event) {
+    Row(6, Line::kSolid);
+    DrawBars(y_);
+    alive_ = false;
+    gone_since_ = y_;
+    Across(event, y_, y_ + 17);
+    Row(24, Line::kNone);
+  }
+
+  void Begin(const DiagramEvent& event) {
+    Across(event, y_ + 22, y_ + 15);
+    Time(event.at, y_ + 26);
+    Row(22, Line::kNone);
+    if (!alive_) {
+      gone_ += Box("v", columns_.front() - 30, gone_since_, columns_.back() - columns_.front() + 60,
+                   y_ - gone_since_, 0);
+    }
+    alive_ = true;
+    for (Active& active : active_) active.since = y_;
+    Row(6, Line::kSolid);
+  }
+
+  void Across(const DiagramEvent& event, int y, int text_y) {
+    const int left = columns_.front() - 30, right = columns_.back() + 30;
+    const std::string text = Fitted(Said(event), ColumnsIn(width_ - 20));
+    body_ += Path("s", "M" + Number(left) + " " + Number(y) + "H" + Number(right));
+    body_ += Text((std::max)((left + right) / 2, WidthOf(text) / 2 + 4), text_y, "e m i", text);
+  }
+
+  // --- the whole
+
+  std::string Lines() const {
+    std::string solid, dotted;
+    for (const int x : columns_) {
+      for (const Stretch& stretch : stretches_) {
+        std::string& path = stretch.line == Line::kSolid ? solid : dotted;
+        if (stretch.line == Line::kNone) continue;
+        path += "M" + Number(x) + " " + Number(stretch.begin) + "V" + Number(stretch.end);
+      }
+    }
+    return Path("l", solid) + (dotted.empty() ? dotted : Path("l d", dotted)) + "\n";
+  }
+
+  /// Of a lifeline, as far as there is room.
+  std::string NameOf(std::size_t i) const {
+    const int gap = i + 1 < columns_.size() ? columns_[i + 1] - columns_[i]
+                                            : columns_[i] - columns_[i - (i > 0)];
+    const int room =
+        (std::max)((std::min)(gap, i > 0 ? columns_[i] - columns_[i - 1] : gap) - 24, 70);
+    return Fitted(diagram_.lifelines[i].name, ColumnsIn(room));
+  }
+  static int HalfOf(const std::string& name) { return WidthOf(name) / 2 + 9; }
+
+  std::string Names() const {
+    std::string names;
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+      const Lifeline& lifeline = diagram_.lifelines[i];
+      const std::string name = NameOf(i);
+      const int half = HalfOf(name);
+      names += "<g>";
+      if (!lifeline.more.empty()) names += "<title>" + EscapedXml(lifeline.more) + "</title>";
+      names += Box("k", columns_[i] - half, 10, 2 * half, 26, 6) +
+               Text(columns_[i], 27, "n", name) + "</g>\n";
+    }
+    return names;
+  }
+
+  std::string Whole() {
+    DrawBars(y_ - kAfterLast);
+    const std::string size = Number(width_) + " " + Number(y_);
+    std::string svg =
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"dtm-diagram\" role=\"img\" width=\"" +
+        Number(width_) + "\" height=\"" + Number(y_) + "\" viewBox=\"0 0 " + size + "\">\n<title>" +
+        EscapedXml(diagram_.title) + "</title>" + kSvgStyle + "\n" + gone_ + Lines() + bars_ +
+        "\n" + Names();
+    if (in_ms_) svg += Text(columns_.front() - 56, 27, "t", "ms");
+    return svg + body_ + "</svg>\n";
+  }
+
+  struct Active {
+    int calls = 0;
+    int since = 0;
+  };
+
+  const Diagram& diagram_;
+  std::vector<int> columns_;  // of the lifelines
+  std::vector<Active> active_;
+  std::vector<Stretch> stretches_;
+  std::string body_, bars_, gone_;
+  int width_ = 0;
+  int y_ = kHead - 10;
+  int gone_since_ = 0;
+  bool in_ms_ = true;  // everything took less than a minute
+  bool alive_ = true;  // lifelines are drawn
+};
+
+}  // namespace drawing
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/drawing/text_diagram.hpp -----------------------------------------------------
+
+/// Draws a diagram for a terminal: lifelines of box characters, time runs downwards.
+/// Needs: std. Threads: a pure function.
+
+namespace dtm {
+inline namespace v1 {
+namespace drawing {
+
+inline constexpr std::size_t kMinTextWidth = 40;
+inline constexpr std::size_t kMaxTextWidth = 1000;
+
+/// One line: a character of the terminal in each cell. The second cell of a wide one is empty.
+class TextRow {
+ public:
+  explicit TextRow(std::size_t width) : cells_(width, " ") {}
+
+  void Put(std::size_t at, const char* sign) {
+    if (at < cells_.size()) cells_[at] = sign;
+  }
+  /// What does not fit is not written.
+  void Write(std::size_t at, const std::string& text) {
+    for (const Glyph& glyph : Glyphs(text)) {
+      if (at + glyph.columns > cells_.size()) return;
+      cells_[at] = glyph.bytes;
+      if (glyph.columns == 2) cells_[at + 1].clear();
+      at += glyph.columns;
+    }
+  }
+  bool IsBlank(std::size_t at) const { return cells_[at] == " "; }
+  void Colour(std::size_t first, std::size_t end, const char* begin) {
+    if (first >= end || end > cells_.size()) return;
+    cells_[first].insert(0, begin);
+    cells_[end - 1] += "\033[0m";
+  }
+  std::string Line() const {
+    std::string line;
+    for (const std::string& cell : cells_) line += cell;
+    line.erase(line.find_last_not_of(' ') + 1);
+    return line + '\n';
+  }
+
+ private:
+  std::vector<std::string> cells_;
+};
+
+class TextDiagram {
+ public:
+  /// @param width  the columns of a line, at least kMinTextWidth.
+  static std::string Draw(const Diagram& diagram, std::size_t width, bool colour) {
+    TextDiagram drawing(diagram, width, colour);
+    drawing.Names();
+    for (const DiagramEvent& event : diagram.events) drawing.Event(event);
+    return std::move(drawing.text_);
+  }
+
+ private:
+  static constexpr std::size_t kFirstColumn = 14;
+  static constexpr std::size_t kAfterLast = 4;
+  static constexpr std::size_t kFirstGap = 18;  // its arrows have short texts
+  static constexpr std::size_t kMaxGap = 40;
+  static constexpr std::size_t kMaxNameColumns = 24;
+  static constexpr std::size_t kMaxLines = 6;
+
+  TextDiagram(const Diagram& diagram, std::size_t width, bool colour)
+      : diagram_(diagram),
+        width_((std::min)((std::max)(width, kMinTextWidth), kMaxTextWidth)),
+        colour_(colour) {
+    const std::size_t gaps = (std::max)(diagram.lifelines.size(), std::size_t{2}) - 1;
+    const std::size_t room = width_ - kAfterLast - kFirstColumn;
+    const std::size_t first =
+        gaps == 1 ? (std::min)(room, kFirstGap) : (std::min)(room / gaps, kFirstGap);
+    std::size_t column = kFirstColumn;
+    for (std::size_t i = 0; i < diagram.lifelines.size(); ++i) {
+      columns_.push_back(column);
+      column += i == 0 ? first : (std::min)((room - first) / (gaps - (gaps > 1)), kMaxGap);
+    }
+    for (const DiagramEvent& event : diagram.events) {
+      if (event.at && *event.at >= std::chrono::minutes(1)) in_ms_ = false;
+    }
+  }
+
+  // --- lines
+
+  TextRow Lines(const char* sign) const {
+    TextRow row(width_);
+    for (const std::size_t column : columns_) row.Put(column, alive_ ? sign : " ");
+    return row;
+  }
+
+  void Time(TextRow& row, const std::optional<Duration>& at) const {
+    if (!at) return;
+    const std::string time = in_ms_ ? Milliseconds(*at) : SpanInWords(*at);
+    const std::size_t end = in_ms_ ? 7 : 12;
+    row.Write(end - (std::min)(time.size(), end), time);
+  }
+
+  void Print(const TextRow& row) { text_ += row.Line(); }
+
+  /// Names that do not fit beside the one before stand above it.
+  void Names() {
+    std::vector<TextRow> rows;
+    std::vector<std::size_t> ends;
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+      const std::string name = Fitted(diagram_.lifelines[i].name, kMaxNameColumns);
+      const std::size_t columns = ColumnsOf(name);
+      const std::size_t centred = columns_[i] - (std::min)(columns / 2, columns_[i]);
+      const std::size_t begin = (std::min)(centred, width_ - columns);
+      std::size_t level = 0;
+      while (level < ends.size() && begin < ends[level] + 2) ++level;
+      if (level == ends.size()) {
+        rows.emplace_back(width_);
+        ends.push_back(0);
+      }
+      rows[level].Write(begin, name);
+      ends[level] = begin + columns;
+      for (std::size_t below = 0; below < level; ++below) {
+        if (rows[below].IsBlank(columns_[i])) rows[below].Put(columns_[i], "│");
+        ends[below] = (std::max)(ends[below], columns_[i] + 1);
+      }
+    }
+    if (!rows.empty()) rows.front().Write(in_ms_ ? 5 : 3, in_ms_ ? "ms" : "time");
+    for (auto row = rows.rbegin(); row != rows.rend(); ++row) Print(*row);
+    Print(Lines("│"));
+  }
+
+  void Event(const DiagramEvent& event) {
+    switch (event.kind) {
+      case DiagramEvent::Kind::kCall:
+      case DiagramEvent::Kind::kReply:
+      case DiagramEvent::Kind::kLost: return Arrow(event);
+      case DiagramEvent::Kind::kNote: return Beside(event, "│", "●");
+      case DiagramEvent::Kind::kSpan: return Beside(event, "┊", "┊");
+      case DiagramEvent::Kind::kEnd:
+      case DiagramEvent::Kind::kBegin: return Break(event);
+    }
+  }
+
+  /// A text at the right of a lifeline.
+  void Beside(const DiagramEvent& event, const char* lines, const char* mark) {
+    const std::size_t begin = columns_[event.from] + 2;
+    const std::vector<std::string> texts = Wrapped(InWords(event), width_ - begin, kMaxLines);
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      TextRow row = Lines(lines);
+      if (i == 0 && alive_) row.Put(columns_[event.from], mark);
+      if (i == 0) Time(row, event.at);
+      WriteFree(row, begin, texts[i]);
+      Colour(row, columns_[event.from], begin + ColumnsOf(texts[i]), event.tone);
+      Print(row);
+    }
+  }
+
+  /// Over lifelines, with a blank around it.
+  void WriteFree(TextRow& row, std::size_t begin, const std::string& text) const {
+    const std::size_t end = begin + ColumnsOf(text);
+    if (begin > 0 && !IsLifeline(begin - 1)) row.Put(begin - 1, " ");
+    row.Write(begin, text);
+    if (IsLifeline(end)) row.Put(end, " ");
+  }
+  bool IsLifeline(std::size_t column) const {
+    return std::find(columns_.begin(), columns_.end(), column) != columns_.end();
+  }
+
+  void Break(const DiagramEvent& event) {
+    const bool ends = event.kind == DiagramEvent::Kind::kEnd;
+    alive_ = true;
+    TextRow row = Lines(ends ? "╧" : "╤");
+    const std::size_t first = columns_.front(), last = columns_.back();
+    for (std::size_t i = first; i <= last; ++i) {
+      if (row.IsBlank(i)) row.Put(i, "═");
+    }
+    const std::string text = InWords(event);
+    const std::size_t columns = ColumnsOf(text);
+    std::size_t end = last + 1;
+    const std::size_t begin = BetweenLifelines(columns + 2);
+    const bool beyond = begin == 0 && last + 2 + columns <= width_;
+    if (begin > 0) {
+      row.Write(begin, " " + text + " ");
+    } else if (beyond) {
+      row.Write(last + 2, text);
+      end = last + 2 + columns;
+    }
+    Time(row, event.at);
+    Colour(row, first, end, event.tone);
+    Print(row);
+    alive_ = !ends;
+    if (begin == 0 && !beyond) Below(event, first + 2, text);
+  }
+
+  /// Where a text stands in the middle of the widest gap if there is room, or else over the lifelines; 0: nowhere.
+  std::size_t BetweenLifelines(std::size_t columns) const {
+    std::size_t begin = 0, widest = 0;
+    for (std::size_t i = 1; i < columns_.size(); ++i) {
+      const std::size_t gap = columns_[i] - columns_[i - 1];
+      if (gap <= widest || columns + 2 >= gap) continue;
+      widest = gap;
+      begin = columns_[i - 1] + 1 + (gap - columns) / 2;
+    }
+    const std::size_t all = columns_.back() - columns_.front();
+    if (begin > 0 || columns + 4 > all) return begin;
+    return columns_.front() + (all - columns) / 2;
+  }
+
+  // --- arrows
+
+  void Arrow(const DiagramEvent& event) {
+    if (event.from == event.to) return Beside(event, "│", "●");
+    const bool rightwards = event.from < event.to;
+    const std::size_t left = columns_[rightwards ? event.from : event.to];
+    const std::size_t right = columns_[rightwards ? event.to : event.from];
+    TextRow row = Lines("│");
+    const bool lost = event.kind == DiagramEvent::Kind::kLost;
+    for (std::size_t i = left + 1; i < right; ++i) {
+      row.Put(i, IsLifeline(i) ? "┼" : lost ? "╌" : "─");
+    }
+    row.Put(columns_[event.from], rightwards ? "├" : "┤");
+    row.Put(rightwards ? right - 1 : left + 1, rightwards ? "▶" : "◀");
+    Time(row, event.at);
+
+    std::string below;
+    std::size_t end = right;
+    const std::string whole = InWords(event);
+    const std::size_t beyond = width_ - right - 2;
+    if (WriteOnShaft(row, event, whole)) {
+    } else if (ColumnsOf(whole) <= beyond) {
+      end = right + 2 + ColumnsOf(whole);
+      WriteFree(row, right + 2, whole);
+    } else if (!event.more.empty() && WriteOnShaft(row, event, event.text)) {
+      below = event.more;
+    } else {
+      below = whole;
+    }
+    Colour(row, left + 1, end, event.tone);
+    Print(row);
+    if (!below.empty()) Below(event, (std::min)(left + 2, width_ / 2), below);
+  }
+
+  void Below(const DiagramEvent& event, std::size_t begin, const std::string& text) {
+    for (const std::string& line : Wrapped(text, width_ - begin, kMaxLines)) {
+      TextRow row = Lines("│");
+      WriteFree(row, begin, line);
+      Colour(row, begin, begin + ColumnsOf(line), event.tone);
+      Print(row);
+    }
+  }
+
+  /// Beside the one who speaks if there is room for it, else anywhere on the arrow. False: it fits nowhere.
+  bool WriteOnShaft(TextRow& row, const DiagramEvent& event, const std::string& text) const {
+    const bool rightwards = event.from < event.to;
+    const std::size_t left = columns_[rightwards ? event.from : event.to];
+    const std::size_t right = columns_[rightwards ? event.to : event.from];
+    const std::size_t end = rightwards ? right - 1 : right;
+    const std::size_t near = columns_[rightwards ? event.from : event.from - 1];
+    const std::size_t near_end = rightwards ? columns_[event.from + 1] : right;
+    const std::size_t columns = ColumnsOf(text) + 2;
+    const auto write = [&](std::size_t at, std::size_t limit) {
+      if (at + columns > limit) return false;
+      row.Write(at, " " + text + " ");
+      return true;
+    };
+    return write(near + 3, (std::min)(near_end, end)) || write(left + 3, end) ||
+           write(left + 2, end);
+  }
+
+  void Colour(TextRow& row, std::size_t first, std::size_t end, Tone tone) const {
+    if (!colour_) return;
+    const char* begin = "\033[36m";
+    switch (tone) {
+      case Tone::kGood: begin = "\033[32m"; break;
+      case Tone::kBad: begin = "\033[31m"; break;
+      case Tone::kWarning: begin = "\033[33m"; break;
+      case Tone::kQuiet: begin = "\033[2m"; break;
+      case Tone::kPlain: break;
+    }
+    row.Colour(first, (std::min)(end, width_), begin);
+  }
+
+  const Diagram& diagram_;
+  const std::size_t width_;
+  const bool colour_;
+  std::vector<std::size_t> columns_;  // of the lifelines
+  bool in_ms_ = true;                 // everything took less than a minute
+  bool alive_ = true;                 // lifelines are drawn
+  std::string text_;
+};
+
+}  // namespace drawing
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/folds.hpp --------------------------------------------------------------------
+
+/// When things happened, and what of a long story is not drawn: of many tries of one row, and of what people or processes did again and again, the
+/// first and the last are shown, and a sentence stands for those between.
+/// Needs: std. Threads: values and pure functions.
+
+namespace dtm {
+inline namespace v1 {
+namespace timeline {
+
+/// When each entry was made, since `begin`. Time does not go back here: if a clock was set back, what follows is counted on.
+struct StoryTimes {
+  StoryTimes(Time begin, const std::vector<JournalEntry>& entries) {
+    constexpr Duration kFar{INT64_MAX / 8};
+    Duration last{0};
+    for (const JournalEntry& entry : entries) {
+      Duration at = drawing::Between(begin, entry.time) + shift;
+      set_back.push_back((std::max)(last - at, Duration{0}));
+      shift = (std::min)(shift + set_back.back(), kFar);
+      last = (std::max)(last, at);
+      since.push_back(last);
+    }
+  }
+
+  std::vector<Duration> since{};
+  std::vector<Duration> set_back{};  ///< by how much the clock was set back before that entry
+  Duration shift{0};                 ///< to be added to a time after the last entry
+};
+
+inline constexpr std::size_t kFirstShown = 2;
+inline constexpr std::size_t kLastShown = 3;
+
+/// Stands for the entries from `first` to `last` that are hidden for the same reason.
+struct Fold {
+  std::size_t first = 0;
+  std::size_t last = 0;
+  std::size_t row = kNoRow;  ///< whose tries are hidden
+  std::string text{};
+  std::string more{};
+};
+
+struct Folds {
+  std::vector<bool> hidden;           ///< of each entry
+  std::map<std::size_t, Fold> folds;  ///< by the first entry that they stand for
+};
+
+class FoldStory {
+ public:
+  static Folds Make(const Timeline& story, const std::vector<Duration>& times) {
+    return FoldStory(story, times).folds_;
+  }
+
+ private:
+  FoldStory(const Timeline& story, const std::vector<Duration>& times)
+      : story_(story), times_(times) {
+    folds_.hidden.resize(story.entries.size());
+    std::map<std::size_t, std::vector<const Attempt*>> rows;
+    for (const Attempt& attempt : story.attempts) rows[attempt.row].push_back(&attempt);
+    for (const auto& [row, attempts] : rows) HideAttempts(row, attempts);
+    std::map<JournalKind, std::vector<std::size_t>> decisions;
+    for (std::size_t i = 0; i < story.entries.size(); ++i) {
+      const JournalKind kind = story.entries[i].kind;
+      if (!IsAttempt(kind) && kind != JournalKind::kGap) decisions[kind].push_back(i);
+    }
+    for (const auto& [kind, entries] : decisions) HideDecisions(kind, entries);
+  }
+
+  template <typename Item>
+  static std::vector<Item> Middle(const std::vector<Item>& all) {
+    if (all.size() <= kFirstShown + kLastShown + 1) return {};
+    return {all.begin() + kFirstShown, all.end() - kLastShown};
+  }
+
+  void Hide(std::size_t entry, Fold& fold, bool& any) {
+    if (entry >= folds_.hidden.size()) return;
+    folds_.hidden[entry] = true;
+    fold.first = any ? (std::min)(fold.first, entry) : entry;
+    fold.last = any ? (std::max)(fold.last, entry) : entry;
+    any = true;
+  }
+
+  void HideDecisions(JournalKind kind, const std::vector<std::size_t>& entries) {
+    const std::vector<std::size_t> between = Middle(entries);
+    Fold fold;
+    bool any = false;
+    for (const std::size_t entry : between) Hide(entry, fold, any);
+    if (!any) return;
+    fold.text = std::to_string(between.size()) + " times more: " + Name(kind);
+    folds_.folds.emplace(fold.first, fold);
+  }
+
+  void HideAttempts(std::size_t row, const std::vector<const Attempt*>& attempts) {
+    const std::vector<const Attempt*> between = Middle(attempts);
+    Fold fold;
+    fold.row = row;
+    bool any = false;
+    for (const Attempt* attempt : between) {
+      Hide(attempt->begin_entry, fold, any);
+      Hide(attempt->end_entry, fold, any);
+    }
+    if (!any) return;
+    std::size_t count = between.size();
+    const std::size_t gap = HideGaps(fold);
+    if (gap > 0 && row < story_.transaction.branches.size()) {
+      const std::size_t tries = story_.transaction.branches[row].tries;
+      count = (std::max)(count, tries - (std::min)(tries, attempts.size() - between.size()));
+    }
+    fold.text = std::to_string(count) + " more tries over " +
+                drawing::SpanInWords(times_[fold.last] - times_[fold.first]);
+    if (gap > 0) fold.text += " (" + std::to_string(gap) + " entries not kept)";
+    AddOutcomes(between, fold);
+    folds_.folds.emplace(fold.first, fold);
+  }
+
+  /// Gaps inside of the fold need no line of their own. Returns how many entries they count, at least 1 for each.
+  std::size_t HideGaps(const Fold& fold) {
+    std::size_t count = 0;
+    for (std::size_t i = fold.first; i <= fold.last; ++i) {
+      const JournalEntry& entry = story_.entries[i];
+      if (entry.kind != JournalKind::kGap || folds_.hidden[i]) continue;
+      folds_.hidden[i] = true;
+      count += (std::max)((std::min)(entry.row, std::size_t{1000000000}), std::size_t{1});
+    }
+    return count;
+  }
+
+  /// ", all error" and what it said, or ", 20 error, 3 ongoing" and what was said most often.
+  static void AddOutcomes(const std::vector<const Attempt*>& attempts, Fold& fold) {
+    std::map<std::string, std::size_t> outcomes, texts;
+    for (const Attempt* attempt : attempts) {
+      ++outcomes[Name(attempt->outcome)];
+      ++texts[attempt->text];
+    }
+    if (outcomes.size() == 1) fold.text += ", all " + outcomes.begin()->first;
+    if (outcomes.size() > 1) {
+      for (const auto& [outcome, count] : ByNumber(outcomes)) {
+        fold.text += ", " + std::to_string(count) + " " + outcome;
+      }
+    }
+    fold.more = ByNumber(texts).front().first;
+    if (texts.size() > 1 && !fold.more.empty()) fold.more = "mostly " + fold.more;
+  }
+
+  /// The most frequent first.
+  static std::vector<std::pair<std::string, std::size_t>> ByNumber(
+      const std::map<std::string, std::size_t>& counted) {
+    std::vector<std::pair<std::string, std::size_t>> sorted(counted.begin(), counted.end());
+    std::stable_sort(sorted.begin(), sorted.end(),
+                     [](const auto& a, const auto& b) { return a.second > b.second; });
+    return sorted;
+  }
+
+  const Timeline& story_;
+  const std::vector<Duration>& times_;
+  Folds folds_;
+};
+
+}  // namespace timeline
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/lifelines.hpp ----------------------------------------------------------------
+
+/// Who takes part in a transaction, and the names of its calls, as they are drawn.
+/// Needs: std. Threads: values and pure functions.
+
+namespace dtm {
+inline namespace v1 {
+namespace timeline {
+
+inline constexpr std::size_t kApplication = 0;
+inline constexpr std::size_t kCoordinator = 1;
+inline constexpr std::size_t kMaxServices = 6;  ///< more are drawn as one
+inline constexpr std::size_t kMaxName = 40;     ///< columns
+
+/// A name of at most kMaxName columns, as it is shown.
+inline std::string ShownName(const std::string& name) {
+  return drawing::Fitted(drawing::Shown(Truncated(name, 4 * kMaxName)), kMaxName);
+}
+
+/// Whom a URL calls: all calls with the same key go to one lifeline.
+struct Service {
+  std::string key{};  ///< empty: nobody is called by a message
+  std::vector<std::string>
+      names{};  ///< from the shortest, which others may have too, to the longest
+};
+
+inline Service ServiceOf(const std::string& url) {
+  if (url.empty() || RunsInTransaction(url)) return {};
+  if (IsLocal(url)) return {"functions", {"functions", "registered functions"}};
+  Service service;
+  try {
+    const Url parts = ParseUrl(url);
+    const bool address = parts.host.find(':') != std::string::npos ||
+                         parts.host.find_first_not_of("0123456789.") == std::string::npos;
+    service.key = parts.Origin();
+    if (!address && parts.host != "localhost") {
+      service.names = {parts.host.substr(0, parts.host.find('.')), parts.host};
+    }
+    service.names.push_back(parts.Authority());
+    service.names.push_back(parts.Origin());
+  } catch (const Error&) {  // of another dtm, or damaged
+    const std::size_t scheme = url.find("://");
+    const std::size_t begin = scheme == std::string::npos ? 0 : scheme + 3;
+    service.key = ShownUrl(url.substr(0, url.find_first_of("/?#", begin)));
+    service.names = {service.key};
+  }
+  return service;
+}
+
+/// "TransIn" of http://bank/api/TransIn?x=1 and of a function of that name.
+inline std::string NameOfCall(const Definition& definition, const std::string& url) {
+  if (IsLocal(url)) {
+    const std::string name = url.substr(kLocalPrefixSize);
+    return RunsInTransaction(url) ? name.substr(sizeof kInTransactionPrefix - 1) : name;
+  }
+  std::string path = ShownUrl(url);
+  const std::size_t query = (std::min)(path.find('?'), path.size());
+  constexpr std::string_view kMethod = "method=";
+  const std::size_t method = definition.json_rpc ? path.find(kMethod, query) : std::string::npos;
+  if (method != std::string::npos) {
+    path = path.substr(method + kMethod.size());
+    return PercentDecoded(path.substr(0, path.find('&')));
+  }
+  path.erase((std::min)(path.find_first_of("?#"), path.size()));
+  while (!path.empty() && path.back() == '/') path.pop_back();
+  const std::size_t scheme = path.find("://");
+  const std::size_t slash = path.rfind('/');
+  if (scheme == std::string::npos || slash < scheme + 3) return {};
+  return PercentDecoded(path.substr(slash + 1));
+}
+
+/// "01 TransIn", "01 compensate TransInCom": the branch id, the operation where the name does not say it, and the name.
+inline std::string CallInWords(const Definition& definition, std::size_t row) {
+  if (row >= RowCount(definition)) return "row " + std::to_string(row);
+  const Op op = OpOf(definition, row);
+  std::string name = NameOfCall(definition, UrlOf(definition, row));
+  if (definition.type == TransType::kWorkflow && row != kQueryRow) {
+    const std::string& own = definition.steps[StepOf(definition.type, row)].topic;
+    if (!own.empty()) name = own;
+  }
+  std::string text = BranchIdOf(definition, row);
+  const bool implied = op == Op::kAction || op == Op::kMsg || Lowered(name) == Name(op);
+  if (!implied || name.empty()) text += std::string(" ") + Name(op);
+  if (op != Op::kResume && !name.empty()) text += " " + name;
+  return ShownName(text);
+}
+
+/// Of "machine:4711" only the number, if all are of one machine: that is how a coordinator names itself.
+inline std::vector<std::string> ProcessNames(const std::vector<DrivenBy>& runs) {
+  const auto host = [](const std::string& name) {
+    const std::size_t colon = name.rfind(':');
+    const bool number = colon != std::string::npos && colon + 1 < name.size() &&
+                        name.find_first_not_of("0123456789", colon + 1) == std::string::npos;
+    return number ? name.substr(0, colon + 1) : std::string();
+  };
+  const bool one = std::all_of(runs.begin(), runs.end(), [&](const DrivenBy& run) {
+    return !host(run.process).empty() && host(run.process) == host(runs.front().process);
+  });
+  std::vector<std::string> names;
+  for (const DrivenBy& run : runs) {
+    const std::size_t skipped = one ? host(run.process).size() : 0;
+    names.push_back((one ? "process " : "") + ShownName(run.process.substr(skipped)));
+  }
+  return names;
+}
+
+/// The lifelines of one drawing. First Add each call, then Name.
+class Lifelines {
+ public:
+  explicit Lifelines(const Definition& definition) : definition_(definition) {
+    if (!RegistersSteps(definition.type)) return;
+    const bool query = HasQueryRow(definition.type);
+    for (std::size_t row = 1; row < RowCount(definition); row += query ? 1 : 2) {
+      parents_.emplace(BranchIdOf(definition, row), row);
+    }
+  }
+
+  void Add(std::size_t row) {
+    if (row >= RowCount(definition_) || IsInitiator(row) || rows_.count(row) > 0) return;
+    const Service service = ServiceOf(UrlOf(definition_, row));
+    if (service.key.empty()) return;
+    const auto [found, is_new] = keys_.emplace(service.key, services_.size());
+    if (is_new) services_.push_back(service);
+    rows_.emplace(row, found->second);
+  }
+
+  /// The application and the coordinator, then the services in the order in which they were added.
+  std::vector<Lifeline> Name() {
+    std::vector<Lifeline> lifelines{{"application"}, {"coordinator"}};
+    const bool all = services_.size() <= kMaxServices;
+    drawn_ = all ? services_.size() : kMaxServices - 1;
+    NameServices();
+    for (std::size_t i = 0; i < drawn_; ++i) {
+      const std::string& longest = services_[i].names.back();
+      lifelines.push_back({names_[i], ShownName(longest)});
+    }
+    if (!all) {
+      const std::string others = std::to_string(services_.size() - drawn_) + " others";
+      lifelines.push_back({others, "hosts that have no lifeline of their own"});
+    }
+    return lifelines;
+  }
+
+  /// Who is called by that row; nothing if the coordinator does it itself.
+  std::optional<std::size_t> Of(std::size_t row) const {
+    if (row < RowCount(definition_) && IsInitiator(row)) return kApplication;
+    const std::size_t service = FindService(row);
+    if (service == kNone) return std::nullopt;
+    return kCoordinator + 1 + (std::min)(service, drawn_);
+  }
+
+  std::string Call(std::size_t row) const {
+    const std::string call = CallInWords(definition_, row);
+    const std::size_t service = FindService(row);
+    return service == kNone || service < drawn_ ? call : call + " at " + names_[service];
+  }
+
+  std::string Id(std::size_t row) const {
+    if (row >= RowCount(definition_)) return Call(row);
+    return ShownName(BranchIdOf(definition_, row));
+  }
+
+  /// Who registers the row: the service of the branch that it is nested in ("0102" in "01"), else the application.
+  std::size_t Registrant(std::size_t row) const {
+    const std::size_t parent = ParentOf(row);
+    return parent == kNone ? kApplication : Of(parent).value_or(kApplication);
+  }
+
+  /// The row of the branch that this one is nested in; kNone without one.
+  std::size_t ParentOf(std::size_t row) const {
+    if (row >= RowCount(definition_) || parents_.empty()) return kNone;
+    const std::string id = BranchIdOf(definition_, row);
+    const auto found =
+        parents_.find(id.substr(0, id.size() - (std::min)(id.size(), std::size_t{2})));
+    return found == parents_.end() ? kNone : found->second;
+  }
+
+  static constexpr std::size_t kNone = SIZE_MAX;
+
+ private:
+  /// The question of a message and the resumption of a workflow go to whoever began it.
+  bool IsInitiator(std::size_t row) const {
+    return HasQueryRow(definition_.type) && row == kQueryRow;
+  }
+
+  std::size_t FindService(std::size_t row) const {
+    const auto found = rows_.find(row);
+    return found == rows_.end() ? kNone : found->second;
+  }
+
+  /// Each gets its shortest name that no other one has.
+  void NameServices() {
+    std::map<std::string, std::size_t> uses{{"application", 1}, {"coordinator", 1}};
+    for (const Service& service : services_) {
+      const std::set<std::string> names(service.names.begin(), service.names.end());
+      for (const std::string& name : names) ++uses[name];
+    }
+    for (const Service& service : services_) {
+      const auto own = std::find_if(service.names.begin(), service.names.end(),
+                                    [&uses](const std::string& name) { return uses[name] == 1; });
+      const std::string& name = own == service.names.end() ? service.names.back() : *own;
+      names_.push_back(ShownName(name));
+    }
+  }
+
+  const Definition& definition_;
+  std::vector<Service> services_;
+  std::map<std::string, std::size_t> keys_;     // services
+  std::map<std::size_t, std::size_t> rows_;     // that were added, and their services
+  std::map<std::string, std::size_t> parents_;  // rows of branches, by their ids
+  std::vector<std::string> names_;
+  std::size_t drawn_ = 0;  ///< so many services have lifelines of their own
+};
+
+}  // namespace timeline
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/story_events.hpp -------------------------------------------------------------
+
+/// The events of a diagram while they are made, one after the other: with lines for the time that passes between them, and
+/// without the middle if they become too many.
+/// Needs: std. Threads: one thread.
+
+namespace dtm {
+inline namespace v1 {
+namespace timeline {
+
+inline constexpr std::size_t kMaxEvents = 160;  ///< of a diagram; of more the middle is left out
+inline constexpr std::size_t kMaxSaid = 200;    ///< columns of one text
+
+using EventKind = DiagramEvent::Kind;
+
+/// A text of the journal as it is shown.
+inline std::string Said(const std::string& text) {
+  return drawing::Fitted(drawing::Shown(Truncated(text, 4 * kMaxSaid)), kMaxSaid);
+}
+
+class StoryEvents {
+ public:
+  /// When what comes next happened.
+  void At(std::optional<Duration> at) { at_ = at; }
+
+  /// A remark of the coordinator.
+  void Note(std::string text, const std::string& more, Tone tone) {
+    Add({EventKind::kNote, at_, kCoordinator, kCoordinator, std::move(text), Said(more), tone});
+  }
+
+  void Arrow(EventKind kind, std::size_t from, std::size_t to, std::string text,
+             const std::string& more = {}, Tone tone = Tone::kPlain) {
+    Add({kind, at_, from, to, std::move(text), Said(more), tone});
+  }
+
+  /// What is not drawn, and ended at `until`.
+  void Left(std::string text, const std::string& more, Duration until) {
+    Add({EventKind::kSpan, at_, kCoordinator, kCoordinator, std::move(text), Said(more),
+         Tone::kQuiet});
+    last_ = (std::max)(last_, until);
+  }
+
+  /// One process is gone, nobody knows since when; another one goes on.
+  void Break(std::string end, std::string begin) {
+    running_ = 0;
+    retries_ = false;
+    events_.push_back({EventKind::kEnd, {}, 0, 0, std::move(end), {}, Tone::kBad});
+    Add({EventKind::kBegin, at_, 0, 0, std::move(begin), {}, Tone::kPlain});
+  }
+
+  /// A call is under way from now on; or it is no more, and `retries` says if it is made again.
+  void Begun() { ++running_; }
+  void Done(bool begun, bool retries) {
+    if (begun && running_ > 0) --running_;
+    retries_ = retries;
+  }
+  void AllDone() { running_ = 0; }
+
+  const DiagramEvent* Last() const { return events_.empty() ? nullptr : &events_.back(); }
+
+  /// All of them; leaves none.
+  std::vector<DiagramEvent> Take() {
+    Shorten();
+    return std::move(events_);
+  }
+
+ private:
+  void Add(DiagramEvent event) {
+    constexpr Duration kLong = std::chrono::milliseconds(100);
+    constexpr Duration kLongForACall = std::chrono::seconds(1);
+    const Duration passed = event.at ? *event.at - last_ : Duration{0};
+    if (passed >= (running_ == 0 ? kLong : kLongForACall)) {
+      const std::string span = drawing::SpanInWords(passed);
+      const bool waits = retries_ && running_ == 0;
+      events_.push_back({EventKind::kSpan,
+                         {},
+                         kCoordinator,
+                         kCoordinator,
+                         waits ? "waits " + span : span + " later",
+                         {},
+                         Tone::kQuiet});
+    }
+    if (event.at) last_ = (std::max)(last_, *event.at);
+    events_.push_back(std::move(event));
+  }
+
+  /// Leaves the first and the last events, and some notes and breaks between.
+  void Shorten() {
+    if (events_.size() <= kMaxEvents) return;
+    constexpr std::size_t kHalf = kMaxEvents / 2;
+    constexpr std::size_t kNotesBetween = 16;
+    const std::size_t last = events_.size() - kHalf;
+    std::vector<DiagramEvent> kept(events_.begin(), events_.begin() + kHalf);
+    std::size_t notes = 0, left_out = 0;
+    for (std::size_t i = kHalf; i < events_.size(); ++i) {
+      const bool passed = events_[i].kind == EventKind::kSpan && !events_[i].at;
+      const bool note = !IsArrow(events_[i].kind) && !passed;
+      if (i < last && (!note || ++notes > kNotesBetween)) {
+        ++left_out;
+        continue;
+      }
+      if (left_out > 0) kept.push_back(NotDrawn(left_out));
+      left_out = 0;
+      kept.push_back(std::move(events_[i]));
+    }
+    events_ = std::move(kept);
+  }
+
+  static DiagramEvent NotDrawn(std::size_t count) {
+    return {EventKind::kSpan,
+            {},
+            kCoordinator,
+            kCoordinator,
+            "... " + std::to_string(count) + " lines not drawn",
+            {},
+            Tone::kQuiet};
+  }
+
+  std::vector<DiagramEvent> events_;
+  std::optional<Duration> at_{};
+  Duration last_{0};         // when the last of them happened
+  std::size_t running_ = 0;  // calls without a result
+  bool retries_ = false;     // after the last result its call is made again
+};
+
+}  // namespace timeline
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/record_story.hpp -------------------------------------------------------------
+
+/// What the record of a transaction adds to its diagram: how it ended or what it waits for; and without a journal, how far
+/// each branch has come.
+/// Needs: std. Threads: one thread.
+
+namespace dtm {
+inline namespace v1 {
+namespace timeline {
+
+class RecordStory {
+ public:
+  /// `begin` is the zero of the diagram, `shift` is added to the times of the record (StoryTimes).
+  RecordStory(const Timeline& story, const Definition& definition, const Lifelines& lifelines,
+              Time begin, Duration shift)
+      : story_(story),
+        record_(story.transaction),
+        definition_(definition),
+        lifelines_(lifelines),
+        begin_(begin),
+        shift_(shift) {}
+
+  /// In place of a journal.
+  void TellAll(StoryEvents& events) const {
+    const bool prepared = definition_.prepared_first || RegistersSteps(definition_.type);
+    events.At(Duration{0});
+    events.Arrow(EventKind::kCall, kApplication, kCoordinator, prepared ? "prepare" : "submit");
+    events.At(std::nullopt);
+    events.Note("no journal was kept: this is from the record", "", Tone::kQuiet);
+    std::vector<std::size_t> rows;
+    for (std::size_t row = 0; row < record_.branches.size(); ++row) {
+      if (record_.branches[row].status != BranchStatus::kPrepared) rows.push_back(row);
+    }
+    std::stable_sort(rows.begin(), rows.end(), [this](std::size_t a, std::size_t b) {
+      return record_.branches[a].finished < record_.branches[b].finished;
+    });
+    for (const std::size_t row : rows) TellRow(row, events);
+  }
+
+  void TellEnd(StoryEvents& events) const {
+    events.At(At(record_.finished));
+    events.AllDone();
+    events.Arrow(EventKind::kReply, kCoordinator, kApplication, Name(record_.status),
+                 record_.reason, record_.status == Status::kSucceed ? Tone::kGood : Tone::kBad);
+  }
+
+  /// What is running, what is waited for, and until when.
+  void TellPresent(StoryEvents& events) const {
+    events.At(std::nullopt);
+    const std::vector<std::size_t> running = Running();
+    if (!running.empty()) events.Note("running: " + Listed(running), "", Tone::kPlain);
+    if (record_.stuck) {
+      const DiagramEvent* last = events.Last();
+      const bool told = last != nullptr && last->text == "stuck";
+      if (!told) events.Note("stuck", record_.last_error, Tone::kBad);
+      return;
+    }
+    if (record_.status == Status::kPrepared) events.Note("waits for its submit", "", Tone::kPlain);
+    std::vector<std::size_t> waiting;
+    for (std::size_t row = 0; row < record_.branches.size(); ++row) {
+      const Branch& branch = record_.branches[row];
+      const bool runs = std::find(running.begin(), running.end(), row) != running.end();
+      const bool called = branch.tries > 0 && branch.status == BranchStatus::kPrepared;
+      if (called && branch.next_try != Time{} && !runs) waiting.push_back(row);
+    }
+    if (!waiting.empty()) events.Note("waits to try again: " + Listed(waiting), "", Tone::kPlain);
+    if (const auto due = At(record_.due); due && record_.due != kNever) {
+      events.Note("due at " + drawing::SpanInWords(*due), "", Tone::kPlain);
+    }
+  }
+
+ private:
+  static constexpr std::size_t kMaxListed = 3;
+
+  /// Nothing for a time that is not known.
+  std::optional<Duration> At(Time time) const {
+    if (time == Time{}) return std::nullopt;
+    return (std::max)(drawing::Between(begin_, time) + shift_, Duration{0});
+  }
+
+  void TellRow(std::size_t row, StoryEvents& events) const {
+    const Branch& branch = record_.branches[row];
+    const bool good = branch.status == BranchStatus::kSucceed;
+    std::string text = lifelines_.Call(row) + (good ? " success" : " failure");
+    if (branch.tries > 1) text += " after " + std::to_string(branch.tries) + " tries";
+    const std::optional<std::size_t> service = lifelines_.Of(row);
+    const bool recorded = definition_.type == TransType::kWorkflow && row != kQueryRow;
+    const Tone tone = good ? Tone::kGood : Tone::kBad;
+    events.At(At(branch.finished));
+    if (recorded || !service) return events.Note(text, "", tone);
+    events.Arrow(EventKind::kReply, *service, kCoordinator, text, "", tone);
+  }
+
+  std::vector<std::size_t> Running() const {
+    std::vector<std::size_t> rows;
+    for (const Attempt& attempt : story_.attempts) {
+      if (attempt.outcome == Attempt::Outcome::kRunning) rows.push_back(attempt.row);
+    }
+    return rows;
+  }
+
+  std::string Listed(const std::vector<std::size_t>& rows) const {
+    std::string text;
+    for (std::size_t i = 0; i < rows.size() && i < kMaxListed; ++i) {
+      text += (i == 0 ? "" : ", ") + lifelines_.Call(rows[i]);
+    }
+    if (rows.size() <= kMaxListed) return text;
+    return text + " and " + std::to_string(rows.size() - kMaxListed) + " more";
+  }
+
+  const Timeline& story_;
+  const Transaction& record_;
+  const Definition& definition_;
+  const Lifelines& lifelines_;
+  const Time begin_;
+  const Duration shift_;
+};
+
+}  // namespace timeline
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/make_diagram.hpp -------------------------------------------------------------
+
+/// From the story of a transaction to its diagram: here it is decided what is drawn, in which words and order.
+/// Needs: std. Threads: a pure function.
+
+namespace dtm {
+inline namespace v1 {
+namespace timeline {
+
+inline Tone ToneOf(Attempt::Outcome outcome) {
+  switch (outcome) {
+    case Attempt::Outcome::kSuccess: return Tone::kGood;
+    case Attempt::Outcome::kFailure: return Tone::kBad;
+    case Attempt::Outcome::kRunning: return Tone::kPlain;
+    case Attempt::Outcome::kOngoing:
+    case Attempt::Outcome::kError:
+    case Attempt::Outcome::kNotSent:
+    case Attempt::Outcome::kLost: return Tone::kWarning;
+  }
+  return Tone::kPlain;
+}
+
+/// Makes the diagram of one story.
+class DiagramMaker {
+ public:
+  static Diagram Make(const Timeline& story) {
+    DiagramMaker maker(story);
+    Diagram diagram;
+    diagram.lifelines = maker.MakeLifelines();
+    maker.TellAll();
+    diagram.events = maker.events_.Take();
+    diagram.title = maker.Title();
+    return diagram;
+  }
+
+ private:
+  explicit DiagramMaker(const Timeline& story)
+      : story_(story),
+        definition_(story.transaction.definition ? *story.transaction.definition : none_),
+        begin_(BeginOf(story)),
+        times_(begin_, story.entries),
+        folds_(FoldStory::Make(story, times_.since)),
+        lifelines_(definition_),
+        attempts_(story.entries.size()) {
+    for (const Attempt& attempt : story.attempts) {
+      for (const std::size_t entry : {attempt.begin_entry, attempt.end_entry}) {
+        if (entry < attempts_.size()) attempts_[entry] = &attempt;
+      }
+    }
+    processes_ = ProcessNames(story.runs);
+  }
+
+  static Time BeginOf(const Timeline& story) {
+    const Time created = story.transaction.created;
+    return created == Time{} && !story.entries.empty() ? story.entries.front().time : created;
+  }
+
+  std::vector<Lifeline> MakeLifelines() {
+    for (const JournalEntry& entry : story_.entries) {
+      if (entry.kind == JournalKind::kRegistered) {
+        lifelines_.Add(lifelines_.ParentOf(entry.row));
+      } else if (IsAttempt(entry.kind)) {
+        lifelines_.Add(entry.row);
+      }
+    }
+    for (std::size_t row = 0; row < story_.transaction.branches.size(); ++row) {
+      const Branch& branch = story_.transaction.branches[row];
+      if (branch.tries > 0) lifelines_.Add(row);
+    }
+    std::vector<Lifeline> lifelines = lifelines_.Name();
+    if (!story_.runs.empty()) lifelines[kCoordinator].more = ShownName(story_.runs[0].process);
+    return lifelines;
+  }
+
+  void TellAll() {
+    const RecordStory record(story_, definition_, lifelines_, begin_, times_.shift);
+    if (story_.entries.empty()) record.TellAll(events_);
+    for (std::size_t i = 0; i < story_.entries.size(); ++i) Tell(i);
+    if (ended_) return;  // the journal may know it before the record, which was read first
+    if (IsFinal(story_.transaction.status)) {
+      record.TellEnd(events_);
+    } else {
+      record.TellPresent(events_);
+    }
+  }
+
+  void Tell(std::size_t i) {
+    // The clocks of two machines always differ.
+    constexpr Duration kWorthANote = std::chrono::milliseconds(100);
+    const JournalEntry& entry = story_.entries[i];
+    events_.At(times_.since[i]);
+    if (const auto fold = folds_.folds.find(i); fold != folds_.folds.end()) TellFold(fold->second);
+    if (entry.kind == JournalKind::kTakenUp) ++run_;
+    if (folds_.hidden[i]) return;
+    if (times_.set_back[i] >= kWorthANote) {
+      events_.Note("the clock was set back by " + drawing::SpanInWords(times_.set_back[i]), "",
+                   Tone::kQuiet);
+    }
+    const std::size_t last_call = last_call_;
+    last_call_ = kNoEntry;
+    TellEntry(i, entry, last_call);
+  }
+
+  void TellEntry(std::size_t i, const JournalEntry& entry, std::size_t last_call) {
+    switch (entry.kind) {
+      case JournalKind::kPrepared: return TellInitiator("prepare");
+      case JournalKind::kSubmitted: return TellInitiator("submit");
+      case JournalKind::kRegistered: return TellRegistered(entry);
+      case JournalKind::kStarted: return TellStarted(i);
+      case JournalKind::kSuccess:
+      case JournalKind::kFailure:
+      case JournalKind::kOngoing:
+      case JournalKind::kError:
+      case JournalKind::kNotSent: return TellResult(i, last_call);
+      case JournalKind::kRollback: return TellRollback(entry);
+      case JournalKind::kStuck: return events_.Note("stuck", entry.text, Tone::kBad);
+      case JournalKind::kSucceeded: return TellEnded(Status::kSucceed, Tone::kGood);
+      case JournalKind::kFailed: return TellEnded(Status::kFailed, Tone::kBad);
+      case JournalKind::kCancel: return TellCancel(entry);
+      case JournalKind::kForceStop: return TellAsked("force-stopped", entry);
+      case JournalKind::kRetryNow: return TellAsked("retry now", entry);
+      case JournalKind::kFinish:
+        return entry.text.empty() ? TellInitiator("finish")
+                                  : TellInitiator("fail", entry.text, Tone::kBad);
+      case JournalKind::kTakenUp: return TellTakenUp();
+      case JournalKind::kGap: return TellGap(entry, times_.since[i]);
+      case JournalKind::kRepair: return TellAsked(lifelines_.Call(entry.row) + " skipped", entry);
+    }
+  }
+
+  void TellFold(const Fold& fold) {
+    bool others = false;
+    for (std::size_t i = fold.first; i <= fold.last; ++i) {
+      const JournalEntry& entry = story_.entries[i];
+      if (IsAttempt(entry.kind) && entry.row != fold.row) others = true;
+    }
+    const bool named = others && fold.row != kNoRow;
+    events_.Left(named ? lifelines_.Call(fold.row) + ": " + fold.text : fold.text, fold.more,
+                 times_.since[fold.last]);
+  }
+
+  void TellInitiator(const char* text, const std::string& more = {}, Tone tone = Tone::kPlain) {
+    events_.Arrow(EventKind::kCall, kApplication, kCoordinator, text, more, tone);
+  }
+
+  void TellRegistered(const JournalEntry& entry) {
+    const bool workflow = definition_.type == TransType::kWorkflow;
+    const bool failed = workflow && !entry.text.empty();
+    std::string text =
+        workflow ? "record " + lifelines_.Call(entry.row) : "register " + lifelines_.Id(entry.row);
+    if (failed) text += " failed";
+    events_.Arrow(EventKind::kCall, lifelines_.Registrant(entry.row), kCoordinator, text,
+                  entry.text, failed ? Tone::kBad : Tone::kPlain);
+  }
+
+  void TellStarted(std::size_t i) {
+    const Attempt* attempt = attempts_[i];
+    const std::size_t row = story_.entries[i].row;
+    // What was not sent is told with its result.
+    if (attempt == nullptr || attempt->outcome == Attempt::Outcome::kNotSent) return;
+    const std::optional<std::size_t> service = lifelines_.Of(row);
+    if (!service) return events_.Note(lifelines_.Call(row), "", Tone::kPlain);
+    const bool lost = attempt->outcome == Attempt::Outcome::kLost && !LostAtTheEnd(*attempt);
+    events_.Arrow(lost ? EventKind::kLost : EventKind::kCall, kCoordinator, *service,
+                  lifelines_.Call(row), "", lost ? Tone::kWarning : Tone::kPlain);
+    events_.Begun();
+    last_call_ = i;
+  }
+
+  /// Nobody waits any more. Else the process is gone that waited, or it has lost what it knew.
+  bool LostAtTheEnd(const Attempt& attempt) const {
+    if (attempt.run + 1 < story_.runs.size()) return false;
+    const auto last = std::find_if(story_.attempts.rbegin(), story_.attempts.rend(),
+                                   [&](const Attempt& other) { return other.row == attempt.row; });
+    return last != story_.attempts.rend() && &*last == &attempt;
+  }
+
+  /// `last_call`: the entry of the call that is the event before, if it is one.
+  void TellResult(std::size_t i, std::size_t last_call) {
+    const JournalEntry& entry = story_.entries[i];
+    const Attempt* attempt = attempts_[i];
+    const Attempt::Outcome outcome = OutcomeOf(entry.kind);
+    const bool begun = attempt != nullptr && attempt->begin_entry < attempts_.size();
+    const bool sent = outcome != Attempt::Outcome::kNotSent;
+    const bool at_once = begun && attempt->begin_entry == last_call;
+    const std::optional<std::size_t> service = lifelines_.Of(entry.row);
+    const std::string whose = !begun || !sent ? lifelines_.Call(entry.row) + " "
+                              : at_once       ? std::string()
+                                              : lifelines_.Id(entry.row) + " ";
+    if (service && sent) {
+      events_.Arrow(EventKind::kReply, *service, kCoordinator, whose + Name(outcome), entry.text,
+                    ToneOf(outcome));
+    } else {
+      events_.Note(whose + Name(outcome), entry.text, ToneOf(outcome));
+    }
+    const bool retries =
+        outcome != Attempt::Outcome::kSuccess && outcome != Attempt::Outcome::kFailure;
+    events_.Done(begun && service && sent, retries);
+  }
+
+  /// The reason is told once: mostly it is the answer above.
+  void TellRollback(const JournalEntry& entry) {
+    const DiagramEvent* last = events_.Last();
+    const bool told = last != nullptr && IsArrow(last->kind) && last->tone == Tone::kBad;
+    const bool branch = entry.row != kNoRow && !told;
+    events_.Note(branch ? "rolls back because of " + lifelines_.Call(entry.row) : "rolls back",
+                 told && last->more == Said(entry.text) ? "" : entry.text, Tone::kBad);
+  }
+
+  void TellCancel(const JournalEntry& entry) {
+    const bool initiator = entry.who.empty() && RegistersSteps(definition_.type);
+    if (initiator) return TellInitiator("cancel", entry.text, Tone::kBad);
+    TellAsked("cancelled", entry);
+  }
+
+  void TellAsked(const std::string& what, const JournalEntry& entry) {
+    const std::string who = ShownName(entry.who);
+    events_.Note(who.empty() ? what : what + " by " + who, entry.text, Tone::kWarning);
+  }
+
+  void TellTakenUp() {
+    const std::string before = Process(run_ - 1), now = Process(run_);
+    const bool same = before == now && !now.empty();
+    events_.Break(before.empty() ? "its process is gone" : before + " is gone",
+                  same          ? "started again"
+                  : now.empty() ? "taken up"
+                                : "taken up by " + now);
+  }
+
+  /// Empty if it is not known.
+  std::string Process(std::size_t run) const {
+    return run < processes_.size() ? processes_[run] : std::string();
+  }
+
+  void TellGap(const JournalEntry& entry, Duration until) {
+    const bool counted = entry.row != 0 && entry.row != kNoRow;
+    const std::string count = counted ? std::to_string(entry.row) + " " : std::string();
+    events_.Left("... " + count + "entries not kept", "", until);
+  }
+
+  void TellEnded(Status status, Tone tone) {
+    ended_ = true;
+    events_.AllDone();
+    events_.Arrow(EventKind::kReply, kCoordinator, kApplication, Name(status), "", tone);
+  }
+
+  std::string Title() const {
+    const Transaction& record = story_.transaction;
+    std::string text = std::string(Name(definition_.type)) + " " + Said(definition_.gid) + ": " +
+                       Name(record.status);
+    if (!IsFinal(record.status) || record.finished == Time{}) return text;
+    return text + " after " + drawing::SpanInWords(drawing::Between(begin_, record.finished));
+  }
+
+  const Definition none_{};  // of a record without one
+  const Timeline& story_;
+  const Definition& definition_;
+  const Time begin_;
+  const StoryTimes times_;
+  const Folds folds_;
+  Lifelines lifelines_;
+  std::vector<const Attempt*> attempts_;  // by entry
+  StoryEvents events_;
+  std::size_t last_call_ = kNoEntry;      // the entry whose call is the last event
+  std::vector<std::string> processes_{};  // which drove it
+  std::size_t run_ = 0;                   // of them
+  bool ended_ = false;
+};
+
+}  // namespace timeline
+
+/// The diagram of a transaction. Of many tries, lines and hosts a readable number is drawn, and sentences stand for the
+/// others.
+inline Diagram MakeDiagram(const Timeline& story) { return timeline::DiagramMaker::Make(story); }
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/draw.hpp ---------------------------------------------------------------------
+
+/// The drawing of a transaction from its story.
+/// Needs: std. Threads: a pure function.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What Draw makes.
+enum class DrawFormat {
+  kText,  ///< lines of UTF-8 for a terminal
+  kSvg,  ///< one file that needs nothing else: no script, no font; for light and dark pages. At most 200 kB
+  kMermaid  ///< a sequenceDiagram of Mermaid
+};
+
+/// How a terminal shows it.
+struct DrawOptions {
+  bool colour = false;  ///< kText: with escape codes of terminals
+  std::size_t width =
+      96;  ///< kText: the columns of a line, 40 to 1000; what is beyond counts as these
+};
+
+/// A diagram that a program has made, or changed (the names of its lifelines, for example).
+inline std::string Draw(const Diagram& diagram, DrawFormat format,
+                        const DrawOptions& options = {}) {
+  switch (format) {
+    case DrawFormat::kText:
+      return drawing::TextDiagram::Draw(diagram, options.width, options.colour);
+    case DrawFormat::kSvg: return drawing::SvgDiagram::Draw(diagram);
+    case DrawFormat::kMermaid: return drawing::MermaidDiagram::Draw(diagram);
+  }
+  return {};
+}
+
+/// The diagram of a transaction: who called whom, when, and what came of it; from the top to the bottom. Texts of others
+/// (gids, URLs, errors) are shown in one line, without control characters and without the passwords of URLs.
+inline std::string Draw(const Timeline& story, DrawFormat format, const DrawOptions& options = {}) {
+  return Draw(MakeDiagram(story), format, options);
+}
 
 }  // namespace v1
 }  // namespace dtm

@@ -2715,14 +2715,13 @@ class HttpConnection {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/wire/base64.hpp ------------------------------------------------------------------
+// ---- dtm/text/base64.hpp -----------------------------------------------------------------------
 
-/// Base64 of RFC 4648, standard alphabet, with padding: for payloads and credentials.
-/// Needs: std. Threads: pure functions. Protocol: §2.5 (bin_data).
+/// Base64 of RFC 4648, standard alphabet, with padding: bytes as text.
+/// Needs: std. Threads: pure functions. Source: RFC 4648 §4.
 
 namespace dtm {
 inline namespace v1 {
-namespace wire {
 namespace base64 {
 
 inline constexpr std::string_view kAlphabet =
@@ -2770,6 +2769,19 @@ inline std::optional<std::string> Decode(std::string_view text) {
 }
 
 }  // namespace base64
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/base64.hpp ------------------------------------------------------------------
+
+/// Base64 on the wire: payloads and credentials.
+/// Needs: std. Threads: pure functions. Protocol: §2.5 (bin_data).
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+namespace base64 = v1::base64;
 
 /// The user and password of a URL, as the value of Authorization.
 inline std::string BasicAuthorization(const Url& url) {
@@ -2819,6 +2831,8 @@ inline constexpr const char kName[] = "name";
 inline constexpr const char kResult[] = "result";
 inline constexpr const char kReqExtra[] = "req_extra";
 inline constexpr const char kRollbackReason[] = "rollback_reason";
+inline constexpr const char kWho[] = "who";
+inline constexpr const char kWhy[] = "why";
 inline constexpr const char kStatus[] = "status";
 inline constexpr const char kId[] = "id";
 inline constexpr const char kCreateTime[] = "create_time";
@@ -2831,6 +2845,7 @@ inline constexpr const char kNextCronInterval[] = "next_cron_interval";
 inline constexpr const char kNextCronTime[] = "next_cron_time";
 inline constexpr const char kRollbackFrom[] = "rollback_from";
 inline constexpr const char kLastError[] = "last_error";
+inline constexpr const char kStuck[] = "stuck";
 inline constexpr const char kUrl[] = "url";
 inline constexpr const char kBinData[] = "bin_data";
 
@@ -3005,6 +3020,7 @@ struct Headers {
   std::string host;
   std::string origin;
   std::string sec_fetch_site;
+  std::string sec_fetch_dest{};  ///< what the browser wants it for
 };
 
 enum class Verdict { kAllowed, kNoToken, kForeign };
@@ -3068,6 +3084,13 @@ inline Verdict Judge(const Headers& headers, const std::string& token) {
 inline Verdict JudgePing(const Headers& headers, const std::string& token) {
   if (token.empty()) return Judge(headers, token);
   return FromForeignPage(headers) ? Verdict::kForeign : Verdict::kAllowed;
+}
+
+/// A page holds no data, so it needs no token. Another site may have a link to it, but nothing else of it.
+inline Verdict JudgePage(Headers headers, const std::string& token) {
+  const bool followed_link = headers.origin.empty() && headers.sec_fetch_dest == "document";
+  if (followed_link) headers.sec_fetch_site.clear();
+  return JudgePing(headers, token);
 }
 
 }  // namespace access
@@ -3305,7 +3328,16 @@ struct ApiReply {
   const char* type = "application/json; charset=utf-8";
   int retry_after = 0;  ///< seconds after which the same request may work; 0 = no header
   bool close = false;   ///< the connection is closed, the body of the request was not read
-  const char* challenge = nullptr;  ///< WWW-Authenticate
+  const char* challenge = nullptr;           ///< WWW-Authenticate
+  std::vector<http1::HttpHeader> headers{};  ///< further ones
+};
+
+/// A file that is served beside the API, to everybody who reaches the server: it holds no data.
+struct ApiPage {
+  std::string_view path;
+  const char* type;       ///< Content-Type
+  std::string_view text;  ///< it lives as long as the program
+  std::vector<http1::HttpHeader> headers{};
 };
 
 /// Gets the reply, once. It must neither throw nor wait: it may be called on the coordinator's thread.
@@ -3339,6 +3371,12 @@ inline ApiOutcome InHttp(Outcome&& outcome) {
 namespace replies {
 
 inline ApiReply NotFound() { return {404, "404 page not found", "text/plain"}; }
+
+inline ApiReply OfPage(const ApiPage& page) {
+  ApiReply reply{200, std::string(page.text), page.type};
+  reply.headers = page.headers;
+  return reply;
+}
 
 inline ApiReply Of(const ApiOutcome& outcome) {
   if (outcome.status == 200) return {200, R"({"dtm_result":"SUCCESS"})"};
@@ -3429,53 +3467,6 @@ inline ApiReply OfBranch(const Result& result) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/api/function_call.hpp ------------------------------------------------------------
-
-/// A registered function of this program as a branch of a coordinator elsewhere, which calls it over HTTP.
-/// Needs: nlohmann/json. Threads: thread-safe; the function runs in this thread. Protocol: §1 (rule A), §3.
-
-namespace dtm {
-inline namespace v1 {
-namespace api_function {
-
-inline constexpr const char kPath[] = "/api/dtmsvr/branch/";  ///< and the name of the function
-
-/// @throws BadInput, RejectedError  the call is incomplete, or there is no such function.
-inline Result Call(Coordinator& tm, const ApiRequest& request) {
-  const std::string name = request.path.substr(sizeof kPath - 1);
-  BranchInfo info;
-  info.gid = request.Query(wire::kGid);
-  info.branch_id = request.Query(wire::kBranchId);
-  if (info.gid.empty() || info.branch_id.empty()) {
-    throw BadInput("a branch call names gid, trans_type, branch_id and op in its query");
-  }
-  info.trans_type = wire::TypeNamed(request.Query(wire::kTransType));
-  const std::string op = request.Query(wire::kOp);
-  if (info.trans_type == TransType::kWorkflow && info.branch_id == "00" && !op.empty()) {
-    info.op = Op::kResume;  // a coordinator says the name of the workflow where the op is
-    info.workflow = op;
-  } else {
-    info.op = wire::OpNamed(op);
-  }
-  return tm.CallFunction(name, request.body, info);
-}
-
-/// The caller gets exactly the meaning of the status, whatever names and texts the body contains.
-inline ApiReply Reply(Coordinator& tm, const ApiRequest& request) {
-  ApiReply reply;
-  try {
-    reply = replies::OfBranch(Call(tm, request));
-  } catch (...) {
-    reply = replies::Of(InHttp(OutcomeOf(std::current_exception())));
-    replies::HideWords(reply);
-  }
-  return reply;
-}
-
-}  // namespace api_function
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/http/api/head.hpp ---------------------------------------------------------------------
 
 /// Decisions on the head of a request to the API, before its body is read.
@@ -3510,6 +3501,17 @@ inline std::size_t CountHeaders(const ApiRequest& request, std::string_view lowe
   return count;
 }
 
+/// The values of all headers of this name, as one list.
+inline std::string JoinedHeader(const ApiRequest& request, std::string_view lower) {
+  std::string joined;
+  for (const auto& header : request.headers) {
+    if (!http1::EqualsLower(header.name, lower)) continue;
+    if (!joined.empty()) joined += ",";
+    joined += header.value;
+  }
+  return joined;
+}
+
 /// Call it once path and headers are set. A target in the absolute form ("GET http://host/api/ping") names the host
 /// itself; the Host header does not count then.
 inline void TakeHost(ApiRequest& request) {
@@ -3525,8 +3527,17 @@ inline void TakeHost(ApiRequest& request) {
   }
 }
 
+/// A request for a page (ApiPage), for a ping, or for anything else.
+inline access::Verdict JudgeFor(const ApiRequest& request, bool is_page,
+                                const access::Headers& headers, const std::string& token) {
+  if (is_page) return access::JudgePage(headers, token);
+  if (request.path == "/api/ping") return access::JudgePing(headers, token);
+  return access::Judge(headers, token);
+}
+
 /// The refusal of a request that needs no body to be refused.
-inline std::optional<ApiReply> Check(const ApiRequest& request, const std::string& token) {
+inline std::optional<ApiReply> Check(const ApiRequest& request, const std::string& token,
+                                     bool is_page = false) {
   const auto header = [&request](std::string_view lower) {
     return std::string(http1::FindHeader(request.headers, lower));
   };
@@ -3540,9 +3551,8 @@ inline std::optional<ApiReply> Check(const ApiRequest& request, const std::strin
     return Refusal(400, "Content-Length must be a number");
   }
   const access::Headers headers{header("authorization"), request.host, header("origin"),
-                                header("sec-fetch-site")};
-  const bool ping = request.path == "/api/ping";
-  switch (ping ? access::JudgePing(headers, token) : access::Judge(headers, token)) {
+                                header("sec-fetch-site"), header("sec-fetch-dest")};
+  switch (JudgeFor(request, is_page, headers, token)) {
     case access::Verdict::kAllowed: break;
     case access::Verdict::kNoToken: {
       ApiReply reply =
@@ -3579,6 +3589,58 @@ inline std::optional<ApiReply> Check(const ApiRequest& request, const std::strin
 }
 
 }  // namespace api_head
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/function_call.hpp ------------------------------------------------------------
+
+/// A registered function of this program as a branch of a coordinator elsewhere, which calls it over HTTP.
+/// Needs: nlohmann/json. Threads: thread-safe; the function runs in this thread. Protocol: §1 (rule A), §3.
+
+namespace dtm {
+inline namespace v1 {
+namespace api_function {
+
+inline constexpr const char kPath[] = "/api/dtmsvr/branch/";  ///< and the name of the function
+
+/// @throws BadInput, RejectedError  the call is incomplete, or there is no such function.
+inline Result Call(Coordinator& tm, const ApiRequest& request) {
+  const std::string name = request.path.substr(sizeof kPath - 1);
+  BranchInfo info;
+  info.gid = request.Query(wire::kGid);
+  info.branch_id = request.Query(wire::kBranchId);
+  if (info.gid.empty() || info.branch_id.empty()) {
+    throw BadInput("a branch call names gid, trans_type, branch_id and op in its query");
+  }
+  info.trans_type = wire::TypeNamed(request.Query(wire::kTransType));
+  const std::string op = request.Query(wire::kOp);
+  if (info.trans_type == TransType::kWorkflow && info.branch_id == "00" && !op.empty()) {
+    info.op = Op::kResume;  // a coordinator says the name of the workflow where the op is
+    info.workflow = op;
+  } else {
+    info.op = wire::OpNamed(op);
+  }
+  if (api_head::CountHeaders(request, kTraceParent) == 1) {
+    const auto trace = ReadTraceContext(http1::FindHeader(request.headers, kTraceParent),
+                                        api_head::JoinedHeader(request, kTraceState));
+    if (trace) Put(*trace, info);
+  }
+  return tm.CallFunction(name, request.body, info);
+}
+
+/// The caller gets exactly the meaning of the status, whatever names and texts the body contains.
+inline ApiReply Reply(Coordinator& tm, const ApiRequest& request) {
+  ApiReply reply;
+  try {
+    reply = replies::OfBranch(Call(tm, request));
+  } catch (...) {
+    reply = replies::Of(InHttp(OutcomeOf(std::current_exception())));
+    replies::HideWords(reply);
+  }
+  return reply;
+}
+
+}  // namespace api_function
 }  // namespace v1
 }  // namespace dtm
 
@@ -4182,6 +4244,29 @@ inline Definition TransactionOf(const nlohmann::json& body) {
   return wire::DecodeTransaction(wire::json_input::Fields(body, "the transaction"));
 }
 
+/// The headers traceparent and tracestate of a request count as if they were among the branch headers of its transaction,
+/// if they are valid and there is no traceparent among these.
+inline void TakeTrace(nlohmann::json& body, std::string_view traceparent,
+                      std::string_view tracestate) {
+  const auto trace = ReadTraceContext(traceparent, tracestate);
+  if (!trace || !body.is_object()) return;
+  std::string key = wire::kBranchHeaders;
+  for (const auto& item : body.items()) {
+    if (Lowered(item.key()) == wire::kBranchHeaders) key = item.key();  // see Fields
+  }
+  nlohmann::json& headers = body[key];
+  if (headers.is_null()) headers = nlohmann::json::object();
+  if (!headers.is_object()) return;  // what is wrong with it is said later
+  for (const auto& header : headers.items()) {
+    if (IsTraceHeader(header.key())) return;
+  }
+  const auto add = [&headers](const char* name, std::string value) {
+    if (headers.size() < kMaxHeaders) headers[name] = std::move(value);
+  };
+  add(kTraceParent, std::string(Trimmed(traceparent)));
+  if (!trace->state.empty()) add(kTraceState, trace->state);
+}
+
 /// `req_extra` says how the workflow ended.
 inline void FinishWorkflow(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
   const wire::json_input::Fields fields(body, "the transaction");
@@ -4209,24 +4294,37 @@ inline void RegisterBranch(Operations& tm, const nlohmann::json& body, const Ans
   tm.RegisterBranchAsync(branch.gid, branch.type, std::move(branch.step), done);
 }
 
-inline void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  const wire::json_input::Fields fields(body, "the transaction");
-  tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)),
-                fields.Text(wire::kRollbackReason), WaitResult::kCounts, done);
+/// Who asks for it, and why.
+inline By ByIn(const wire::json_input::Fields& fields) {
+  return {fields.Text(wire::kWho), fields.Text(wire::kWhy)};
 }
 
-inline std::string GidIn(const nlohmann::json& body) {
-  return wire::GidOf(wire::json_input::Fields(body, "the body"));
+/// The reason has two names: what dtm's clients send counts.
+inline void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  const wire::json_input::Fields fields(body, "the transaction");
+  By by = ByIn(fields);
+  std::string reason = fields.Text(wire::kRollbackReason);
+  if (!reason.empty()) by.why = std::move(reason);
+  tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)), by,
+                WaitResult::kCounts, done);
 }
 
 inline void ForceStop(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  tm.ForceStopAsync(GidIn(body), done);
+  const wire::json_input::Fields fields(body, "the body");
+  tm.ForceStopAsync(wire::GidOf(fields), ByIn(fields), done);
+}
+
+inline void SkipBranch(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  const wire::json_input::Fields fields(body, "the body");
+  tm.SkipAsync(wire::GidOf(fields), fields.Text(wire::kBranchId),
+               wire::OpNamed(fields.Text(wire::kOp)), ByIn(fields), done);
 }
 
 /// A transaction that has ended needs no try; here that is not an error.
 inline void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
                               const AnswerCallback& done) {
-  tm.RetryNowAsync(GidIn(body), [done](const Answer& answer) {
+  const wire::json_input::Fields fields(body, "the body");
+  tm.RetryNowAsync(wire::GidOf(fields), ByIn(fields), [done](const Answer& answer) {
     try {
       (void)answer.Get();
     } catch (const EndedError&) {
@@ -4312,38 +4410,19 @@ inline ApiReply Of(const std::string& id, const ApiOutcome& outcome) {
 /// A stored transaction as query and all show it.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.5 (JSON objects).
 
-#include <ctime>
-
 namespace dtm {
 inline namespace v1 {
 namespace wire {
 
-/// RFC 3339 in UTC, "2026-11-22T07:08:07.0045Z": zeros at the end of the fraction are left out.
-inline std::string TimeText(Time time) {
-  const auto micros = time.time_since_epoch().count();
-  auto seconds = static_cast<std::time_t>(micros / 1000000);
-  auto fraction = static_cast<int>(micros % 1000000);
-  if (fraction < 0) {
-    fraction += 1000000;
-    --seconds;
-  }
-  std::tm parts{};
-  gmtime_r(&seconds, &parts);
-  char text[48];
-  const std::size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-  std::string result(text, length);
-  if (fraction != 0) {
-    std::snprintf(text, sizeof text, ".%06d", fraction);
-    result += text;
-    while (result.back() == '0') result.pop_back();
-  }
-  return result + "Z";
-}
+using v1::TimeText;
 
-/// Values of headers may be credentials, and URLs may contain some; credentials are not shown.
+/// Values of headers may be credentials, and URLs may contain some; credentials are not shown. A trace is none, and a
+/// workflow that is resumed elsewhere stays in it.
 inline Definition Redacted(const Definition& definition) {
   Definition shown = definition;
-  for (auto& header : shown.options.branch_headers) header.second = kNotShown;
+  for (auto& [name, value] : shown.options.branch_headers) {
+    if (!IsTraceHeader(name)) value = kNotShown;
+  }
   shown.query_prepared = ShownUrl(shown.query_prepared);
   for (Step& step : shown.steps) {
     step.action = ShownUrl(step.action);
@@ -4395,6 +4474,7 @@ inline nlohmann::ordered_json TransactionJson(const Transaction& transaction, Du
   // Fields of this library only come last.
   if (const std::string from = ReasonFrom(transaction); !from.empty()) json[kRollbackFrom] = from;
   if (!transaction.last_error.empty()) json[kLastError] = transaction.last_error;
+  if (transaction.stuck && transaction.due == kNever && !IsFinal(status)) json[kStuck] = true;
   return json;
 }
 
@@ -4429,9 +4509,335 @@ inline nlohmann::ordered_json BranchesJson(const Transaction& transaction) {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/api/timeline_json.hpp ------------------------------------------------------------
+
+/// The story of a transaction as `timeline` shows it: who drove it, each call, each entry of its journal; or its drawing.
+/// Needs: nlohmann/json. Threads: pure functions. Document: docs/http_api.md, "Timeline".
+
+namespace dtm {
+inline namespace v1 {
+namespace timeline_json {
+
+using Json = nlohmann::ordered_json;
+
+/// Of a time that is not known: nothing.
+inline std::string TimeOrNothing(Time time) {
+  return time == Time{} ? std::string() : wire::TimeText(time);
+}
+
+/// Which branch it is, if it is one. `row`: see Transaction.
+inline void AddRow(const Definition& definition, std::size_t row, Json& json) {
+  if (row >= RowCount(definition)) return;
+  json["row"] = row;
+  json[wire::kBranchId] = BranchIdOf(definition, row);
+  json[wire::kOp] = Name(OpOf(definition, row));
+}
+
+inline Json Runs(const Timeline& story) {
+  Json runs = Json::array();
+  for (const DrivenBy& run : story.runs) {
+    runs.push_back({{"process", run.process}, {"begin_time", TimeOrNothing(run.begin)}});
+  }
+  return runs;
+}
+
+inline Json Attempts(const Timeline& story) {
+  const Definition& definition = *story.transaction.definition;
+  Json attempts = Json::array();
+  for (const Attempt& attempt : story.attempts) {
+    Json json = Json::object();
+    AddRow(definition, attempt.row, json);
+    if (attempt.row < RowCount(definition)) {
+      json[wire::kUrl] = ShownUrl(UrlOf(definition, attempt.row));
+    }
+    json["run"] = attempt.run;
+    json["begin_time"] = TimeOrNothing(attempt.begin);
+    json["end_time"] = TimeOrNothing(attempt.end);
+    json["outcome"] = Name(attempt.outcome);
+    json["text"] = attempt.text;
+    attempts.push_back(std::move(json));
+  }
+  return attempts;
+}
+
+inline Json Entries(const Timeline& story) {
+  Json entries = Json::array();
+  for (const JournalEntry& entry : story.entries) {
+    Json json = {{"time", TimeOrNothing(entry.time)}, {"kind", Name(entry.kind)}};
+    if (entry.kind == JournalKind::kGap) {
+      json["count"] = entry.row;
+    } else {
+      AddRow(*story.transaction.definition, entry.row, json);
+    }
+    json["text"] = entry.text;
+    json["who"] = entry.who;
+    entries.push_back(std::move(json));
+  }
+  return entries;
+}
+
+/// The reply with a drawing; nothing if `format` names none. A browser shows an SVG without running or loading anything.
+inline std::optional<ApiReply> Drawing(const Timeline& story, const std::string& format) {
+  const auto reply = [&story](DrawFormat drawn, const char* type) {
+    ApiReply made{200, Draw(story, drawn), type};
+    made.headers = {{"X-Content-Type-Options", "nosniff"},
+                    {"Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"}};
+    return made;
+  };
+  if (format == "text") return reply(DrawFormat::kText, "text/plain; charset=utf-8");
+  if (format == "mermaid") return reply(DrawFormat::kMermaid, "text/plain; charset=utf-8");
+  if (format == "svg") return reply(DrawFormat::kSvg, "image/svg+xml");
+  return std::nullopt;
+}
+
+}  // namespace timeline_json
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/export.hpp -------------------------------------------------------------------
+
+/// A transaction as one JSON document: its record and its journal, to be kept, sent to somebody, and replayed
+/// (testing/incident.hpp). testing/incident/read_export.hpp does the opposite.
+/// Needs: nlohmann/json. Threads: pure functions. Document: docs/export_format.md.
+
+namespace dtm {
+inline namespace v1 {
+
+inline constexpr const char kExportFormat[] = "dtm-export";
+inline constexpr int kExportVersion = 1;  ///< readers refuse a newer one
+
+/// The options of the coordinator by which a replay waits as long as it did; 0: not known.
+struct ExportSettings {
+  Duration retry_interval{};
+  Duration request_timeout{};
+  std::chrono::seconds timeout_to_fail{0};
+
+  /// Of Options; a template, since those are no business of this room.
+  template <typename Options>
+  static ExportSettings Of(const Options& options) {
+    return {options.retry_interval, options.request_timeout, options.timeout_to_fail};
+  }
+};
+
+/// kFull: all but the values of branch headers and passwords in URLs, which are never written.
+/// kRedacted: besides without payloads, results, texts of errors and reasons, names of people and processes, names of headers,
+/// and queries of URLs; what is left of them is how long they are. Gids, names of functions and branches, and paths of URLs stay.
+enum class ExportContent { kFull, kRedacted };
+
+namespace export_parts {
+
+using Json = nlohmann::ordered_json;
+
+inline constexpr const char kHidden[] = "***";
+
+/// Leaves out what is empty, zero or false.
+class Writer {
+ public:
+  Writer(const Timeline& story, ExportContent content)
+      : transaction_(story.transaction),
+        definition_(*story.transaction.definition),
+        story_(story),
+        redacted_(content == ExportContent::kRedacted) {}
+
+  Json TransactionJson() {
+    const Transaction& t = transaction_;
+    Json json = DefinitionJson();
+    json["status"] = Name(t.status);
+    AddTime(json, "created", t.created);
+    AddTime(json, "updated", t.updated);
+    AddTime(json, "finished", t.finished);
+    AddTime(json, "due", t.due);
+    AddPrivate(json, "reason", t.reason);
+    AddNumber(json, "reason_from", t.reason_from);
+    AddPrivate(json, "result", t.result);
+    AddPrivate(json, "last_error", t.last_error);
+    AddNumber(json, "retry_count", t.retry_count);
+    AddFlag(json, "stuck", t.stuck);
+    AddFlag(json, "unreadable", t.unreadable);
+    AddFlag(json, "expired", t.expired);
+    Json rows = Json::array();
+    for (std::size_t row = 0; row < t.branches.size(); ++row) rows.push_back(RowJson(row));
+    json["rows"] = std::move(rows);
+    return json;
+  }
+
+  Json JournalJson() {
+    Json journal = Json::array();
+    for (const JournalEntry& entry : story_.entries) journal.push_back(EntryJson(entry));
+    return journal;
+  }
+
+ private:
+  static void AddNumber(Json& json, const char* key, std::int64_t value) {
+    if (value != 0) json[key] = value;
+  }
+  static void AddFlag(Json& json, const char* key, bool value) {
+    if (value) json[key] = true;
+  }
+  static void AddTime(Json& json, const char* key, Time time) {
+    if (time != Time{} && time != kNever) json[key] = TimeText(time);
+  }
+
+  /// Text as it is; other bytes as base64.
+  static Json Bytes(const std::string& bytes) {
+    if (IsUtf8(bytes)) return bytes;
+    return {{"base64", base64::Encode(bytes)}};
+  }
+  static void AddText(Json& json, const char* key, const std::string& text) {
+    if (!text.empty()) json[key] = Bytes(text);
+  }
+  Json Private(const std::string& bytes) const {
+    if (!redacted_ || bytes.empty()) return Bytes(bytes);
+    return {{"bytes", bytes.size()}};
+  }
+  void AddPrivate(Json& json, const char* key, const std::string& bytes) const {
+    if (!bytes.empty()) json[key] = Private(bytes);
+  }
+
+  void AddUrl(Json& json, const char* key, const std::string& url) const {
+    std::string shown = ShownUrl(url);
+    const std::size_t query = shown.find('?');
+    if (redacted_ && !IsLocal(url) && query != std::string::npos) {
+      shown.replace(query + 1, std::string::npos, kHidden);
+    }
+    AddText(json, key, shown);
+  }
+
+  Json OptionsJson() const {
+    const TransOptions& options = definition_.options;
+    Json json = Json::object();
+    AddFlag(json, "wait_result", options.wait_result);
+    AddNumber(json, "timeout_to_fail", options.timeout_to_fail.count());
+    AddNumber(json, "request_timeout", options.request_timeout.count());
+    AddNumber(json, "retry_interval", options.retry_interval.count());
+    AddNumber(json, "retry_limit", options.retry_limit);
+    if (options.branch_headers.empty()) return json;
+    Json headers = Json::object();
+    for (const auto& header : options.branch_headers) {
+      const std::string number = "header " + std::to_string(headers.size() + 1);
+      headers[redacted_ || !IsUtf8(header.first) ? number : header.first] = kHidden;
+    }
+    json["branch_headers"] = std::move(headers);
+    return json;
+  }
+
+  Json StepJson(const Step& step) const {
+    Json json = Json::object();
+    AddUrl(json, "action", step.action);
+    AddUrl(json, "compensate", step.compensate);
+    // The decision of a workflow is one of two words, and says how it goes on.
+    const bool decision = definition_.type == TransType::kWorkflow && step.branch_id == kDecision;
+    decision ? AddText(json, "payload", step.payload) : AddPrivate(json, "payload", step.payload);
+    AddText(json, "branch_id", step.branch_id);
+    AddText(json, "topic", step.topic);
+    if (step.op != Op{}) json["op"] = Name(step.op);
+    AddFlag(json, "failed", step.failed);
+    return json;
+  }
+
+  Json DefinitionJson() const {
+    const Definition& d = definition_;
+    Json json = {{"gid", Bytes(d.gid)}, {"type", Name(d.type)}};
+    AddFlag(json, "prepared_first", d.prepared_first);
+    AddFlag(json, "concurrent", d.concurrent);
+    AddFlag(json, "json_rpc", d.json_rpc);
+    AddNumber(json, "delay", d.delay.count());
+    AddUrl(json, "query_prepared", d.query_prepared);
+    AddText(json, "workflow", d.workflow);
+    AddPrivate(json, "data", d.data);
+    if (!redacted_) AddText(json, "custom_data", d.custom_data);
+    json["options"] = OptionsJson();
+    if (!d.orders.empty()) {
+      Json orders = Json::object();
+      for (const auto& order : d.orders) orders[std::to_string(order.first)] = order.second;
+      json["orders"] = std::move(orders);
+    }
+    Json steps = Json::array();
+    for (const Step& step : d.steps) steps.push_back(StepJson(step));
+    json["steps"] = std::move(steps);
+    return json;
+  }
+
+  /// Which branch it is, for people; the reader compares.
+  void AddBranch(Json& json, std::size_t row) const {
+    if (row >= RowCount(definition_)) return;
+    json["branch_id"] = BranchIdOf(definition_, row);
+    json["op"] = Name(OpOf(definition_, row));
+  }
+
+  Json RowJson(std::size_t row) const {
+    const Branch& branch = transaction_.branches[row];
+    Json json = Json::object();
+    AddBranch(json, row);
+    json["status"] = Name(branch.status);
+    AddNumber(json, "tries", branch.tries);
+    AddNumber(json, "errors", branch.errors);
+    AddFlag(json, "asked_when", branch.asked_when);
+    AddTime(json, "next_try", branch.next_try);
+    AddTime(json, "deadline", branch.deadline);
+    AddTime(json, "finished", branch.finished);
+    return json;
+  }
+
+  Json EntryJson(const JournalEntry& entry) {
+    Json json = {{"time", TimeText(entry.time)}, {"kind", Name(entry.kind)}};
+    if (entry.kind == JournalKind::kGap) {
+      json["count"] = entry.row;
+      return json;
+    }
+    if (entry.row != kNoRow) json["row"] = entry.row;
+    AddBranch(json, entry.row);
+    AddPrivate(json, "text", entry.text);
+    AddText(json, "who", redacted_ ? Pseudonym(entry) : entry.who);
+    return json;
+  }
+
+  /// "process 1" for each process, "person 1" for whoever asked for something; the same one is called the same.
+  std::string Pseudonym(const JournalEntry& entry) {
+    if (entry.who.empty()) return {};
+    const bool process = entry.kind == JournalKind::kPrepared ||
+                         entry.kind == JournalKind::kSubmitted ||
+                         entry.kind == JournalKind::kTakenUp;
+    std::map<std::string, std::size_t>& known = process ? processes_ : people_;
+    const std::size_t number = known.emplace(entry.who, known.size() + 1).first->second;
+    return (process ? "process " : "person ") + std::to_string(number);
+  }
+
+  const Transaction& transaction_;
+  const Definition& definition_;
+  const Timeline& story_;
+  const bool redacted_;
+  std::map<std::string, std::size_t> processes_, people_;
+};
+
+}  // namespace export_parts
+
+/// `settings`: of the coordinator that drove it, if they are known; see ExportSettings.
+inline std::string Export(const Timeline& story, ExportContent content = ExportContent::kFull,
+                          const ExportSettings& settings = {}) {
+  using export_parts::Json;
+  export_parts::Writer writer(story, content);
+  Json json = {{"format", kExportFormat},
+               {"version", kExportVersion},
+               {"library", kVersion},
+               {"redacted", content == ExportContent::kRedacted}};
+  if (settings.retry_interval.count() > 0) {
+    json["settings"] = {{"retry_interval_us", settings.retry_interval.count()},
+                        {"request_timeout_us", settings.request_timeout.count()},
+                        {"timeout_to_fail_s", settings.timeout_to_fail.count()}};
+  }
+  json["transaction"] = writer.TransactionJson();
+  json["journal"] = writer.JournalJson();
+  // All texts are UTF-8 by now.
+  return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/api/lists.hpp --------------------------------------------------------------------
 
-/// The part of the HTTP API that only reads: query, all, scanKV and queryKV.
+/// The part of the HTTP API that only reads: query, timeline, all, nodes, overview, scanKV and queryKV.
 /// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2.2, §2.5, §2.6, §6; document: docs/http_api.md.
 
 namespace dtm {
@@ -4446,13 +4852,31 @@ class ApiLists {
   /// @throws BadInput    it names no gid.
   /// @throws StoreError  the store cannot be read.
   ApiReply Query(const ApiRequest& request) {
-    const std::string gid = request.Query(wire::kGid);
-    if (gid.empty()) throw BadInput("no gid specified");
-    const std::optional<Transaction> stored = tm_.Query(gid);
+    const std::optional<Transaction> stored = tm_.Query(GidOf(request));
     Json branches = stored ? wire::BranchesJson(*stored) : Json::array();
     Json transaction = stored ? Shown(*stored) : Json(nullptr);
     return {200, wire::JsonText({{wire::kBranches, std::move(branches)},
                                  {wire::kTransaction, std::move(transaction)}})};
+  }
+
+  /// The same with its journal, or what `format` names. @throws as Query.
+  ApiReply Timeline(const ApiRequest& request) {
+    const std::optional<dtm::Timeline> story = tm_.Timeline(GidOf(request));
+    const std::string format = request.Query("format");
+    if (!format.empty()) return InFormat(request, story, format);
+    const Json none = Json::array();
+    return {200, wire::JsonText(
+                     {{wire::kTransaction, story ? Shown(story->transaction) : Json(nullptr)},
+                      {wire::kBranches, story ? wire::BranchesJson(story->transaction) : none},
+                      {"runs", story ? timeline_json::Runs(*story) : none},
+                      {"attempts", story ? timeline_json::Attempts(*story) : none},
+                      {"entries", story ? timeline_json::Entries(*story) : none}})};
+  }
+
+  /// @throws BadInput    it names no gid.
+  /// @throws StoreError  the store cannot be read.
+  ApiReply Explain(const ApiRequest& request) {
+    return {200, wire::JsonText({{"text", tm_.Explain(GidOf(request))}})};
   }
 
   ApiReply All(const ApiRequest& request) {
@@ -4475,10 +4899,16 @@ class ApiLists {
     const auto milli = [&request](const char* key, std::int64_t otherwise) {
       return QueryInteger(request, key, otherwise, -kLastMilli, kLastMilli);
     };
+    ReadSearch(request, filter);
     filter.created_from = Time(std::chrono::milliseconds(milli("createTimeStart", 0)));
     filter.created_to = Time(std::chrono::milliseconds(milli("createTimeEnd", kLastMilli)) +
                              std::chrono::microseconds(999));
     Json transactions = Json::array();
+    if (filter.IsSearch()) {  // bounded in all respects
+      const ScanPage page = tm_.List(filter, position, left);
+      for (const Transaction& stored : page.transactions) transactions.push_back(Shown(stored));
+      return Page(std::move(transactions), page.next);
+    }
     std::size_t bytes = 0;
     // In small pages: a thousand transactions may be a gigabyte.
     do {
@@ -4491,6 +4921,42 @@ class ApiLists {
       }
     } while (position != 0 && left > 0 && bytes < kPageBytes);
     return Page(std::move(transactions), position);
+  }
+
+  ApiReply Nodes(const ApiRequest&) {
+    Json nodes = Json::array();
+    for (const Peer& peer : tm_.Nodes()) {
+      using Millis = std::chrono::milliseconds;
+      Json silent = nullptr;
+      if (peer.silent) silent = std::chrono::duration_cast<Millis>(*peer.silent).count();
+      nodes.push_back({{"name", peer.node.name},
+                       {wire::kUrl, ShownUrl(peer.node.url)},
+                       {"app", peer.node.app},
+                       {"member", peer.is_member},
+                       {"silent_ms", std::move(silent)},
+                       {"self", peer.is_self}});
+    }
+    return {200, wire::JsonText({{"nodes", std::move(nodes)}})};
+  }
+
+  /// @throws StoreError  the store cannot be read.
+  ApiReply Overview(const ApiRequest&) {
+    const Gauges now = tm_.Measure();
+    if (!now.backlog) throw StoreError("the store cannot be read now; ask again");
+    const Backlog& backlog = *now.backlog;
+    return {200, wire::JsonText({{"version", std::string("v") + kVersion},
+                                 {"store", now.store},
+                                 {"time", wire::TimeText(now.time)},
+                                 {"unfinished", backlog.unfinished},
+                                 {"waiting", backlog.waiting},
+                                 {"stuck", backlog.stuck},
+                                 {"damaged", now.damaged},
+                                 {"oldest_time",
+                                  backlog.oldest == kNever ? "" : wire::TimeText(backlog.oldest)},
+                                 {"in_memory", now.in_memory},
+                                 {"store_fails", now.store_fails},
+                                 {"calls", CallsJson(now)},
+                                 {"counters", CountersJson(tm_.Counted())}})};
   }
 
   ApiReply ScanValues(const ApiRequest& request) {
@@ -4513,6 +4979,88 @@ class ApiLists {
 
  private:
   static constexpr std::size_t kPageBytes = std::size_t{4} << 20;
+  static constexpr std::size_t kMostHosts = 100;
+
+  static bool Flag(const ApiRequest& request, const char* key) {
+    return QueryInteger(request, key, 0, 0, 1) == 1;
+  }
+  static std::string TextIn(const ApiRequest& request, const char* key, std::size_t most) {
+    std::string text = request.Query(key);
+    if (text.size() <= most && IsUtf8(text)) return text;
+    throw BadInput(std::string(key) + " must be UTF-8 of at most " + std::to_string(most) +
+                   " bytes");
+  }
+  static void ReadSearch(const ApiRequest& request, ScanFilter& filter) {
+    filter.unfinished = Flag(request, "unfinished");
+    filter.stuck = Flag(request, "stuck");
+    filter.errors = Flag(request, "errors");
+    filter.gid_prefix = TextIn(request, "gidPrefix", kMaxGidBytes);
+    filter.target = TextIn(request, "target", kMaxUrlBytes);
+    filter.may_be_short = Flag(request, "short");
+  }
+
+  static Json CallsJson(const Gauges& now) {
+    Json hosts = Json::array();
+    for (const HostLoad& host : now.urls.hosts) {
+      if (hosts.size() == kMostHosts) break;
+      hosts.push_back({{"host", host.host},
+                       {"in_flight", host.in_flight},
+                       {"waiting", host.waiting},
+                       {"limited", host.limited}});
+    }
+    const auto load = [](const CallLoad& calls) {
+      return Json{{"in_flight", calls.in_flight}, {"waiting", calls.waiting}};
+    };
+    return {
+        {"functions", load(now.functions)}, {"urls", load(now.urls)}, {"hosts", std::move(hosts)}};
+  }
+
+  static Json CountersJson(const Metrics::Snapshot& done) {
+    Json ended = Json::array(), durations = Json::array(), branches = Json::array();
+    for (const auto& [key, count] : done.ended) {
+      ended.push_back({{"type", Name(key.first)}, {"status", Name(key.second)}, {"count", count}});
+    }
+    for (const auto& [type, histogram] : done.durations) {
+      durations.push_back({{"type", Name(type)},
+                           {"seconds", histogram.sum},
+                           {"bounds", *histogram.bounds},
+                           {"counts", histogram.counts}});
+    }
+    for (const auto& [branch, count] : done.branches) {
+      branches.push_back({{"type", Name(branch.type)},
+                          {"branch_id", branch.branch_id},
+                          {"op", Name(branch.op)},
+                          {"ok", branch.ok},
+                          {"count", count}});
+    }
+    std::uint64_t commits = 0;
+    for (const std::uint64_t count : done.commits.counts) commits += count;
+    return {{"ended", std::move(ended)},
+            {"durations", std::move(durations)},
+            {"branches", std::move(branches)},
+            {"commits", {{"count", commits}, {"seconds", done.commits.sum}}}};
+  }
+
+  static std::string GidOf(const ApiRequest& request) {
+    std::string gid = request.Query(wire::kGid);
+    if (gid.empty()) throw BadInput("no gid specified");
+    return gid;
+  }
+
+  /// @throws BadInput  there is no such transaction, so there is no document.
+  ApiReply InFormat(const ApiRequest& request, const std::optional<dtm::Timeline>& story,
+                    const std::string& format) const {
+    if (!story) throw BadInput("there is no transaction with gid '" + GidOf(request) + "'");
+    if (std::optional<ApiReply> drawing = timeline_json::Drawing(*story, format)) return *drawing;
+    if (format == "export") return Exported(request, *story);
+    throw BadInput("the format '" + format + "' is none of text, svg, mermaid and export");
+  }
+
+  ApiReply Exported(const ApiRequest& request, const dtm::Timeline& story) const {
+    const bool redacted = QueryInteger(request, "redacted", 0, 0, 1) == 1;
+    return {200, Export(story, redacted ? ExportContent::kRedacted : ExportContent::kFull,
+                        ExportSettings::Of(tm_.Settings()))};
+  }
 
   /// At most `limit` values, and fewer if they are large: the text of a topic may be megabytes.
   KeyValuePage Read(const std::string& category, const std::string& key, std::int64_t position,
@@ -4675,6 +5223,18 @@ inline void HostLines(std::string& out, std::vector<HostLoad> hosts) {
        [](const HostLoad& host) { return host.limited ? 1u : 0u; });
 }
 
+inline void HookLines(std::string& out, const std::map<std::string, HookLoad>& hooks) {
+  const auto each = [&](const char* name, const char* type, const char* help, auto value) {
+    Head(out, name, type, help);
+    for (const auto& [hook, load] : hooks) Line(out, name, "hook=\"" + hook + "\"", value(load));
+  };
+  each("dtm_hook_waiting", "gauge", "What the hook of the program was not told yet.",
+       [](const HookLoad& load) { return load.waiting; });
+  each("dtm_hook_dropped_total", "counter",
+       "What the hook of the program is never told, since it was too slow.",
+       [](const HookLoad& load) { return load.dropped; });
+}
+
 inline void GaugeLines(std::string& out, const Gauges& now) {
   if (now.backlog) {
     Gauge(out, "dtm_transactions_unfinished", "Transactions that have not ended.",
@@ -4698,6 +5258,7 @@ inline void GaugeLines(std::string& out, const Gauges& now) {
   Line(out, "dtm_calls_waiting", "to=\"url\"", now.urls.waiting);
   HostLines(out, now.urls.hosts);
   Gauge(out, "dtm_store_failing", "1: the last commit failed.", now.store_fails ? 1 : 0);
+  if (!now.hooks.empty()) HookLines(out, now.hooks);
   if (now.sharing) {
     const auto count = [&out](const char* name, const char* help, std::uint64_t value) {
       Head(out, name, "counter", help);
@@ -4771,6 +5332,10 @@ inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
              Name(branch.op) + "\",status=\"" + (branch.ok ? "ok" : "fail") + "\"",
          count);
   }
+  Head(out, "dtm_branches_skipped_total", "counter", "Branches that somebody said to be done.");
+  for (const auto& [type, count] : done.repaired) {
+    Line(out, "dtm_branches_skipped_total", model(type), count);
+  }
   Head(out, "dtm_store_commit_duration", "histogram", "Seconds that the store took for a commit.");
   Lines(out, "dtm_store_commit_duration", "", done.commits);
   GaugeLines(out, now);
@@ -4803,8 +5368,11 @@ class Api {
   explicit Api(Coordinator& tm, std::string token = {})
       : tm_(tm), lists_(tm), token_(std::move(token)) {}
 
+  /// Before the first request: what is served beside the API.
+  void Mount(std::vector<ApiPage> pages) { pages_ = std::move(pages); }
+
   std::optional<ApiReply> Refusal(const ApiRequest& head) const {
-    return api_head::Check(head, token_);
+    return api_head::Check(head, token_, PageOf(head) != nullptr);
   }
 
   /// True if the request reads the store, or runs a function of the program.
@@ -4818,12 +5386,14 @@ class Api {
   /// @throws std::bad_alloc  `done` is not called.
   void Handle(const ApiRequest& request, const ApiDone& done) {
     const Route* const route = Find(request);
-    const char* const name = route == nullptr ? "unknown" : route->name;
+    const ApiPage* const page = route == nullptr ? PageOf(request) : nullptr;
+    const char* const name = route != nullptr ? route->name : page != nullptr ? "page" : "unknown";
     const ApiDone counted = [counters = counters_, name, done,
                              begin = std::chrono::steady_clock::now()](ApiReply reply) {
       Count(*counters, name, reply.status, begin);
       done(std::move(reply));
     };
+    if (page != nullptr) return counted(replies::OfPage(*page));
     if (route == nullptr) return counted(replies::NotFound());
     try {
       (this->*route->handler)(request, counted);
@@ -4864,12 +5434,17 @@ class Api {
         {"submit", "/api/dtmsvr/submit", "POST", &Api::Asked<&json_operations::Submit>},
         {"newgid", "/api/dtmsvr/newGid", "GET", &Api::Now<&Api::NewGid>},
         {"query", "/api/dtmsvr/query", "GET", &Api::Listed<&ApiLists::Query>, true},
+        {"timeline", "/api/dtmsvr/timeline", "GET", &Api::Listed<&ApiLists::Timeline>, true},
         {"prepare", "/api/dtmsvr/prepare", "POST", &Api::Asked<&json_operations::Prepare>},
         {"abort", "/api/dtmsvr/abort", "POST", &Api::Asked<&json_operations::Abort>},
+        {"explain", "/api/dtmsvr/explain", "GET", &Api::Listed<&ApiLists::Explain>, true},
         {"all", "/api/dtmsvr/all", "GET", &Api::Listed<&ApiLists::All>, true},
+        {"nodes", "/api/dtmsvr/nodes", "GET", &Api::Listed<&ApiLists::Nodes>, true},
+        {"overview", "/api/dtmsvr/overview", "GET", &Api::Listed<&ApiLists::Overview>, true},
         {"forcestop", "/api/dtmsvr/forceStop", "POST", &Api::Asked<&json_operations::ForceStop>},
         {"resetnextcrontime", "/api/dtmsvr/resetNextCronTime", "POST",
          &Api::Asked<&json_operations::ResetNextCronTime>},
+        {"skipbranch", "/api/dtmsvr/skipBranch", "POST", &Api::Asked<&json_operations::SkipBranch>},
         {"resetcrontime", "/api/dtmsvr/resetCronTime", "GET POST", &Api::Now<&Api::ResetCronTime>,
          true},
         {"version", "/api/dtmsvr/version", "GET", &Api::Now<&Api::Version>},
@@ -4904,6 +5479,14 @@ class Api {
     return nullptr;
   }
 
+  const ApiPage* PageOf(const ApiRequest& request) const {
+    if (request.method != "GET" && request.method != "HEAD") return nullptr;
+    const auto found = std::find_if(pages_.begin(), pages_.end(), [&request](const ApiPage& page) {
+      return page.path == request.path;
+    });
+    return found == pages_.end() ? nullptr : &*found;
+  }
+
   using Begin = std::chrono::steady_clock::time_point;
   static void Count(ApiCounters& counters, const char* name, int status, Begin begin) {
     const auto took = std::chrono::steady_clock::now() - begin;
@@ -4933,7 +5516,18 @@ class Api {
   }
   template <json_operations::Operation kOperation>
   void Asked(const ApiRequest& request, const ApiDone& done) {
-    kOperation(tm_, wire::json_input::ParseObject(request.body, "the body"), AnswerTo(done));
+    kOperation(tm_, BodyOf(request), AnswerTo(done));
+  }
+
+  static void TakeTrace(const ApiRequest& request, nlohmann::json& body) {
+    if (api_head::CountHeaders(request, kTraceParent) != 1) return;
+    json_operations::TakeTrace(body, http1::FindHeader(request.headers, kTraceParent),
+                               api_head::JoinedHeader(request, kTraceState));
+  }
+  static nlohmann::json BodyOf(const ApiRequest& request) {
+    nlohmann::json body = wire::json_input::ParseObject(request.body, "the body");
+    TakeTrace(request, body);
+    return body;
   }
 
   void JsonRpc(const ApiRequest& request, const ApiDone& done) {
@@ -4965,6 +5559,7 @@ class Api {
       };
       try {
         wire::json_input::CheckObject(call.params, "params");
+        TakeTrace(request, call.params);
         return method.operation(tm_, call.params, told);
       } catch (...) {
         return told({{}, std::current_exception()});
@@ -4989,8 +5584,7 @@ class Api {
   }
 
   ApiReply PrepareWorkflow(const ApiRequest& request) {
-    Definition definition =
-        json_operations::TransactionOf(wire::json_input::ParseObject(request.body, "the body"));
+    Definition definition = json_operations::TransactionOf(BodyOf(request));
     if (definition.type != TransType::kWorkflow) {
       throw BadInput("prepareWorkflow is for workflows; a " + std::string(Name(definition.type)) +
                      " is prepared with prepare");
@@ -5039,6 +5633,7 @@ class Api {
   ApiLists lists_;
   const std::shared_ptr<ApiCounters> counters_ = std::make_shared<ApiCounters>();
   const std::string token_;
+  std::vector<ApiPage> pages_;
 };
 
 }  // namespace v1
@@ -5052,8 +5647,10 @@ class Api {
 namespace dtm {
 inline namespace v1 {
 
+/// Decides whether one more call to a host may start.
 class HostLimits {
  public:
+  /// Settings of HttpBranchOptions.
   struct Limits {
     int total = 1280;       ///< calls in flight, all hosts together
     int per_host = 1024;    ///< calls in flight to one host
@@ -5067,6 +5664,7 @@ class HostLimits {
     int silent = 0;  ///< calls in a row that timed out or could not reach it
   };
 
+  /// Nothing is in flight yet.
   explicit HostLimits(Limits limits) : limits_(limits) {}
 
   /// A host may have four times as many calls in flight as are still free: alone it gets 1,024 of
@@ -5080,6 +5678,7 @@ class HostLimits {
   /// So many calls in a row had no reply that the host gets few at a time.
   bool Silent(const Load& host) const { return host.silent >= limits_.silent_after; }
 
+  /// A call to this host starts; Finished has to follow.
   void Started(Load& host) {
     ++host.in_flight;
     ++in_flight_;
@@ -5097,6 +5696,7 @@ class HostLimits {
     }
   }
 
+  /// To all hosts together.
   int InFlight() const { return in_flight_; }
 
  private:
@@ -5424,6 +6024,26 @@ inline bool IsFraming(const std::string& lower) {
 
 }  // namespace headers
 
+/// Those of the transaction; of a call that is a span, with that as the parent of what the branch does.
+class BranchHeaders {
+ public:
+  using Map = std::map<std::string, std::string>;
+  explicit BranchHeaders(const BranchCall& call) : given_(call.definition->options.branch_headers) {
+    if (call.span == nullptr) return;
+    for (const auto& header : given_) {
+      if (!IsTraceHeader(header.first)) own_.insert(header);
+    }
+    const auto trace = call.Trace();
+    own_[kTraceParent] = TraceParent(*trace);
+    if (!trace->state.empty()) own_[kTraceState] = trace->state;
+  }
+  const Map& Get() const { return own_.empty() ? given_ : own_; }
+
+ private:
+  const Map& given_;
+  Map own_;
+};
+
 /// @throws Error  a branch header could smuggle something into the request.
 inline http1::HttpRequest BranchRequest(const BranchCall& call, const Url& url) {
   http1::HttpRequest request;
@@ -5438,7 +6058,8 @@ inline http1::HttpRequest BranchRequest(const BranchCall& call, const Url& url) 
   }
   // By the name in lower case; the last of equal ones counts.
   std::map<std::string, std::pair<const std::string*, const std::string*>> given;
-  for (const auto& [name, value] : call.definition->options.branch_headers) {
+  const BranchHeaders branch_headers(call);
+  for (const auto& [name, value] : branch_headers.Get()) {
     if (!headers::ValidName(name) || !headers::ValidValue(value)) {
       throw Error("the branch header \"" + wire::StorableText(name) +
                   "\" has a name or value that HTTP does not allow; the call was not sent");
@@ -6475,6 +7096,1302 @@ class RemoteCoordinator : public Endpoint {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/desk/desk_page.hpp ---------------------------------------------------------------
+
+/// Generated from desk/desk.html by tools/embed_desk.py; do not edit. The files of the desk's page.
+/// Needs: std. Threads: constants.
+
+namespace dtm {
+inline namespace v1 {
+namespace desk {
+
+// clang-format off
+inline constexpr std::string_view kPage =
+R"desk(<!DOCTYPE html>
+<!-- The desk of dtm. tools/embed_desk.py compiles it into include/dtm/http/desk/desk_page.hpp; its style, script and icon become files of
+their own. What transactions contain is only ever shown as text: nothing here makes markup of data. Document: docs/desk.md. -->
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>dtm desk</title>
+<link rel="icon" type="image/svg+xml" href="desk/icon.svg">
+<link rel="stylesheet" href="desk/desk.css">
+</head>
+<body>
+<a class="skip" href="#main" data-do="skip">Skip to the page</a>
+<header class="bar">
+<div>
+<a class="brand" href="#/"><img src="desk/icon.svg" alt="">dtm desk</a>
+<nav aria-label="Pages" id="nav"></nav>
+<div class="server" id="server" role="status"></div>
+</div>
+</header>
+<div class="banner" id="banner" role="alert" hidden></div>
+<main id="main" tabindex="-1"></main>
+<dialog id="dialog" aria-labelledby="dialog-title"></dialog>
+<dialog id="login" aria-labelledby="login-title"></dialog>
+<noscript>The desk needs JavaScript.</noscript>
+<script src="desk/desk.js" defer></script>
+</body>
+</html>
+)desk";
+
+inline constexpr std::string_view kStyle =
+R"desk(/* Colours: two themes of the same names. */
+:root {
+  --page: #f6f7f9; --card: #fff; --line: #e1e4e9; --text: #1c2430; --soft: #5d6878; --link: #24588f; --focus: #3b82d6;
+  --good: #1d7a46; --good-back: #e0f3e7; --bad: #b3261e; --bad-back: #fbe5e3; --warn: #8a5a00; --warn-back: #fdf0d3;
+  --busy: #24588f; --busy-back: #e3edf8; --idle: #5d6878; --idle-back: #eceef2; --shade: rgba(20, 30, 45, .06);
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --page: #14181e; --card: #1c222a; --line: #2e3641; --text: #e4e8ee; --soft: #98a3b3; --link: #8fbcf0; --focus: #6aa9f2;
+    --good: #7ad3a0; --good-back: #17382a; --bad: #ff9c93; --bad-back: #45211f; --warn: #f0c26a; --warn-back: #3d3018;
+    --busy: #8fbcf0; --busy-back: #1c324b; --idle: #98a3b3; --idle-back: #2a313b; --shade: rgba(0, 0, 0, .25);
+  }
+}
+
+* { box-sizing: border-box; }
+html { overflow-y: scroll; }
+body { margin: 0; background: var(--page); color: var(--text); font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+h1, h2, h3 { margin: 0; font-weight: 600; line-height: 1.3; }
+h1 { font-size: 1.35rem; overflow-wrap: anywhere; }
+h1.mono { font-size: 1.2rem; }
+h2 { font-size: 1rem; }
+p { margin: 0; }
+a { color: var(--link); text-decoration: none; }
+a:hover { text-decoration: underline; }
+code, pre, .mono { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: .87em; }
+pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
+:focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; border-radius: 4px; }
+[hidden] { display: none !important; }
+.soft { color: var(--soft); }
+.small { font-size: .87rem; }
+.right { text-align: right; }
+.wrap { overflow-wrap: anywhere; }
+.skip { position: absolute; left: -999px; }
+.skip:focus { left: 8px; top: 8px; background: var(--card); padding: 8px 12px; z-index: 9; }
+.unseen + * { margin-top: 0 !important; }
+.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+
+/* The frame: bar, banner, page. */
+.bar { background: var(--card); border-bottom: 1px solid var(--line); position: sticky; top: 0; z-index: 5; }
+.bar > div { max-width: 1240px; margin: auto; padding: 0 20px; display: flex; align-items: center; gap: 4px 22px; flex-wrap: wrap; }
+.brand { font-weight: 650; color: var(--text); display: flex; gap: 9px; align-items: center; padding: 11px 0; }
+.brand img { width: 20px; height: 20px; display: block; }
+.brand:hover { text-decoration: none; }
+.bar nav { display: flex; gap: 2px; flex: 1; }
+.bar nav a { padding: 13px 11px; color: var(--soft); border-bottom: 2px solid transparent; }
+.bar nav a:hover { color: var(--text); text-decoration: none; }
+.bar nav a[aria-current] { color: var(--text); border-color: var(--focus); }
+.bar .server { display: flex; gap: 8px; align-items: center; font-size: .87rem; color: var(--soft); }
+.dot { width: 8px; height: 8px; border-radius: 50%; background: var(--idle); flex: none; }
+.dot.good { background: var(--good); }
+.dot.bad { background: var(--bad); }
+.banner { background: var(--bad-back); color: var(--bad); padding: 9px 20px; text-align: center; font-size: .93rem; }
+main { max-width: 1240px; margin: auto; padding: 24px 20px 60px; outline: none; }
+main > * + *, .notes > * + *, .stack > * + * { margin-top: 18px; }
+.top { display: flex; align-items: center; gap: 12px 16px; flex-wrap: wrap; justify-content: space-between; }
+.top > div:first-child { min-width: 0; }
+
+main > .notes:empty + * { margin-top: 0; }
+
+/* Cards, tables, chips. */
+.card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px 18px; box-shadow: 0 1px 2px var(--shade); min-width: 0; }
+.card > h2 + *, .card > .top + * { margin-top: 12px; }
+.card.flush { padding: 0; overflow: hidden; }
+.card.flush > h2, .card.flush > .top { padding: 14px 18px 12px; margin: 0; }
+.card.flush > h2 + *, .card.flush > .top + * { margin-top: 0; }
+.grid { display: grid; gap: 14px; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); }
+.grid.wide { grid-template-columns: repeat(auto-fit, minmax(330px, 1fr)); }
+.tile { display: block; color: inherit; padding: 13px 16px; }
+a.tile:hover { text-decoration: none; border-color: var(--focus); }
+.tile b { display: block; font-size: 1.6rem; font-weight: 600; line-height: 1.25; font-variant-numeric: tabular-nums; }
+.tile.bad b { color: var(--bad); }
+.scroll { overflow-x: auto; }
+table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th { text-align: left; font-weight: 500; font-size: .8rem; color: var(--soft); padding: 7px 18px; border-bottom: 1px solid var(--line); white-space: nowrap; }
+td { padding: 9px 18px; border-bottom: 1px solid var(--line); vertical-align: top; }
+tbody tr:last-child td { border-bottom: 0; }
+th.right, td.right { text-align: right; }
+tr.chosen td { background: var(--busy-back); }
+tr.chosen td:first-child { box-shadow: inset 3px 0 var(--focus); }
+.list tbody tr { cursor: pointer; }
+.list tbody tr:hover td { background: var(--idle-back); }
+.list td { max-width: 380px; }
+.cut { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; display: block; }
+.chip { display: inline-block; padding: 1px 9px; border-radius: 99px; font-size: .8rem; font-weight: 500; white-space: nowrap; background: var(--idle-back); color: var(--idle); }
+.chip.good { background: var(--good-back); color: var(--good); }
+.chip.bad { background: var(--bad-back); color: var(--bad); }
+.chip.warn { background: var(--warn-back); color: var(--warn); }
+.chip.busy { background: var(--busy-back); color: var(--busy); }
+.empty { padding: 34px 18px; text-align: center; color: var(--soft); }
+.note { background: var(--bad-back); color: var(--bad); padding: 10px 14px; border-radius: 8px; overflow-wrap: anywhere; }
+.note.good { background: var(--good-back); color: var(--good); }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 5px 20px; margin: 0; }
+dt { color: var(--soft); }
+dd { margin: 0; overflow-wrap: anywhere; min-width: 0; }
+details > summary { cursor: pointer; color: var(--link); width: fit-content; }
+details[open] > summary { margin-bottom: 8px; }
+details pre { background: var(--page); border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px; max-height: 420px; overflow: auto; }
+
+/* Forms. */
+button, input, select, textarea { font: inherit; color: inherit; }
+button, input:not([type=checkbox]), select, textarea { background: var(--card); border: 1px solid var(--line); border-radius: 7px; padding: 6px 11px; min-height: 36px; }
+button { cursor: pointer; white-space: nowrap; }
+button:hover:not(:disabled) { border-color: var(--focus); }
+button:disabled { opacity: .5; cursor: default; }
+button.main { background: var(--link); border-color: var(--link); color: var(--card); font-weight: 500; }
+button.danger { color: var(--bad); }
+button.main.danger { background: var(--bad); border-color: var(--bad); color: var(--card); }
+button.tiny { min-height: 0; padding: 1px 9px; font-size: .85rem; }
+.buttons { display: flex; gap: 8px; flex-wrap: wrap; align-items: center; }
+.filters { display: flex; gap: 10px 12px; flex-wrap: wrap; align-items: end; }
+.filters label, .field { display: flex; flex-direction: column; gap: 3px; font-size: .8rem; color: var(--soft); }
+.filters label > *, .field > input, .field > textarea, .field > select { font-size: .94rem; color: var(--text); }
+.filters .check { flex-direction: row; align-items: center; gap: 6px; min-height: 36px; font-size: .93rem; color: var(--text); }
+a.check { display: flex; }
+.filters a.check { color: var(--link); }
+.filters .grow { flex: 1 1 190px; }
+.filters .grow input { width: 100%; }
+input[type=checkbox] { width: 16px; height: 16px; margin: 0; accent-color: var(--focus); }
+dialog { background: var(--card); color: var(--text); border: 1px solid var(--line); border-radius: 12px; padding: 22px 24px; width: min(540px, calc(100vw - 24px)); max-height: calc(100vh - 40px); box-shadow: 0 12px 40px rgba(0, 0, 0, .25); }
+dialog::backdrop { background: rgba(10, 15, 25, .45); }
+dialog form > * + * { margin-top: 14px; }
+dialog .buttons { justify-content: flex-end; }
+progress { width: 100%; height: 8px; accent-color: var(--focus); }
+.first { max-height: 210px; overflow: auto; border: 1px solid var(--line); border-radius: 8px; padding: 8px 12px; }
+.first div { overflow-wrap: anywhere; }
+
+/* Charts, and the diagram that the server draws. */
+.chart svg { display: block; width: 100%; height: 96px; overflow: visible; }
+.chart .line { fill: none; stroke-width: 1.6; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
+.chart .area { opacity: .13; }
+.chart .base { stroke: var(--line); vector-effect: non-scaling-stroke; }
+.line.good { stroke: var(--good); } .area.good { fill: var(--good); }
+.line.bad { stroke: var(--bad); } .area.bad { fill: var(--bad); }
+.line.busy { stroke: var(--busy); } .area.busy { fill: var(--busy); }
+.key { display: flex; gap: 14px; flex-wrap: wrap; font-size: .85rem; color: var(--soft); font-variant-numeric: tabular-nums; }
+.key i { display: inline-block; width: 9px; height: 9px; border-radius: 3px; margin-right: 6px; background: var(--idle); }
+.key i.good { background: var(--good); } .key i.bad { background: var(--bad); } .key i.busy { background: var(--busy); }
+.dtm-diagram{--bg:#fff;--ink:#1c2430;--quiet:#667080;--line:#c5cdd6;--box:#f2f5f8;--call:#2459b8;--good:#17763a;--bad:#c1272d;--warn:#945400;--gone:#c1272d14;--c:var(--call);max-width:100%;height:auto;background:var(--bg);font:12.5px system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','DejaVu Sans',sans-serif}
+@media(prefers-color-scheme:dark){.dtm-diagram{--bg:#14181e;--ink:#e6ebf1;--quiet:#919cab;--line:#414b58;--box:#1f262f;--call:#7db1ff;--good:#56cc90;--bad:#ff8585;--warn:#e6b450;--gone:#ff858522}
+}
+.dtm-diagram text{fill:var(--ink);paint-order:stroke;stroke:var(--bg);stroke-width:4px;stroke-linejoin:round}
+.dtm-diagram .t{fill:var(--quiet);font-size:11px;font-variant-numeric:tabular-nums;text-anchor:end}
+.dtm-diagram .n{font-weight:600;text-anchor:middle;stroke:none}
+.dtm-diagram .x{text-anchor:end}
+.dtm-diagram .m{text-anchor:middle}
+.dtm-diagram .i{stroke:none}
+.dtm-diagram .l{stroke:var(--line);fill:none}
+.dtm-diagram .d{stroke-dasharray:2 4}
+.dtm-diagram .k{fill:var(--box);stroke:var(--line)}
+.dtm-diagram .a{fill:var(--box);stroke:var(--line)}
+.dtm-diagram .v{fill:var(--gone)}
+.dtm-diagram .s{stroke:var(--c);stroke-width:1.4;fill:none}
+.dtm-diagram .r{stroke-dasharray:5 3}
+.dtm-diagram .o{stroke-dasharray:2 4}
+.dtm-diagram .h{fill:var(--c)}
+.dtm-diagram .f{fill:var(--box);stroke:var(--c)}
+.dtm-diagram .g{--c:var(--good)}
+.dtm-diagram .b{--c:var(--bad)}
+.dtm-diagram .w{--c:var(--warn)}
+.dtm-diagram .q{--c:var(--quiet)}
+.dtm-diagram .g .e,.dtm-diagram .b .e,.dtm-diagram .w .e,.dtm-diagram .q .e{fill:var(--c)}
+.dtm-diagram .q .e{font-style:italic}
+
+.diagram { overflow-x: auto; padding: 0 24px; }
+.diagram svg { --bg: var(--card); display: block; margin: auto; overflow: visible; }
+
+@media (max-width: 720px) {
+  .bar > div { padding: 0 12px; }
+  .bar nav { order: 3; flex-basis: 100%; overflow-x: auto; }
+  .bar nav a { padding: 8px 9px; }
+  .bar .server { margin-left: auto; }
+  main { padding: 16px 12px 50px; }
+  .grid { grid-template-columns: repeat(2, 1fr); gap: 10px; }
+  .grid.wide { grid-template-columns: 1fr; }
+  /* A row of a table becomes a block; each cell says what it is. */
+  .folds thead { display: none; }
+  .folds, .folds tbody, .folds tr, .folds td { display: block; width: 100%; max-width: none; }
+  .folds tr { padding: 10px 14px; border-bottom: 1px solid var(--line); }
+  .folds tbody tr:last-child { border-bottom: 0; }
+  .folds td { border: 0; padding: 2px 0; display: flex; gap: 12px; text-align: left !important; }
+  .folds td > * { min-width: 0; }
+  .folds td:empty { display: none; }
+)desk"
+R"desk(  .folds td[data-name]::before { content: attr(data-name); color: var(--soft); font-size: .8rem; flex: 0 0 84px; padding-top: 2px; }
+  .folds tr.chosen td:first-child { box-shadow: none; }
+  .folds tr.chosen { box-shadow: inset 3px 0 var(--focus); }
+  dl { grid-template-columns: 1fr; gap: 0; }
+  dd { margin-bottom: 8px; }
+}
+@media (prefers-reduced-motion: no-preference) {
+  button, a.tile { transition: border-color .12s; }
+}
+)desk";
+
+inline constexpr std::string_view kScript =
+R"desk('use strict';
+
+// ---- Elements, made of names and texts -----------------------------------------------------------------------------------
+
+const SVG = 'http://www.w3.org/2000/svg';
+
+/** An element. Attributes that are null, undefined or false are left out, and such children and empty texts. */
+function element(name, attributes, ...children) {
+  return fill(document.createElement(name), attributes, children);
+}
+
+/** The same of an SVG. */
+function shape(name, attributes, ...children) {
+  return fill(document.createElementNS(SVG, name), attributes, children);
+}
+
+function fill(node, attributes, children) {
+  for (const [key, value] of Object.entries(attributes ?? {})) {
+    if (isSomething(value)) node.setAttribute(key, value === true ? '' : String(value));
+  }
+  node.append(...children.flat(9).filter(child => isSomething(child) && child !== ''));
+  return node;
+}
+
+const isSomething = value => value !== null && value !== undefined && value !== false;
+const box = (kind, ...children) => element('div', {class: kind}, ...children);
+const byId = id => document.getElementById(id);
+
+/**
+ * Makes the children of `old` those of `fresh`, and keeps what is the same: focus, selection, what is open or typed. Elements with
+ * data-key are found by it, wherever they are.
+ */
+function morph(old, fresh) {
+  const keyed = new Map([...old.children].filter(keyOf).map(node => [keyOf(node), node]));
+  const wanted = new Set([...fresh.children].map(keyOf));
+  let at = old.firstChild;
+  for (const node of [...fresh.childNodes]) {
+    const same = keyOf(node) ? keyed.get(keyOf(node)) : at;
+    if (!same || !isAlike(same, node)) {
+      old.insertBefore(node, at);
+      continue;
+    }
+    while (at !== same && at && !wanted.has(keyOf(at) || null)) at = removed(at);
+    if (at === same) at = at.nextSibling;
+    else old.insertBefore(same, at);
+    if (node.nodeType === Node.TEXT_NODE) morphText(same, node);
+    else morphElement(same, node);
+  }
+  while (at) at = removed(at);
+}
+
+const keyOf = node => node.dataset?.key ?? '';
+const isAlike = (a, b) => a.nodeName === b.nodeName && keyOf(a) === keyOf(b);
+
+function removed(node) {
+  const next = node.nextSibling;
+  node.remove();
+  return next;
+}
+
+function morphText(old, fresh) {
+  if (old.data !== fresh.data) old.data = fresh.data;
+}
+
+function morphElement(old, fresh) {
+  const kept = old.nodeName === 'DETAILS' ? ['open'] : [];
+  for (const {name} of [...old.attributes]) {
+    if (!fresh.hasAttribute(name) && !kept.includes(name)) old.removeAttribute(name);
+  }
+  for (const {name, value} of fresh.attributes) {
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  morph(old, fresh);
+}
+
+// ---- The state, and what is drawn of it ----------------------------------------------------------------------------------
+
+const POLL_MS = 2000;        // how often the server is asked, while the page is visible
+const SAMPLES = 150;         // of the charts: five minutes
+const ROWS = 50;             // of a page of the list
+const MOST_AT_ONCE = 10000;  // transactions of one bulk action
+
+const state = {
+  token: sessionStorage.getItem('dtm-token') ?? '',
+  who: sessionStorage.getItem('dtm-who') ?? '',
+  locked: false,       // the server wants a token, or another one
+  tokenProblem: '',
+  reachable: true,
+  overview: null,      // what the server last said of itself
+  samples: [],         // of its counters, see sampleOf
+  page: {name: 'overview', params: new URLSearchParams(), data: null, problem: '', notice: ''},
+  listHash: '#/list',  // where the list was left
+  dialog: null,        // see dialogs
+};
+
+let drawPending = false;
+
+/** Changes the state; what is shown follows. */
+function set(patch) {
+  Object.assign(state, patch);
+  if (drawPending) return;
+  drawPending = true;
+  queueMicrotask(() => {
+    drawPending = false;
+    draw();
+  });
+}
+
+const setPage = patch => set({page: {...state.page, ...patch}});
+const setDialog = patch => state.dialog && set({dialog: {...state.dialog, ...patch}});
+
+function draw() {
+  drawBar();
+  drawPage();
+  drawDialog(byId('dialog'), state.dialog && !state.locked ? dialogs[state.dialog.kind](state.dialog) : null);
+  drawDialog(byId('login'), state.locked ? loginForm() : null);
+}
+
+function drawBar() {
+  const stuck = state.overview?.stuck ?? 0;
+  morph(byId('nav'), box('', Object.entries(pages).filter(([, page]) => page.link).map(([name, page]) =>
+    element('a', {href: page.link, 'aria-current': inSection(name) ? 'page' : null}, page.title,
+      name === 'list' && stuck > 0 ? [' ', chip('bad', String(stuck), `${stuck} stuck`)] : null))));
+  const said = !state.reachable ? 'no answer' : state.overview ? `${state.overview.version} · ${state.overview.store}` : '';
+  morph(byId('server'), box('', element('span', {class: 'dot ' + (!state.reachable ? 'bad' : state.overview ? 'good' : '')}), said));
+  byId('banner').hidden = state.reachable;
+  byId('banner').textContent = state.reachable ? '' : 'The server does not answer. The desk tries again every two seconds; what is shown is what it said last.';
+}
+
+const inSection = name => name === state.page.name || (name === 'list' && state.page.name === 'transaction');
+
+function drawPage() {
+  const page = pages[state.page.name];
+  document.title = `${state.page.name === 'transaction' ? state.page.params.get('gid') : page.title} · dtm desk`;
+  morph(byId('main'), box('', box('notes', notes()), page.draw(state.page.data, state.page.params)));
+}
+
+function notes() {
+  const {problem, notice} = state.page;
+  return [problem && element('p', {class: 'note', role: 'alert', 'data-key': 'problem'}, problem),
+    notice && element('p', {class: 'note good', role: 'status', 'data-key': 'notice'}, notice)].filter(Boolean);
+}
+
+function drawDialog(dialog, content) {
+  if (!content) {
+    if (dialog.open) dialog.close();
+    dialog.replaceChildren();
+    return;
+  }
+  morph(dialog, box('', content));
+  if (dialog.open) return;
+  dialog.showModal();
+  dialog.querySelector('[autofocus]')?.focus();
+}
+
+// ---- The server ----------------------------------------------------------------------------------------------------------
+
+/** Said by the server, or of it, in a sentence. */
+class Refused extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** The reply to a request of the API: JSON, or text if `as` says so. `body`: it is a POST. */
+async function ask(path, {query = {}, body, method, as = 'json'} = {}) {
+  const reply = await send(`api/dtmsvr/${path}${searchText(query)}`, {
+    method: method ?? (body ? 'POST' : 'GET'),
+    headers: state.token ? {Authorization: `Bearer ${state.token}`} : {},
+    body: body && JSON.stringify(body),
+    cache: 'no-store',
+    signal: AbortSignal.timeout(20000),
+  });
+  if (reply.status === 401) lock();
+  if (!reply.ok) throw new Refused(reply.status, await sentenceOf(reply));
+  return reply[as]();
+}
+
+async function send(url, options) {
+  try {
+    const reply = await fetch(url, options);
+    if (!state.reachable) set({reachable: true});
+    return reply;
+  } catch {
+    set({reachable: false});
+    throw new Refused(0, 'The server does not answer.');
+  }
+}
+
+async function sentenceOf(reply) {
+  const text = await reply.text();
+  try {
+    return JSON.parse(text).message || text;
+  } catch {
+    return reply.status === 404 ? 'This server does not know what the desk asked for; it may be older.' : `${reply.status}: ${text.slice(0, 300)}`;
+  }
+}
+
+function searchText(query) {
+  const given = Object.entries(query).filter(([, value]) => isSomething(value) && value !== '');
+  return given.length ? '?' + new URLSearchParams(given) : '';
+}
+
+function lock() {
+  set({locked: true, tokenProblem: state.token ? 'The server does not take this token.' : ''});
+}
+
+/** Asks the server how it is, and what the page shows if that changes by itself. */
+async function poll() {
+  if (document.visibilityState === 'visible' && !state.locked) {
+    try {
+      const overview = await ask('overview');
+      set({overview, samples: [...state.samples, sampleOf(overview)].slice(-SAMPLES)});
+      if (state.page.data === null || state.page.problem || pages[state.page.name].isLive?.(state.page.data)) await load();
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+    }
+  }
+  clearTimeout(poll.timer);
+  poll.timer = setTimeout(poll, POLL_MS);
+}
+
+/** Reads what the present page shows. A reply that comes after the page was left is dropped. */
+async function load() {
+  const page = pages[state.page.name];
+  const {params, visit} = state.page;
+  const isHere = () => state.page.visit === visit;
+  if (!page.load) return;
+  try {
+    const data = await page.load(params, state.page.data, progress => isHere() && setPage({data: progress}), isHere);
+    if (isHere()) setPage({data, problem: ''});
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    if (isHere() && error.status !== 401) setPage({problem: error.status === 0 ? '' : error.message});
+  }
+}
+
+// ---- Where we are: #/name?parameters -------------------------------------------------------------------------------------
+
+let visits = 0;
+
+function placeOf(hash) {
+  const [path, search] = hash.replace(/^#\/?/, '').split('?');
+  return {name: Object.hasOwn(pages, path) ? path : 'overview', params: new URLSearchParams(search)};
+}
+
+const linkTo = (name, query = {}) => `#/${name}${searchText(query)}`;
+
+function arrive() {
+  visits += 1;
+  const {name, params} = placeOf(location.hash);
+  const stays = name === state.page.name && name === 'list';  // its form keeps the focus
+  if (stays) fillFilters(params);
+  else byId('main').replaceChildren();
+  if (name === 'list') state.listHash = location.hash || linkTo('list');
+  const data = stays && state.page.data ? {...state.page.data, searching: true} : null;
+  set({page: {name, params, visit: visits, data, problem: '', notice: ''}, dialog: null});
+  if (!stays) scrollTo(0, 0);
+  load();
+}
+
+// ---- Texts ---------------------------------------------------------------------------------------------------------------
+
+const UNITS = [['d', 86400], ['h', 3600], ['min', 60]];
+
+/** "3 min", "0.25 s" */
+function spanText(ms) {
+  const seconds = Math.max(0, ms) / 1000;
+  for (const [name, size] of UNITS) {
+    if (seconds >= size) return `${Math.floor(seconds / size)} ${name}`;
+  }
+  if (seconds >= 10) return `${Math.round(seconds)} s`;
+  return seconds >= 1 ? `${seconds.toFixed(1)} s` : `${Math.round(seconds * 1000)} ms`;
+}
+
+const millis = text => Date.parse(text);
+const agoText = text => text ? `${spanText(now() - millis(text))} ago` : '';
+const numberText = value => value.toLocaleString('en-US');
+const rateText = value => value === null ? '–' : value >= 10 || Number.isInteger(value) ? numberText(Math.round(value)) : value.toFixed(1);
+
+/** The server's clock, as far as it is known: that of the browser may be wrong. */
+function now() {
+  const last = state.samples.at(-1);
+  return last ? last.time + (performance.now() - last.at) : Date.now();
+}
+
+/** A time of the server, of which the title has all. */
+function when(text, shown = agoText(text)) {
+  return text ? element('time', {datetime: text, title: `${new Date(text).toLocaleString()} (${text})`}, shown) : '';
+}
+
+/** "14:03:07.250", with the day if that is another one. */
+function clockText(text) {
+  const time = new Date(text);
+  const day = time.toDateString() === new Date(now()).toDateString() ? '' : time.toLocaleDateString() + ' ';
+  return `${day}${time.toLocaleTimeString('en-GB')}.${String(time.getMilliseconds()).padStart(3, '0')}`;
+}
+
+const chip = (kind, text, title) => element('span', {class: `chip ${kind}`, title}, text);
+
+const STATUS_KINDS = {succeed: 'good', failed: 'bad', aborting: 'warn', submitted: 'busy', prepared: ''};
+const OUTCOME_KINDS = {success: 'good', failure: 'bad', error: 'bad', lost: 'warn', ongoing: 'busy', running: 'busy'};
+
+const isFinal = transaction => transaction.status === 'succeed' || transaction.status === 'failed';
+)desk"
+R"desk(const isStuck = transaction => transaction.stuck === true;
+
+function statusChips(transaction) {
+  return [chip(STATUS_KINDS[transaction.status] ?? '', transaction.status),
+    isStuck(transaction) && [' ', chip('bad', 'stuck', 'nothing goes on until somebody retries, skips or stops it')],
+    transaction.expired && [' ', chip('', 'expired', 'only its gid is kept')]];
+}
+
+/** The bytes of base64 as text; of what is not text, how long it is. */
+function textOf(base64) {
+  const bytes = Uint8Array.from(atob(base64), c => c.charCodeAt(0));
+  try {
+    return prettyJson(new TextDecoder('utf-8', {fatal: true}).decode(bytes));
+  } catch {
+    return `${bytes.length} bytes that are not text`;
+  }
+}
+
+function prettyJson(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}
+
+// ---- Overview ------------------------------------------------------------------------------------------------------------
+
+/** What the charts need of an overview. */
+function sampleOf(overview) {
+  const {ended = [], branches: calls = []} = overview.counters ?? {};
+  const sum = (list, wanted) => list.filter(wanted).reduce((all, one) => all + one.count, 0);
+  return {
+    time: millis(overview.time), at: performance.now(), unfinished: overview.unfinished, ended,
+    succeeded: sum(ended, one => one.status === 'succeed'), failed: sum(ended, one => one.status === 'failed'),
+    calls: sum(calls, one => one.ok), badCalls: sum(calls, one => !one.ok),
+  };
+}
+
+/** How fast a counter rises between two samples, in 1/s; null if that is not known: it began anew, or there was a long gap. */
+function rateBetween(before, after, count) {
+  if (!before || !after) return null;
+  const seconds = (after.at - before.at) / 1000;
+  const rise = count(after) - count(before);
+  return rise < 0 || seconds <= 0 || seconds > 15 ? null : rise / seconds;
+}
+
+const ratesOf = count => state.samples.map((sample, i) => rateBetween(state.samples[i - 1], sample, count));
+
+function drawOverview() {
+  const told = state.overview;
+  if (!told) return element('p', {class: 'soft'}, state.locked ? '' : 'Asking the server …');
+  const stuck = told.stuck > 0;
+  return [
+    element('h1', {class: 'unseen'}, 'Overview'),
+    box('grid', [
+      tile('unfinished', numberText(told.unfinished), linkTo('list', {unfinished: 1})),
+      tile('waiting for a time', numberText(told.waiting)),
+      tile('stuck', numberText(told.stuck), linkTo('list', {stuck: 1}), stuck ? 'bad' : ''),
+      tile('the oldest began', told.oldest_time ? agoText(told.oldest_time) : '–'),
+      tile('ended a second', rateText(lastRate(one => one.succeeded + one.failed))),
+      tile('calls a second', rateText(lastRate(one => one.calls + one.badCalls))),
+    ]),
+    box('grid wide', [
+      chart('Ended, per second', [['good', 'succeeded', ratesOf(one => one.succeeded)], ['bad', 'failed', ratesOf(one => one.failed)]]),
+      chart('Calls, per second', [['busy', 'done', ratesOf(one => one.calls)], ['bad', 'refused or in error', ratesOf(one => one.badCalls)]]),
+      chart('Unfinished', [['busy', 'unfinished', state.samples.map(one => one.unfinished)]]),
+    ]),
+    box('grid wide', [typesCard(told), hostsCard(told)]),
+  ];
+}
+
+const lastRate = count => ratesOf(count).at(-1) ?? null;
+
+function tile(text, value, link, kind = '') {
+  return element(link ? 'a' : 'div', {class: `card tile ${kind}`, href: link}, element('b', {}, value), element('span', {class: 'soft small'}, text));
+}
+
+const CHART_WIDTH = 300, CHART_HEIGHT = 96;
+
+/** `series`: [colour, name, values], of which null is a gap. */
+function chart(title, series) {
+  const most = Math.max(1, ...series.flatMap(([, , values]) => values));
+  const said = series.map(([, name, values]) => `${name} ${rateText(values.at(-1) ?? null)}`).join(', ');
+  return element('section', {class: 'card chart', 'data-chart': title},
+    box('top', element('h2', {}, title), element('span', {class: 'soft small'}, `up to ${rateText(most)}`)),
+    shape('svg', {viewBox: `0 0 ${CHART_WIDTH} ${CHART_HEIGHT}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': `${title}: now ${said}`},
+      shape('path', {class: 'base', d: `M0 ${CHART_HEIGHT}H${CHART_WIDTH}`}),
+      series.map(([kind, , values]) => stretches(values).map(stretch => curve(kind, stretch, most)))),
+    box('key', series.map(([kind, name, values]) => element('span', {}, element('i', {class: kind}), `${name} ${rateText(values.at(-1) ?? null)}`))));
+}
+
+/** [[index, value], ...] of each stretch without a gap. The newest value is at the right end. */
+function stretches(values) {
+  const found = [];
+  let open = false;
+  values.forEach((value, i) => {
+    if (value === null) {
+      open = false;
+      return;
+    }
+    if (!open) found.push([]);
+    open = true;
+    found.at(-1).push([i + SAMPLES - values.length, value]);
+  });
+  return found;
+}
+
+function curve(kind, stretch, most) {
+  const x = i => (i / (SAMPLES - 1) * CHART_WIDTH).toFixed(1);
+  const y = value => (CHART_HEIGHT - 2 - value / most * (CHART_HEIGHT - 8)).toFixed(1);
+  const line = stretch.map(([i, value]) => `${x(i)} ${y(value)}`).join('L');
+  return [shape('path', {class: `area ${kind}`, d: `M${x(stretch[0][0])} ${CHART_HEIGHT}L${line}L${x(stretch.at(-1)[0])} ${CHART_HEIGHT}Z`}),
+    shape('path', {class: `line ${kind}`, d: `M${line}`})];
+}
+
+function typesCard(told) {
+  const ended = told.counters?.ended ?? [];
+  const types = [...new Set(ended.map(one => one.type))];
+  const count = (type, status) => sample => sample.ended.filter(one => one.type === type && one.status === status).reduce((all, one) => all + one.count, 0);
+  const last = {ended};
+  return tableCard('By type, since the server started', ['type', 'succeeded', 'failed', 'a second'], types.map(type => [
+    element('a', {href: linkTo('list', {type})}, type),
+    numberText(count(type, 'succeed')(last)), numberText(count(type, 'failed')(last)),
+    rateText(lastRate(sample => count(type, 'succeed')(sample) + count(type, 'failed')(sample)))]), 'Nothing has ended yet.');
+}
+
+function hostsCard(told) {
+  return tableCard('By host', ['host', 'calls out', 'waiting', ''], (told.calls?.hosts ?? []).map(host => [
+    host.host, numberText(host.in_flight), numberText(host.waiting), host.limited ? chip('warn', 'silent', 'it does not answer, so few calls at a time go to it') : '']),
+  'No call by URL is out or waits.');
+}
+
+function tableCard(title, names, rows, otherwise) {
+  return element('section', {class: 'card flush'}, element('h2', {}, title),
+    rows.length ? box('scroll', table('', names, rows)) : box('empty', otherwise));
+}
+
+/** Numbers are at the right. `rows`: cells, or {attributes, cells}. */
+function table(kind, names, rows) {
+  const isNumber = cell => typeof cell === 'string' && /^[\d.,–]+$/.test(cell);
+  const cellsOf = row => row.cells ?? row;
+  const right = names.map((_, i) => rows.length > 0 && rows.every(row => isNumber(cellsOf(row)[i])));
+  return element('table', {class: kind},
+    element('thead', {}, element('tr', {}, names.map((name, i) => element('th', {class: right[i] && 'right', scope: 'col'}, name)))),
+    element('tbody', {}, rows.map(row => element('tr', row.attributes, cellsOf(row).map((cell, i) =>
+      element('td', {class: right[i] && 'right', 'data-name': names[i] || null}, cell))))));
+}
+
+// ---- The list ------------------------------------------------------------------------------------------------------------
+
+const STATUSES = ['prepared', 'submitted', 'aborting', 'succeed', 'failed'];
+const TYPES = ['saga', 'msg', 'tcc', 'xa', 'workflow'];
+const AGES = [['60', 'a minute'], ['600', 'ten minutes'], ['3600', 'an hour'], ['86400', 'a day']];
+const FILTERS = ['gid', 'status', 'type', 'target', 'age', 'unfinished', 'stuck', 'errors'];
+
+/** What the server is asked for what the form says. */
+function queryOf(params) {
+  return {
+    gidPrefix: params.get('gid'), status: params.get('status'), transType: params.get('type'), target: params.get('target'),
+    unfinished: params.get('unfinished'), stuck: params.get('stuck'), errors: params.get('errors'),
+    short: 1, createTimeEnd: params.get('age') && Math.floor(now() - Number(params.get('age')) * 1000),
+  };
+}
+
+/** Reads until there are `most`, or no more. The server may give short pages: it looks at so many at a time. */
+async function readSome(query, most, position, told, goOn) {
+  const rows = [];
+  let next = position ?? '';
+  do {
+    const page = await ask('all', {query: {...query, position: next, limit: Math.min(most - rows.length, 1000)}});
+    rows.push(...page.transactions ?? []);
+    next = page.next_position;
+    told({rows: [...rows], next, searching: true});
+  } while (next && rows.length < most && goOn());
+  return {rows, next, searching: false};
+}
+
+const loadList = (params, data, told, isHere) => readSome(queryOf(params), ROWS, params.get('at'), told, isHere);
+
+function drawList(data, params) {
+  const filtered = FILTERS.some(name => params.get(name));
+  return [
+    box('top', element('h1', {}, 'Transactions'), box('buttons',
+      element('button', {type: 'button', 'data-do': 'reload'}, 'Refresh'),
+      element('button', {type: 'button', 'data-do': 'bulk', disabled: !data?.rows.length}, filtered ? 'Act on all of these …' : 'Act on all unfinished …'))),
+    filterForm(params),
+    element('section', {class: 'card flush', 'aria-label': 'Transactions', 'aria-busy': String(!data || data.searching)},
+      data?.rows.length ? listTable(data.rows) : box('empty', listNothing(data, filtered)),
+      ),
+    box('top', element('p', {class: 'soft small', role: 'status', id: 'progress'}, listProgress(data)), pager(data, params)),
+  ];
+}
+
+function listNothing(data, filtered) {
+  if (!data || data.searching) return 'Reading …';
+  return filtered ? 'No transaction is like this.' : 'There is no transaction yet.';
+}
+
+function listProgress(data) {
+  if (!data) return '';
+  const count = data.rows.length === 1 ? '1 transaction' : `${numberText(data.rows.length)} transactions`;
+  return data.searching ? `Searching on: ${count} so far` : `${count}${data.next ? ' on this page' : ''}`;
+}
+
+function pager(data, params) {
+  const query = Object.fromEntries(FILTERS.map(name => [name, params.get(name)]));
+  return box('buttons',
+    params.get('at') && [element('a', {href: linkTo('list', query)}, 'Newest'), element('button', {type: 'button', 'data-do': 'back'}, '← Newer')],
+    data?.next && !data.searching && element('a', {href: linkTo('list', {...query, at: data.next}), id: 'older'}, 'Older →'));
+}
+
+function filterForm(params) {
+  const option = (value, text, key) => element('option', {value, selected: (params.get(key) ?? '') === value}, text);
+  const choice = (key, text, options) => element('label', {}, text,
+    element('select', {name: key}, option('', 'any', key), options.map(([value, shown]) => option(value, shown, key))));
+  const field = (key, text, hint) => element('label', {class: 'grow'}, text,
+    element('input', {name: key, value: params.get(key), placeholder: hint, autocomplete: 'off', spellcheck: 'false', type: 'search'}));
+  const check = (key, text) => element('label', {class: 'check'}, element('input', {type: 'checkbox', name: key, value: '1', checked: params.get(key) === '1'}), text);
+  return element('form', {class: 'card filters', id: 'filters', role: 'search', 'data-do': 'filter', 'data-key': 'filters'},
+    field('gid', 'gid begins with', '/'), field('target', 'calls a function or URL with', ''),
+    choice('status', 'status', STATUSES.map(name => [name, name])), choice('type', 'type', TYPES.map(name => [name, name])),
+    choice('age', 'older than', AGES), check('unfinished', 'unfinished'), check('stuck', 'stuck'), check('errors', 'with errors'),
+    element('a', {href: linkTo('list'), class: 'check'}, 'Clear'));
+}
+
+function listTable(rows) {
+  return box('scroll', table('list folds', ['gid', 'status', 'type', 'began', 'next', 'last error'], rows.map(row => ({
+)desk"
+R"desk(    attributes: {'data-do': 'open', 'data-gid': row.gid, 'data-key': row.gid},
+    cells: [
+      element('a', {href: linkTo('transaction', {gid: row.gid}), class: 'mono wrap', 'data-row': true}, row.gid),
+      element('span', {}, statusChips(row)), row.trans_type, when(row.create_time), nextText(row),
+      errorOf(row) && element('span', {class: 'cut small soft', title: errorOf(row)}, errorOf(row))],
+  }))));
+}
+
+const errorOf = row => row.last_error ?? row.rollback_reason ?? '';
+
+function nextText(row) {
+  if (isFinal(row)) return `took ${spanText(millis(row.finish_time ?? row.rollback_time) - millis(row.create_time))}`;
+  if (!row.next_cron_time) return isStuck(row) ? 'never by itself' : '';
+  const wait = millis(row.next_cron_time) - now();
+  return when(row.next_cron_time, wait <= 0 ? 'now' : `in ${spanText(wait)}`);
+}
+
+// ---- One transaction -----------------------------------------------------------------------------------------------------
+
+const MOST_ATTEMPTS = 60;  // shown at first
+
+async function loadTransaction(params, before) {
+  const gid = params.get('gid') ?? '';
+  const story = await ask('timeline', {query: {gid}});
+  if (!story.transaction) return {story, gid};
+  const raw = JSON.stringify(story);
+  const {text} = await ask('explain', {query: {gid}});
+  const isSame = raw === before?.raw && isFinal(story.transaction);
+  const diagram = isSame ? before.diagram : await askDiagram(gid);
+  return {story, gid, raw, diagram, explanation: text};
+}
+
+/** The drawing of the server, of which only shapes and texts are taken over; null if it makes none. */
+async function askDiagram(gid) {
+  const text = await ask('timeline', {query: {gid, format: 'svg'}, as: 'text'});
+  if (!text.startsWith('<svg')) return null;
+  // Without its name space it is XML that means nothing to the browser: no style applies, no handler is made.
+  const parsed = new DOMParser().parseFromString(text.replace(` xmlns="${SVG}"`, ''), 'text/xml').documentElement;
+  return parsed.localName === 'svg' && !parsed.namespaceURI ? parsed : null;
+}
+
+const DRAWN = ['svg', 'g', 'path', 'rect', 'circle', 'line', 'polyline', 'polygon', 'text', 'tspan', 'title', 'desc'];
+const DRAWN_WITH = ['viewBox', 'width', 'height', 'x', 'y', 'x1', 'y1', 'x2', 'y2', 'cx', 'cy', 'r', 'rx', 'ry', 'd', 'points', 'dx', 'dy', 'transform', 'class',
+  'fill', 'stroke', 'stroke-width', 'stroke-dasharray', 'stroke-linecap', 'stroke-linejoin', 'opacity', 'fill-opacity', 'stroke-opacity', 'text-anchor', 'dominant-baseline', 'font-size',
+  'font-family', 'font-weight', 'role', 'aria-label'];
+
+/** A copy of what is known to be harmless. */
+function copyDrawing(node) {
+  if (node.nodeType === Node.TEXT_NODE) return document.createTextNode(node.data);
+  if (node.nodeType !== Node.ELEMENT_NODE || node.namespaceURI || !DRAWN.includes(node.localName)) return null;
+  const attributes = [...node.attributes].filter(({name, value}) => DRAWN_WITH.includes(name) && !/url\s*\(/i.test(value));
+  return shape(node.localName, Object.fromEntries(attributes.map(({name, value}) => [name, value])), [...node.childNodes].map(copyDrawing));
+}
+
+function drawTransaction(data) {
+  if (!data) return element('p', {class: 'soft'}, 'Reading …');
+  const {transaction, branches, attempts, entries, runs} = data.story;
+  if (!transaction) {
+    return [element('h1', {class: 'mono'}, data.gid), box('card empty', 'There is no transaction of this gid: there never was one, or its record has expired.'),
+      element('a', {href: state.listHash}, '← Transactions')];
+  }
+  return [
+    transactionHead(transaction),
+    data.explanation && !isFinal(transaction) && element('section', {class: 'card', 'data-key': 'explanation'}, element('h2', {}, 'What it does now'), element('pre', {}, data.explanation)),
+    data.diagram && element('section', {class: 'card', 'data-key': 'diagram'}, element('h2', {}, 'Timing'), box('diagram', copyDrawing(data.diagram))),
+    branchesCard(transaction, branches, attempts),
+    attemptsCard(attempts, runs),
+    decisionsCard(entries),
+    optionsCard(transaction),
+    element('section', {class: 'card', 'data-key': 'raw'}, element('details', {'data-key': 'raw'}, element('summary', {}, 'Raw JSON'),
+      element('pre', {id: 'raw'}, JSON.stringify(data.story, null, 2)))),
+  ];
+}
+
+function transactionHead(transaction) {
+  const ended = transaction.finish_time ?? transaction.rollback_time;
+  const act = (action, isDanger) => element('button', {type: 'button', class: isDanger && 'danger', 'data-do': 'act', 'data-action': action}, actions[action].label + ' …');
+  return element('section', {class: 'top', 'data-key': 'head'},
+    box('', element('a', {href: state.listHash, class: 'small'}, '← Transactions'),
+      element('h1', {class: 'mono', id: 'gid'}, transaction.gid),
+      element('p', {}, statusChips(transaction), element('span', {class: 'soft'}, ` ${transaction.trans_type}, began `, when(transaction.create_time),
+        ended ? [', ended ', when(ended), ` after ${spanText(millis(ended) - millis(transaction.create_time))}`] : ''))),
+    !isFinal(transaction) && box('buttons', act('retry'), act('cancel', true), act('stop', true)));
+}
+
+function branchesCard(transaction, branches, attempts) {
+  const made = branch => attempts.filter(one => one.branch_id === branch.branch_id && one.op === branch.op).length;
+  const canSkip = branch => !isFinal(transaction) && branch.status !== 'succeed';
+  return element('section', {class: 'card flush', 'data-key': 'branches'}, element('h2', {}, 'Branches'),
+    branches.length === 0 ? box('empty', 'It has no branches.') :
+    box('scroll', table('folds', ['branch', 'call', 'status', 'attempts', 'payload', ''], branches.map(branch => [
+      element('span', {class: 'mono'}, `${branch.branch_id} ${branch.op}`),
+      element('span', {class: 'mono wrap'}, branch.name ?? '', branch.name && branch.url ? ' ' : '', branch.url ?? (branch.name ? '' : 'nothing to call')),
+      chip(STATUS_KINDS[branch.status] ?? '', branch.status), String(made(branch)), payloadOf(branch),
+      canSkip(branch) && element('button', {type: 'button', class: 'tiny', 'data-do': 'skip-branch', 'data-branch': branch.branch_id, 'data-op': branch.op}, 'Skip …')]))));
+}
+
+function payloadOf(branch) {
+  if (!branch.bin_data) return '';
+  const text = textOf(branch.bin_data);
+  const shown = text.length > 20000 ? `${text.slice(0, 20000)}\n… ${numberText(text.length - 20000)} characters more` : text;
+  return text.length <= 40 && !text.includes('\n') ? element('code', {class: 'wrap'}, text) :
+    element('details', {'data-key': `payload ${branch.branch_id} ${branch.op}`}, element('summary', {class: 'small'}, `${numberText(text.length)} characters`), element('pre', {}, shown));
+}
+
+function attemptsCard(attempts, runs) {
+  const shown = attempts.slice(-MOST_ATTEMPTS);
+  const isOne = runs.length <= 1;
+  return element('section', {class: 'card flush', 'data-key': 'attempts'},
+    element('h2', {}, 'Attempts', shown.length < attempts.length && element('span', {class: 'soft small'}, ` the last ${shown.length} of ${attempts.length}; all are in the raw JSON`)),
+    attempts.length === 0 ? box('empty', 'No call is in its journal.') :
+    box('scroll', table('folds', ['began', 'branch', 'outcome', 'took', isOne ? '' : 'process', 'said'], shown.map(one => [
+      one.begin_time ? when(one.begin_time, clockText(one.begin_time)) : element('span', {class: 'soft'}, 'not kept'),
+      element('span', {class: 'mono'}, `${one.branch_id ?? ''} ${one.op ?? ''}`),
+      chip(OUTCOME_KINDS[one.outcome] ?? '', one.outcome),
+      one.begin_time && one.end_time ? spanText(millis(one.end_time) - millis(one.begin_time)) : '',
+      isOne ? '' : element('span', {class: 'small wrap'}, runs[one.run]?.process || `run ${one.run + 1}`),
+      element('span', {class: 'small wrap'}, one.text)]))));
+}
+
+const CALLS = ['started', 'success', 'failure', 'ongoing', 'error', 'not sent'];
+const KIND_COLOURS = {succeeded: 'good', failed: 'bad', rollback: 'warn', stuck: 'bad', cancel: 'warn', 'force stop': 'bad', repair: 'warn', 'taken up': 'busy'};
+const KIND_WORDS = {repair: 'skipped', gap: 'not kept'};
+
+function decisionsCard(entries) {
+  const decisions = entries.filter(entry => !CALLS.includes(entry.kind));
+  const said = entry => entry.kind === 'gap' ? (entry.count ? `${entry.count} entries` : 'some entries') : entry.text;
+  return element('section', {class: 'card flush', 'data-key': 'decisions'}, element('h2', {}, 'Decisions'),
+    decisions.length === 0 ? box('empty', 'Its journal is empty.') :
+    box('scroll', table('folds', ['time', 'what', 'branch', 'who', 'why'], decisions.map(entry => [
+      entry.time ? when(entry.time, clockText(entry.time)) : '', chip(KIND_COLOURS[entry.kind] ?? '', KIND_WORDS[entry.kind] ?? entry.kind),
+      entry.branch_id ? element('span', {class: 'mono'}, `${entry.branch_id} ${entry.op}`) : '',
+      element('span', {class: 'wrap'}, entry.who), element('span', {class: 'wrap'}, said(entry))]))));
+}
+
+const OPTION_NAMES = ['wait_result', 'timeout_to_fail', 'request_timeout', 'retry_interval', 'retry_limit', 'concurrent', 'protocol', 'query_prepared', 'custom_data', 'retry_count',
+  'next_cron_interval', 'rollback_reason', 'rollback_from', 'last_error'];
+
+function optionsCard(transaction) {
+  const headers = Object.keys(transaction.branch_headers ?? {});
+  const given = OPTION_NAMES.filter(name => isSomething(transaction[name])).map(name => [name, String(transaction[name])]);
+  if (headers.length) given.push(['branch_headers', `${headers.join(', ')} (their values are not shown)`]);
+  return element('section', {class: 'card', 'data-key': 'options'}, element('h2', {}, 'Details'),
+    element('dl', {}, given.map(([name, value]) => [element('dt', {}, name.replaceAll('_', ' ')), element('dd', {}, value)])));
+}
+
+// ---- Topics and nodes ----------------------------------------------------------------------------------------------------
+
+async function loadTopics(params) {
+  const page = await ask('scanKV', {query: {cat: 'topics', limit: 100, position: params.get('at')}});
+  return {topics: page.kv.map(value => ({name: value.k, subscribers: subscribersIn(value.v)})), next: page.next_position};
+}
+
+function subscribersIn(text) {
+  try {
+    const list = JSON.parse(text);
+    return Array.isArray(list) ? list : [];
+  } catch {
+    return [];
+  }
+}
+
+function drawTopics(data) {
+  const field = (name, text, hint, required) => element('label', {class: 'grow'}, text, element('input', {name, required, placeholder: hint, autocomplete: 'off', spellcheck: 'false'}));
+  return [
+    element('h1', {}, 'Topics'),
+    element('form', {class: 'card filters', 'data-do': 'subscribe', 'data-key': 'subscribe'}, field('topic', 'topic', 'order.paid', true),
+      field('url', 'URL that is called', 'https://host/path', true), field('remark', 'remark', '', false), element('button', {class: 'main'}, 'Subscribe')),
+    !data ? element('p', {class: 'soft'}, 'Reading …') : data.topics.length === 0 ? box('card empty', 'There is no topic yet. A message to topic://name goes to all its subscribers.') :
+    data.topics.map(topicCard),
+    data?.next && element('a', {href: linkTo('topics', {at: data.next})}, 'More →'),
+  ];
+}
+
+function topicCard({name, subscribers}) {
+  const button = (text, attributes) => element('button', {type: 'button', class: 'tiny danger', 'data-topic': name, ...attributes}, text);
+  return element('section', {class: 'card flush', 'data-key': `topic ${name}`},
+    box('top', element('h2', {class: 'mono wrap'}, name), button('Delete topic …', {'data-do': 'delete-topic'})),
+    subscribers.length === 0 ? box('empty', 'Nobody is subscribed.') : box('scroll', table('folds', ['URL', 'remark', ''], subscribers.map(one => [
+      element('span', {class: 'mono wrap'}, one.url ?? ''), element('span', {class: 'wrap'}, one.remark ?? ''),
+      box('right', button('Unsubscribe …', {'data-do': 'unsubscribe', 'data-url': one.url ?? ''}))]))));
+}
+
+)desk"
+R"desk(const loadNodes = () => ask('nodes');
+
+function drawNodes(data) {
+  const nodes = data?.nodes ?? [];
+  return [
+    element('h1', {}, 'Nodes'),
+    element('p', {class: 'soft'}, 'The coordinators that share this store. When one is silent for longer than the lease, the others take over what it drove.'),
+    element('section', {class: 'card flush'}, !data ? box('empty', 'Reading …') : box('scroll', table('folds', ['name', 'app', 'state', 'last heard of', 'id'], nodes.map(node => [
+      element('span', {class: 'wrap'}, node.name || '–', node.self && [' ', chip('busy', 'this one')]), node.app ?? '',
+      node.member ? chip('good', 'member') : chip('warn', 'gone'), node.self ? '' : `${spanText(node.silent_ms)} ago`, element('span', {class: 'mono small wrap'}, node.url ?? '')])))),
+  ];
+}
+
+const pages = {
+  overview: {title: 'Overview', link: '#/', draw: drawOverview},
+  list: {title: 'Transactions', link: '#/list', draw: drawList, load: loadList},
+  transaction: {title: 'Transaction', draw: drawTransaction, load: loadTransaction, isLive: data => !data?.story.transaction || !isFinal(data.story.transaction)},
+  topics: {title: 'Topics', link: '#/topics', draw: drawTopics, load: loadTopics},
+  nodes: {title: 'Nodes', link: '#/nodes', draw: drawNodes, load: loadNodes, isLive: () => true},
+};
+
+// ---- What a person can do ------------------------------------------------------------------------------------------------
+
+/** `body`: what the server gets besides gid, who and why. */
+const actions = {
+  retry: {label: 'Retry', path: 'resetNextCronTime', says: 'Its waits are forgotten: what is still to be called is called at once.', body: () => ({})},
+  cancel: {label: 'Cancel', path: 'abort', isDanger: true, says: 'It is rolled back: what may have been done is compensated.', body: one => ({trans_type: one.trans_type})},
+  stop: {label: 'Stop', path: 'forceStop', isDanger: true, says: 'It ends as failed and nothing is called any more, compensations neither.', body: () => ({})},
+  skip: {label: 'Skip', path: 'skipBranch', isDanger: true, says: 'This one call counts as done without being made; nothing else is changed. Make sure that its effect is there, or is not needed.',
+    body: one => ({branch_id: one.branch_id, op: one.op})},
+};
+
+/** The sentence of the error, or nothing. That it is not finished yet is none. */
+async function act(action, one, who, why) {
+  try {
+    await ask(actions[action].path, {body: {gid: one.gid, ...actions[action].body(one), who, why}});
+    return '';
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    return error.status === 425 ? '' : error.message;
+  }
+}
+
+function loginForm() {
+  return element('form', {method: 'dialog', 'data-do': 'login', class: 'stack'},
+    element('h2', {id: 'login-title'}, 'This server needs its token'),
+    state.tokenProblem && element('p', {class: 'note', role: 'alert'}, state.tokenProblem),
+    element('label', {class: 'field'}, 'token', element('input', {type: 'password', name: 'token', required: true, autofocus: true, autocomplete: 'off'})),
+    element('p', {class: 'soft small'}, 'It is kept until this tab is closed.'),
+    box('buttons', element('button', {class: 'main'}, 'Open the desk')));
+}
+
+const whoField = () => element('label', {class: 'field', 'data-key': 'who'}, 'who asks', element('input', {name: 'who', required: true, maxlength: 64, value: state.who, autocomplete: 'off', autofocus: !state.who}));
+const whyField = () => element('label', {class: 'field', 'data-key': 'why'}, 'because', element('input', {name: 'why', required: true, maxlength: 200, autocomplete: 'off', autofocus: !!state.who}));
+const closeButton = text => element('button', {type: 'button', 'data-do': 'close'}, text);
+const submitButton = (text, isDanger, disabled) => element('button', {class: isDanger ? 'main danger' : 'main', disabled}, text);
+
+const dialogs = {
+  action({action, subject, problem, busy}) {
+    const {label, says, isDanger} = actions[action];
+    const branch = subject.branch_id ? ` branch ${subject.branch_id} ${subject.op} of` : '';
+    return element('form', {method: 'dialog', 'data-do': 'do-action', 'data-key': `action ${action}`},
+      element('h2', {id: 'dialog-title'}, `${label}${branch} `, element('span', {class: 'mono wrap'}, subject.gid)),
+      element('p', {class: 'soft'}, says), problem && element('p', {class: 'note', role: 'alert', 'data-key': 'problem'}, problem),
+      whoField(), whyField(), box('buttons', closeButton('Leave it'), submitButton(busy ? 'Asking …' : label, isDanger, busy)));
+  },
+
+  confirm({title, says, label, problem}) {
+    return element('form', {method: 'dialog', 'data-do': 'confirmed', 'data-key': 'confirm'},
+      element('h2', {id: 'dialog-title', class: 'wrap'}, title), element('p', {class: 'soft wrap'}, says), problem && element('p', {class: 'note', role: 'alert'}, problem),
+      box('buttons', closeButton('Leave it'), submitButton(label, true)));
+  },
+
+  bulk(told) {
+    return element('form', {method: 'dialog', 'data-do': 'do-bulk', 'data-key': 'bulk'},
+      element('h2', {id: 'dialog-title'}, 'Act on all of these'), told.running ? bulkProgress(told) : bulkPreview(told));
+  },
+
+  keys() {
+    const keys = [['/', 'search in the list'], ['j, k', 'next and previous transaction, or link'], ['Enter', 'open it'], ['Esc', 'close a dialog, or go back to the list'], ['r', 'refresh'], ['?', 'this help']];
+    return element('form', {method: 'dialog', 'data-do': 'close', 'data-key': 'keys'}, element('h2', {id: 'dialog-title'}, 'Keys'),
+      element('dl', {}, keys.map(([key, text]) => [element('dt', {class: 'mono'}, key), element('dd', {}, text)])), box('buttons', submitButton('Close')));
+  },
+};
+
+function bulkPreview({rows, searching, next, problem}) {
+  const count = `${searching ? 'Counting: ' : ''}${numberText(rows.length)}${next && !searching ? ' (and more: this many at a time)' : ''} unfinished`;
+  return [
+    element('p', {role: 'status', id: 'bulk-count'}, count),
+    problem && element('p', {class: 'note', role: 'alert'}, problem),
+    rows.length > 0 && box('first mono small', rows.slice(0, 20).map(row => box('', row.gid)), rows.length > 20 && box('soft', `… and ${numberText(rows.length - 20)} more`)),
+    element('label', {class: 'field'}, 'what to do', element('select', {name: 'action'}, ['retry', 'cancel', 'stop'].map(name => element('option', {value: name}, actions[name].label)))),
+    element('p', {class: 'soft small'}, 'Retry forgets their waits, Cancel rolls them back, Stop ends them as failed without compensations.'),
+    whoField(), whyField(), box('buttons', closeButton('Leave it'), submitButton(`Do it to ${numberText(rows.length)}`, true, searching || rows.length === 0)),
+  ];
+}
+
+function bulkProgress({rows, done, refused, isOver}) {
+  return [
+    element('p', {role: 'status', id: 'bulk-progress'}, `${isOver ? 'Ended: ' : ''}${numberText(done)} of ${numberText(rows.length)} asked, ${numberText(refused.length)} refused`),
+    element('progress', {max: rows.length, value: done, 'aria-label': 'Progress'}),
+    refused.length > 0 && box('first small', refused.slice(0, 20).map(({gid, why}) => box('', element('span', {class: 'mono'}, gid), `: ${why}`))),
+    box('buttons', closeButton(isOver ? 'Close' : 'Stop')),
+  ];
+}
+
+/** Four at a time, until all are done or the dialog is closed. */
+async function runBulk(action, who, why) {
+  const dialog = state.dialog;
+  const {rows} = dialog;
+  const isHere = () => state.dialog?.started === dialog.started;
+  const refused = [];
+  let taken = 0, done = 0;
+  setDialog({running: true, done, refused});
+  const worker = async () => {
+    while (taken < rows.length && isHere() && !state.locked) {
+      const one = rows[taken++];
+      const problem = await act(action, one, who, why);
+      if (problem) refused.push({gid: one.gid, why: problem});
+      done += 1;
+      if (isHere()) setDialog({done, refused: [...refused]});
+    }
+  };
+  await Promise.all([worker(), worker(), worker(), worker()]);
+  if (isHere()) setDialog({isOver: true});
+  load();
+}
+
+// ---- What is clicked, sent and typed: elements say what they do by data-do ----------------------------------------------
+
+const clicks = {
+  skip(link, event) {
+    event.preventDefault();
+    byId('main').focus();
+  },
+  reload() { load(); },
+  back() { history.back(); },
+  close() { set({dialog: null}); },
+  open(row, event) {
+    if (!event.target.closest('a') && String(getSelection()) === '') location.hash = linkTo('transaction', {gid: row.dataset.gid});
+  },
+  act(button) { set({dialog: {kind: 'action', action: button.dataset.action, subject: state.page.data.story.transaction}}); },
+  'skip-branch'(button) {
+    const {gid} = state.page.data.story.transaction;
+    set({dialog: {kind: 'action', action: 'skip', subject: {gid, branch_id: button.dataset.branch, op: button.dataset.op}}});
+  },
+  async bulk() {
+    const query = {...queryOf(state.page.params), unfinished: 1};
+    const started = performance.now();
+    const isHere = () => state.dialog?.started === started && !state.dialog.running;
+    const tell = told => isHere() && setDialog(told);
+    set({dialog: {kind: 'bulk', started, rows: [], searching: true}});
+    try {
+      tell(await readSome(query, MOST_AT_ONCE, '', tell, isHere));
+    } catch (error) {
+      tell({problem: error.message, searching: false});
+    }
+  },
+  unsubscribe({dataset: {topic, url}}) {
+    set({dialog: {kind: 'confirm', title: `Unsubscribe from ${topic}?`, says: `${url} gets no new messages; those on their way still reach it.`, label: 'Unsubscribe',
+      run: () => ask('unsubscribe', {method: 'POST', query: {topic, url}}), done: `${url} is unsubscribed from ${topic}.`}});
+  },
+  'delete-topic'({dataset: {topic}}) {
+    set({dialog: {kind: 'confirm', title: `Delete the topic ${topic}?`, says: 'All its subscribers go with it. New messages to it are refused.', label: 'Delete',
+      run: () => ask(`topic/${encodeURIComponent(topic)}`, {method: 'DELETE'}), done: `The topic ${topic} is deleted.`}});
+  },
+};
+
+const submits = {
+  login(given) {
+    sessionStorage.setItem('dtm-token', given.token);
+    set({token: given.token, locked: false, tokenProblem: ''});
+    poll();
+    load();
+  },
+  close() { set({dialog: null}); },
+  async 'do-action'({who, why}) {
+    const dialog = state.dialog;
+    const {action, subject} = dialog;
+    rememberWho(who);
+    setDialog({busy: true, problem: ''});
+    const problem = await act(action, subject, who, why);
+    if (state.dialog?.subject !== subject) return;
+    if (problem) return setDialog({busy: false, problem});
+    set({dialog: null});
+    setPage({notice: `${actions[action].label}: the server has stored it.`});
+    load();
+  },
+  async confirmed() {
+    const {run, done} = state.dialog;
+    try {
+      await run();
+      set({dialog: null});
+      setPage({notice: done});
+      load();
+    } catch (error) {
+      setDialog({problem: error.message});
+    }
+  },
+  'do-bulk'({action, who, why}) {
+    if (state.dialog.running) return;
+    rememberWho(who);
+    runBulk(action, who, why);
+  },
+  async subscribe({topic, url, remark}, form) {
+    try {
+      await ask('subscribe', {method: 'POST', query: {topic, url, remark}});
+      form.reset();
+      setPage({problem: '', notice: `${url} is subscribed to ${topic}.`});
+      load();
+    } catch (error) {
+      setPage({problem: error.message, notice: ''});
+    }
+  },
+  filter(given) { location.hash = linkTo('list', given); },
+};
+
+function rememberWho(who) {
+  sessionStorage.setItem('dtm-who', who);
+  state.who = who;
+}
+
+const valuesOf = form => Object.fromEntries(new FormData(form));
+
+document.addEventListener('click', event => {
+  const target = event.target.closest('[data-do]');
+  if (target && target.nodeName !== 'FORM') clicks[target.dataset.do]?.(target, event);
+});
+
+document.addEventListener('submit', event => {
+  event.preventDefault();
+  submits[event.target.dataset.do]?.(valuesOf(event.target), event.target);
+});
+
+let typing = 0;
+
+)desk"
+R"desk(/** A text counts once nobody has typed for a moment, what is chosen counts at once. */
+function filterSoon({type, target}) {
+  const form = target.closest('#filters');
+  if (!form || (type === 'input') !== (target.type === 'search')) return;
+  clearTimeout(typing);
+  typing = setTimeout(() => submits.filter(valuesOf(form)), type === 'input' ? 300 : 0);
+}
+
+document.addEventListener('input', filterSoon);
+document.addEventListener('change', filterSoon);
+
+byId('dialog').addEventListener('cancel', () => set({dialog: null}));
+byId('login').addEventListener('cancel', event => event.preventDefault());
+
+const keys = {
+  '/'() {
+    const focus = () => document.querySelector('#filters input[name=gid]')?.focus();
+    if (state.page.name === 'list') return focus();
+    addEventListener('hashchange', () => setTimeout(focus), {once: true});  // once the list is drawn
+    location.hash = linkTo('list');
+  },
+  j() { moveFocus(1); },
+  k() { moveFocus(-1); },
+  r() { load(); },
+  '?'() { set({dialog: {kind: 'keys'}}); },
+  Escape() { if (state.page.name === 'transaction') location.hash = state.listHash; },
+};
+
+/** Among the transactions of the list, elsewhere among what can be clicked. */
+function moveFocus(step) {
+  const rows = [...document.querySelectorAll('main [data-row]')];
+  const all = rows.length ? rows : [...document.querySelectorAll('main a[href], main button:not(:disabled), main summary')];
+  const at = all.indexOf(document.activeElement);
+  all[at < 0 ? (step > 0 ? 0 : all.length - 1) : at + step]?.focus();
+}
+
+document.addEventListener('keydown', event => {
+  const isTyping = event.target.closest('input, select, textarea');
+  if (event.key === 'Escape' && isTyping && !event.target.closest('dialog')) return event.target.blur();
+  if (isTyping || event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
+  if (!Object.hasOwn(keys, event.key)) return;
+  event.preventDefault();
+  keys[event.key]();
+});
+
+/** The form shows what the address says, except where somebody types. */
+function fillFilters(params) {
+  for (const field of byId('filters')?.elements ?? []) {
+    if (field === document.activeElement) continue;
+    if (field.type === 'checkbox') field.checked = params.get(field.name) === '1';
+    else if (field.name) field.value = params.get(field.name) ?? '';
+  }
+}
+
+addEventListener('hashchange', arrive);
+document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && poll());
+arrive();
+poll();
+)desk";
+
+inline constexpr std::string_view kIcon =
+R"desk(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="4" fill="#3b6ea8"/><path d="M4 5h5M6.5 8h5.5M4 11h8" stroke="#fff" stroke-width="1.7" stroke-linecap="round"/></svg>
+)desk";
+
+// clang-format on
+
+}  // namespace desk
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/desk/desk.hpp --------------------------------------------------------------------
+
+/// The desk: a page for people that shows what the coordinator does, and asks it to retry, cancel, stop and skip.
+/// Needs: std. Threads: pure functions. Document: docs/desk.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace desk {
+
+/// No script but the page's own runs, nothing is loaded from elsewhere, and no other page shows it in a frame.
+inline std::vector<http1::HttpHeader> Headers() {
+  return {{"Content-Security-Policy",
+           "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
+          {"X-Content-Type-Options", "nosniff"},
+          {"X-Frame-Options", "DENY"},
+          {"Referrer-Policy", "no-referrer"},
+          {"Cross-Origin-Resource-Policy", "same-origin"},
+          {"Cross-Origin-Opener-Policy", "same-origin"},
+          {"Cache-Control", "no-cache"}};
+}
+
+inline std::vector<ApiPage> Pages() {
+  return {{"/desk", "text/html; charset=utf-8", kPage, Headers()},
+          {"/desk/desk.css", "text/css; charset=utf-8", kStyle, Headers()},
+          {"/desk/desk.js", "text/javascript; charset=utf-8", kScript, Headers()},
+          {"/desk/icon.svg", "image/svg+xml", kIcon, Headers()}};
+}
+
+}  // namespace desk
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/serving/reply_queue.hpp ----------------------------------------------------------
 
 /// How replies get back to the thread of the loop: from the coordinator's thread, from workers, or at once.
@@ -6778,6 +8695,9 @@ inline std::string ReplyText(const ApiReply& reply, const ReplyForm& form) {
   if (reply.retry_after > 0)
     text.append("\r\nRetry-After: ").append(std::to_string(reply.retry_after));
   if (reply.challenge != nullptr) text.append("\r\nWWW-Authenticate: ").append(reply.challenge);
+  for (const http1::HttpHeader& header : reply.headers) {
+    text.append("\r\n").append(header.name).append(": ").append(header.value);
+  }
   if (form.close) {
     text.append("\r\nConnection: close");
   } else {
@@ -7490,6 +9410,7 @@ class ApiServer final : transport::Listener::Receiver, RequestHandler, transport
 namespace dtm {
 inline namespace v1 {
 
+/// The constructor of the server throws LogicError if a value is out of range.
 struct ServerOptions {
   /// What every request has to carry (docs/http_api.md, "Security"). Without one only the loopback
   /// is served.
@@ -7517,6 +9438,16 @@ class Server {
   }
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
+
+  /// Serves the desk too, at /desk: a page for people, with what the API shows and allows (docs/desk.md). The page itself
+  /// needs no token, and asks for it.
+  /// @throws LogicError  the server listens already.
+  void MountDesk() {
+    Own& own = own_.Get();
+    const std::lock_guard<std::mutex> lock(own.mutex);
+    if (own.serving) throw LogicError("this server listens already; mount the desk before Start");
+    api_.Mount(desk::Pages());
+  }
 
   /// Serves on one thread for all connections (ServerOptions::io), and up to 64 for what reads the store or runs a function of
   /// the program. Port 0: any that is free. Returns the port.

@@ -120,6 +120,7 @@ class ApiRoutes {
     }
     if (reply.close) response.set_header("Connection", "close");
     if (reply.challenge != nullptr) response.set_header("WWW-Authenticate", reply.challenge);
+    for (const auto& header : reply.headers) response.set_header(header.name, header.value);
   }
 
   Api api_;

@@ -179,6 +179,9 @@ std::string WithQuery(std::string url, const char* key, const std::string& value
 std::size_t JsonDepth(std::string_view text);
 
 /// At most `max_bytes` of the text, cut between characters.
+std::string_view Front(std::string_view text, std::size_t max_bytes);
+
+/// The same.
 std::string Truncated(std::string text, std::size_t max_bytes);
 
 /// At most `max_bytes` of the text, cut between characters. `replacement(at, length)` says for the character there what
@@ -294,6 +297,7 @@ inline namespace v1 {
 /// The numbers of these enums are stored; never change the value of an entry.
 enum class TransType : std::uint8_t { kSaga = 1, kMsg = 2, kTcc = 3, kXa = 4, kWorkflow = 5 };
 
+/// How far a transaction has come; only kSucceed and kFailed are ends.
 enum class Status : std::uint8_t {
   kPrepared = 1,
   kSubmitted = 2,
@@ -302,8 +306,10 @@ enum class Status : std::uint8_t {
   kFailed = 5
 };
 
+/// How far one branch operation has come.
 enum class BranchStatus : std::uint8_t { kPrepared = 1, kSucceed = 2, kFailed = 3 };
 
+/// What a branch is called for.
 enum class Op : std::uint8_t {
   kAction = 1,      ///< saga, msg, workflow, xa: do it
   kCompensate = 2,  ///< saga: undo it
@@ -317,15 +323,19 @@ enum class Op : std::uint8_t {
   kResume = 10      ///< workflow: run it again from where it stopped; on the wire, its name
 };
 
+/// Succeed or failed.
 bool IsFinal(Status status);
 
 /// dtm's own names, as used in sentences and on the wire.
 const char* Name(TransType type);
 
+/// As on the wire: "prepared", "submitted", "aborting", "succeed", "failed".
 const char* Name(Status status);
 
+/// As on the wire: "prepared", "succeed", "failed".
 const char* Name(BranchStatus status);
 
+/// As on the wire: "action", "compensate", ...
 const char* Name(Op op);
 
 /// Identifies the call of a branch function or service: the key by which it can make itself idempotent.
@@ -336,6 +346,9 @@ struct BranchInfo {
                           ///< query-back and workflow resume
   Op op = Op::kAction;
   std::string workflow{};  ///< kResume: the name of the workflow
+  /// The trace that the call belongs to, as the headers of the same names say it (W3C Trace Context); empty: none.
+  std::string traceparent{};
+  std::string tracestate{};
 };
 
 }  // namespace v1
@@ -368,9 +381,13 @@ class Barrier {
   /// @throws Error  one of them is missing or not valid.
   Barrier(std::string trans_type, std::string gid, std::string branch_id, std::string op);
 
+  /// What it was made of: trans_type, gid, branch_id and op.
   const std::string& Type() const;
+  /// See Type.
   const std::string& Gid() const;
+  /// See Type.
   const std::string& BranchId() const;
+  /// See Type.
   const std::string& Op() const;
 
   /// For sentences: saga gid 'g', branch 01, op action.
@@ -456,8 +473,9 @@ class SqliteError : public StoreError {
 /// A connection, opened without a mutex: its owner makes sure that one thread at a time uses it.
 class Database {
  public:
+  /// `uri`: how SQLite is to open the file, if not by its path.
   /// @throws SqliteError  it cannot be opened.
-  Database(const std::string& path, int flags);
+  Database(const std::string& path, int flags, const std::string& uri = {});
   /// Borrows a connection of the program: it is neither configured nor closed here.
   explicit Database(sqlite3* borrowed);
   ~Database();
@@ -755,6 +773,7 @@ inline namespace v1 {
 /// The result of one branch call. A branch function returns Success, Failure or Ongoing; callers report
 /// the other two when there was no such result.
 struct Result {
+  /// What the caller has to do next.
   enum class Kind {
     kSuccess,  ///< done
     kFailure,  ///< definite business failure: roll back, never call this again
@@ -771,11 +790,17 @@ struct Result {
   bool no_handler = false;  ///< kNotSent: this program has no function or caller for it
   bool at_once = false;     ///< kNotSent: it did not begin, and is tried again without a wait
 
+  /// It is done, with nothing to say.
   static Result Success();
+  /// It can never be done, and had no effect: the transaction is rolled back.
   static Result Failure(std::string reason);
+  /// It is not finished: call again after the retry interval.
   static Result Ongoing(std::string text = {});
+  /// It may have run or not: call again, with growing waits.
   static Result Error(std::string text);
+  /// It certainly did not run: try again later.
   static Result NotSent(std::string why);
+  /// NotSent, since this program has nothing that can call it.
   static Result NoHandler(std::string why);
 };
 
@@ -826,8 +851,11 @@ struct TransResult {
   std::string
       last_error{};  ///< of the last call that did not succeed, even if a later one did; for people
 
+  /// Succeeded or failed: nothing more will be called.
   bool Finished() const;
+  /// Every step was done.
   bool Succeeded() const;
+  /// It was rolled back, or stopped by a person.
   bool Failed() const;
 };
 
@@ -1063,6 +1091,15 @@ struct TransOptions {
   std::map<std::string, std::string> branch_headers;  ///< sent with every branch call by URL
 };
 
+/// The branch headers that say to which trace a transaction belongs (W3C Trace Context).
+inline constexpr const char kTraceParent[] = "traceparent";
+inline constexpr const char kTraceState[] = "tracestate";
+
+/// `lower`: its name in lower case; in the headers it may be written otherwise. Null: there is none.
+const std::string* FindBranchHeader(const TransOptions& options, std::string_view lower);
+
+bool IsTraceHeader(const std::string& name);
+
 /// What one branch does. It is named by a URL, or by `local:` and the name of a registered function;
 /// empty = nothing to call. The payload is the request body, as text.
 struct Step {
@@ -1189,6 +1226,8 @@ struct Transaction {
   std::uint64_t version = 0;  ///< of the stored record, 0 = none; writes are compare-and-set on it
   std::int64_t id = 0;        ///< the store's own key; 0 = not stored yet
   std::uint64_t owner = 0;    ///< as it was read: the coordinator that drives it, see Store::Owner
+  std::uint64_t driver =
+      0;  ///< the one that changed it last; 0 = it has the store for itself, or none did
 };
 
 }  // namespace v1
@@ -1210,6 +1249,7 @@ struct Answer {
   /// The result, or throws the error.
   const TransResult& Get() const;
 };
+/// Gets the answer to one submission; must not throw.
 using AnswerCallback = std::function<void(const Answer&)>;
 
 /// A registered function as a builder sees it. Returned by Coordinator::Register; cheap to copy. `T` is the payload type,
@@ -1254,6 +1294,7 @@ class Endpoint {
  public:
   virtual ~Endpoint();
 
+  /// A gid that nobody has used; see MustGenGid.
   virtual std::string NewGid() = 0;
 
   /// Submits a transaction. Returns once it is durable, or with `wait_result` once it has ended or must wait
@@ -1592,6 +1633,7 @@ inline namespace v1 {
 /// A message under construction: a movable value.
 class Msg : public OptionSetters<Msg> {
  public:
+  /// See NewMsg.
   Msg(Endpoint& endpoint, std::string gid);
 
   /// Adds a branch, a URL or a registered function, and its payload. Branches are called in this order, each
@@ -1655,6 +1697,7 @@ class Msg : public OptionSetters<Msg> {
   /// @throws StoreError     the coordinator could not store it; nothing was stored.
   TransResult Submit() const;
 
+  /// Submit, then waits up to `timeout` for the end: the returned status is unfinished if that did not come.
   [[nodiscard]] TransResult SubmitAndWait(Duration timeout) const;
 
   /// Prepare, `business`, Submit. `business` runs a local transaction. It gets a `const BranchInfo&` to make its
@@ -1697,6 +1740,7 @@ class Msg : public OptionSetters<Msg> {
                        "); the coordinator will ask " + ShownUrl(definition_.query_prepared));
   }
 
+  /// As given to NewMsg.
   const std::string& Gid() const;
   /// What Submit gives to the coordinator.
   const Definition& Content() const;
@@ -1738,6 +1782,7 @@ inline namespace v1 {
 /// A saga under construction: a movable value. Every method before Submit only changes the builder.
 class Saga : public OptionSetters<Saga> {
  public:
+  /// See NewSaga.
   Saga(Endpoint& endpoint, std::string gid);
 
   /// Adds a step: what to do, how to undo it, and the payload that both get.
@@ -1805,6 +1850,7 @@ class Saga : public OptionSetters<Saga> {
     endpoint_->SubmitAsync(definition_, callable::Keep<void(const Answer&)>(std::move(callback)));
   }
 
+  /// As given to NewSaga.
   const std::string& Gid() const;
   /// What Submit gives to the coordinator.
   const Definition& Content() const;
@@ -1851,6 +1897,10 @@ Op OpOf(const Definition& definition, std::size_t row);
 std::string NumberOf(std::size_t step);
 std::string BranchIdOf(const Definition& definition, std::size_t row);
 
+/// The row that is called by this branch id and operation; nothing: there is none.
+std::optional<std::size_t> RowOf(const Definition& definition, const std::string& branch_id,
+                                        Op op);
+
 const std::string& UrlOf(const Definition& definition, std::size_t row);
 
 const std::string& PayloadOf(const Definition& definition, std::size_t row);
@@ -1874,6 +1924,7 @@ inline namespace v1 {
 /// "01", "02", ...; below a branch "02": "0201", "0202", ...
 class SubBranches {
  public:
+  /// `parent`: the branch below which they are; empty: none.
   explicit SubBranches(std::string parent = {});
 
   /// @throws LogicError  more than 99, or nested too deep.
@@ -1906,6 +1957,7 @@ inline namespace v1 {
 /// A transaction that is prepared, and whose branches the initiator calls itself: what Tcc and Xa derive from.
 class GlobalTransaction {
  public:
+  /// As it was given to the function that began it.
   const std::string& Gid() const;
 
  protected:
@@ -1913,6 +1965,7 @@ class GlobalTransaction {
   GlobalTransaction(Endpoint& endpoint, std::string gid, TransOptions options,
                     std::string parent = {});
 
+  /// A call of this transaction; its URL and payload are still empty.
   InitiatorCall NewCall(TransType type, std::string branch_id, Op op) const;
 
   /// Makes the call and returns the body of its reply. `what`: "the try", for the sentence of an error.
@@ -1975,6 +2028,7 @@ inline namespace v1 {
 /// A prepared TCC transaction; the body of TccGlobalTransaction gets it.
 class Tcc : public GlobalTransaction {
  public:
+  /// See TccGlobalTransaction.
   Tcc(Endpoint& endpoint, std::string gid, TransOptions options);
 
   /// Inside a try, to have branches below it. `caller` is what the try was called with; `options` are for the calls of
@@ -2024,6 +2078,7 @@ TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, TransOptio
   return RunGlobalTransaction<Tcc>(endpoint, TransType::kTcc, std::move(gid), std::move(options),
                                    body);
 }
+/// The same with options that are all left to the coordinator.
 template <typename Body>
 TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, const Body& body) {
   return TccGlobalTransaction(endpoint, std::move(gid), TransOptions{}, body);
@@ -2246,6 +2301,7 @@ class WorkflowBranch;
 /// was; there only missing steps and another decision are noticed.)
 class Workflow {
  public:
+  /// A run of a workflow has one; see WorkflowHandle::Execute.
   Workflow(Endpoint& endpoint, std::string gid, const WorkflowState& state);
   Workflow(const Workflow&) = delete;
   Workflow& operator=(const Workflow&) = delete;
@@ -2256,6 +2312,7 @@ class Workflow {
   /// @throws LogicError   in a callback; a name of more than 128 bytes, or not UTF-8.
   WorkflowBranch NewBranch(std::string name = {});
 
+  /// As given to Execute.
   const std::string& Gid() const;
 
  private:
@@ -2293,6 +2350,7 @@ class Workflow {
 /// One branch of a workflow; a value that refers to its workflow.
 class WorkflowBranch {
  public:
+  /// See Workflow::NewBranch.
   WorkflowBranch(Workflow& workflow, std::string id, std::string name);
 
   /// `undo()` is called if the workflow fails, after later branches were undone. Register it before the step.
@@ -2313,6 +2371,7 @@ class WorkflowBranch {
   WorkflowBranch& OnCommit(Function commit) {
     return Keep(Op::kCommit, kOwnCode, workflow_function::Callback(std::move(commit), Where()));
   }
+  /// The same, as a branch: a URL or a registered function with its payload.
   template <typename Branch, typename Payload>
   WorkflowBranch& OnCommit(const Branch& branch, const Payload& payload) {
     return CallLater(Op::kCommit, branch, payload);
@@ -2352,6 +2411,7 @@ class WorkflowBranch {
     });
   }
 
+  /// "01", "02", ...
   const std::string& Id() const;
 
  private:
@@ -2431,8 +2491,10 @@ inline namespace v1 {
 template <typename T>
 class WorkflowHandle {
  public:
+  /// What the user's function comes to: it returns the result as text.
   using Function = std::function<std::string(Workflow&, const T&)>;
 
+  /// See RegisterWorkflow.
   WorkflowHandle(Endpoint& endpoint, std::string name, Function function)
       : shared_(std::make_shared<Shared>(endpoint, std::move(name), std::move(function))) {}
 
@@ -2473,7 +2535,9 @@ class WorkflowHandle {
     return Result::Success();
   }
 
+  /// The URL or function by which the coordinator resumes it; RegisterWorkflow sets it.
   void ResumeAt(const std::string& url) { shared_->resume_url = url; }
+  /// As it was registered.
   const std::string& Name() const { return shared_->name; }
 
  private:
@@ -2595,6 +2659,7 @@ WorkflowHandle<T> RegisterWorkflow(Endpoint& endpoint, Functions& functions,
   handle.ResumeAt(endpoint.UrlOfLocal(resume.name, resume.registered_with));
   return handle;
 }
+/// The same, where the coordinator of this program is also the endpoint.
 template <typename T, typename Coordinator, typename Function>
 WorkflowHandle<T> RegisterWorkflow(Coordinator& tm, const std::string& name, Function function) {
   return RegisterWorkflow<T>(tm, tm, name, std::move(function));
@@ -2615,6 +2680,7 @@ inline namespace v1 {
 /// A prepared XA transaction; the body of XaGlobalTransaction gets it.
 class Xa : public GlobalTransaction {
  public:
+  /// See XaGlobalTransaction.
   Xa(Endpoint& endpoint, std::string gid, TransOptions options);
 
   /// Calls the branch, which does its work in an XA transaction, registers itself and prepares. Later it is called at the
@@ -2642,6 +2708,7 @@ TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, TransOption
   return RunGlobalTransaction<Xa>(endpoint, TransType::kXa, std::move(gid), std::move(options),
                                   body);
 }
+/// The same with options that are all left to the coordinator.
 template <typename Body>
 TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, const Body& body) {
   return XaGlobalTransaction(endpoint, std::move(gid), TransOptions{}, body);
@@ -2840,6 +2907,8 @@ class OfThisProcess {
 /// The journal of a transaction: what happened to it, entry by entry, and how much of that is kept.
 /// Needs: std. Threads: values and pure functions. Document: docs/store_format.md.
 
+#include <unordered_map>
+
 namespace dtm {
 inline namespace v1 {
 
@@ -2863,7 +2932,8 @@ enum class JournalKind : std::uint8_t {
   kRetryNow = 16,   ///< somebody asked to forget its waits
   kFinish = 17,     ///< workflow: its initiator said how it ended; `text` is why it failed
   kTakenUp = 18,    ///< another run of the coordinator goes on with it
-  kGap = 19         ///< `row` entries were here and are not kept; 0: nobody knows how many
+  kGap = 19,        ///< `row` entries were here and are not kept; 0: nobody knows how many
+  kRepair = 20      ///< somebody said that `row` counts as done, without a call; `text` says why
 };
 
 /// In words, for people and files.
@@ -2879,24 +2949,75 @@ struct JournalEntry {
   Op op{};                   ///< of that row; 0 without one
   JournalKind kind{};
   std::string text{};  ///< at most kMaxJournalText bytes
+  /// kPrepared, kSubmitted, kTakenUp: the process that drives it from then on. Of what people ask for (kCancel, kForceStop,
+  /// kRetryNow, kRepair): who asked, if they said so. At most kMaxJournalWho bytes.
+  std::string who{};
 };
 
 bool operator==(const JournalEntry& a, const JournalEntry& b);
 
-/// What is kept of one transaction.
-inline constexpr std::size_t kMaxJournalText = 200;     ///< bytes of one text
-inline constexpr std::size_t kMaxJournalEntries = 256;  ///< more are folded, see FoldJournal
-inline constexpr std::size_t kFirstEntries = 48;
-inline constexpr std::size_t kLastEntries = 128;
-inline constexpr std::size_t kDecisionsBetween = 16;
+/// Who asks for something by hand, and why: for the journal. Whatever is not known is empty.
+struct By {
+  std::string
+      who{};  ///< as the program or the request says, it is not checked; kMaxJournalWho bytes are kept
+  std::string why{};  ///< kMaxJournalText bytes are kept
+};
 
-/// There may be any number of these between two decisions.
+/// What is kept of one transaction, besides Options::history.
+inline constexpr std::size_t kMaxJournalText = 200;  ///< bytes of one text
+inline constexpr std::size_t kMaxJournalWho = 64;    ///< bytes of one name
+inline constexpr std::size_t kFirstAttempts = 8;     ///< of all rows together
+inline constexpr std::size_t kLastAttempts = 500;    ///< the same
+inline constexpr std::size_t kFirstDecisions = 16;
+inline constexpr std::size_t kLastDecisions = 48;
+/// What these come to as they are stored, also of the largest transaction, with a text and a name everywhere.
+inline constexpr std::size_t kMaxJournalBytes = std::size_t{160} << 10;
+
+/// An entry about one call of a row, or about its registration. The others are decisions.
 bool IsAttempt(JournalKind kind);
 
-/// Leaves the first kFirstEntries, the last kLastEntries and the first kDecisionsBetween decisions between
-/// them. In place of the others there is a gap that counts them. Does nothing while there are no more than
-/// kMaxJournalEntries.
-void FoldJournal(std::vector<JournalEntry>& entries);
+/// Which entries of a journal stay. An attempt is one call: that it started, and what came of it; or a registration.
+class JournalFold {
+ public:
+  JournalFold(const std::vector<JournalEntry>& entries, std::size_t history);
+
+  /// To be asked of each entry, once, in their order.
+  bool Keeps(std::size_t i);
+
+ private:
+  static constexpr std::size_t kNone = SIZE_MAX;
+
+  struct OneAttempt {
+    std::size_t row;
+    bool registration;
+    bool ended;  ///< there is an entry of that
+    bool kept = false;
+  };
+  struct Row {
+    std::size_t last = kNone;  ///< attempt
+    bool open = false;         ///< it has no end yet
+    std::size_t later = 0;
+  };
+
+  std::size_t AttemptOf(const JournalEntry& entry);
+
+  /// One that has no end yet stays: its end will belong to it. One that will never have an end goes before the later ones
+  /// of its row do, so that no end of theirs is taken for its own.
+  void MarkKept(std::size_t history);
+
+  const std::vector<JournalEntry>& entries_;
+  std::vector<std::size_t> attempt_of_;
+  std::vector<OneAttempt> attempts_;
+  std::unordered_map<std::size_t, Row> rows_;
+  std::size_t decisions_ = 0;
+  std::size_t decision_ = 0;  // the next
+};
+
+/// Leaves of each row its last `history` attempts (1 or more), as far as they are among the last kLastAttempts of all that;
+/// the first kFirstAttempts of all that ended, or `history` if that is less; the first and the last decisions; and attempts that have
+/// no end yet. In place of the others there are gaps that count them. It does not matter how often a journal is folded while
+/// it grows: the result is the same as if all of it were folded at once.
+void FoldJournal(std::vector<JournalEntry>& entries, std::size_t history);
 
 }  // namespace v1
 }  // namespace dtm
@@ -2937,6 +3058,53 @@ class WorkContext {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/store/scan.hpp ------------------------------------------------------------------------
+
+/// What a list of transactions asks of a store, and gets.
+/// Needs: std. Threads: values and pure functions.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What Scan returns; unset = any.
+struct ScanFilter {
+  std::optional<TransType> type;
+  std::optional<Status> status;
+  Time created_from{};
+  Time created_to = kNever;
+
+  // With one of these it is a search: it reads a bounded number of records and returns what it has found, so a page may be
+  // short, or empty, although there are more.
+  bool unfinished = false;      ///< those that have not ended
+  bool stuck = false;           ///< of them, those that nothing but a person will wake: see Backlog
+  bool errors = false;          ///< those with a last_error, even if they have ended well since
+  std::string gid_prefix = {};  ///< UTF-8; their gid begins with this
+  /// UTF-8; part of the URL (as it is shown), function, topic or workflow that they call. Letters count as they are.
+  std::string target = {};
+  bool may_be_short = false;  ///< a search, whatever else is set
+
+  bool IsSearch() const;
+};
+
+struct ScanPage {
+  std::vector<Transaction> transactions;  ///< newest first
+  std::int64_t next = 0;  ///< position of the next page, which may be empty; 0 = there is none
+};
+
+/// Nothing will wake it: an invariant is broken, or (in a shared store) it waits for a coordinator of another app.
+bool IsStuck(const Transaction& transaction);
+
+/// One of its calls goes to `target`, or to something whose name contains it.
+bool CallsTarget(const Definition& definition, const std::string& target);
+
+/// What a stored definition contains if it calls `target`: a shown URL has stars instead of its credentials.
+std::string StoredPartOf(const std::string& target);
+
+bool Matches(const ScanFilter& filter, const Transaction& transaction);
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/store/store.hpp -----------------------------------------------------------------------
 
 /// The contract of stores, which keep what is durable. One test suite (tests/store/store_contract.hpp) checks every
@@ -2962,8 +3130,10 @@ struct Change {
   bool applied = false;
   /// Without definition_changed, an update adds the last so many steps: all that is new in the definition.
   std::size_t new_steps = 0;
-  /// Entries to append to the journal of the transaction if the change is applied. Null: none.
-  const std::vector<JournalEntry>* journal = nullptr;
+  /// Entries to append to the journal of the transaction if the change is applied, see codec::JournalWriter; may be empty.
+  std::string_view journal{};
+  /// What FoldJournal may leave of it; 0: no journal is kept.
+  unsigned history = 0;
 };
 
 /// What is kept of a finished transaction when its record is removed, so that the same gid does not run again.
@@ -2978,19 +3148,6 @@ struct KeptGid {
 KeptGid KeptOf(const Transaction& transaction);
 
 Transaction RecordOf(const KeptGid& kept);
-
-/// What Scan returns; unset = any.
-struct ScanFilter {
-  std::optional<TransType> type;
-  std::optional<Status> status;
-  Time created_from{};
-  Time created_to = kNever;
-};
-
-struct ScanPage {
-  std::vector<Transaction> transactions;  ///< newest first
-  std::int64_t next = 0;  ///< position of the next page, which may be empty; 0 = there is none
-};
 
 /// The number of unfinished transactions.
 struct Backlog {
@@ -3155,11 +3312,13 @@ class Store {
   /// The committed record; or, if it has expired, what is kept of it.
   virtual std::optional<Transaction> Load(const std::string& gid) = 0;
 
-  /// The journal of this transaction, oldest first, folded to kMaxJournalEntries; empty without a record or a
-  /// journal. It is removed with the record. Any thread.
+  /// The journal of this transaction, oldest first; empty without a record or a journal. Of what was told it has at least
+  /// what FoldJournal leaves, and the store folds it now and then, so that what it keeps is bounded. It is removed with the
+  /// record. Any thread.
   virtual std::vector<JournalEntry> ReadJournal(const std::string& gid) = 0;
 
-  /// Committed records, newest first, from `position` (0 = the newest) on.
+  /// Committed records, newest first, from `position` (0 = the newest) on. A page that is not the last is full, unless the
+  /// filter is a search. Any thread.
   virtual ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) = 0;
 
   /// Committed values, in the order of their creation, after `position` (0 = from the first); an
@@ -3191,6 +3350,188 @@ class Store {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/parts/clock.hpp -----------------------------------------------------------
+
+/// The coordinator's time: an interface, so that tests can drive it.
+/// Needs: std, base/os.hpp. Threads: thread-safe.
+
+#include <condition_variable>
+
+namespace dtm {
+inline namespace v1 {
+
+class Clock {
+ public:
+  virtual ~Clock();
+  virtual Time Now() = 0;
+  /// Waits for a notification, or until `until`; may return earlier. A virtual clock lets time pass
+  /// instead.
+  virtual void Wait(std::condition_variable& condition, std::unique_lock<std::mutex>& lock,
+                    Time until) = 0;
+};
+
+/// The wall clock at construction plus the boot time since then: jumps of the wall clock change nothing.
+class SystemClock : public Clock {
+ public:
+  SystemClock();
+
+  Time Now() override;
+
+  void Wait(std::condition_variable& condition, std::unique_lock<std::mutex>& lock,
+            Time until) override;
+
+ private:
+  Time start_;
+  Duration since_boot_;
+};
+
+/// Of a store that several coordinators share: it is the same for all of them.
+class StoreClock : public SystemClock {
+ public:
+  /// `store` outlives it.
+  explicit StoreClock(const Store& store);
+  Time Now() override;
+
+ private:
+  const Store& store_;
+};
+
+/// The clock of a coordinator on this store.
+std::unique_ptr<Clock> ClockOf(const Store& store);
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/observe/trace_context.hpp -------------------------------------------------------------
+
+/// The trace that a transaction belongs to: the headers traceparent and tracestate of its branches.
+/// Needs: std. Threads: values and pure functions. Source: W3C Trace Context (level 1, and the keys of level 2).
+
+namespace dtm {
+inline namespace v1 {
+
+struct TraceContext {
+  std::string trace_id;   ///< 32 hexadecimal digits
+  std::string parent_id;  ///< 16 of them: the span that caused what comes
+  std::string flags;      ///< 2 of them; the lowest bit: it is recorded
+  std::string state;      ///< of the vendors, see TraceState; empty: none
+
+  bool Sampled() const;
+};
+
+namespace trace {
+
+bool IsHex(std::string_view text);
+bool IsZero(std::string_view text);
+
+bool IsKey(std::string_view key);
+bool IsValue(std::string_view value);
+
+/// 16 hexadecimal digits.
+std::string Hex(std::uint64_t number);
+
+/// Each bit of the number changes about half of the bits.
+std::uint64_t Mixed(std::uint64_t number);
+
+/// The same in every process and after every restart, so it must never change; never 0.
+std::uint64_t HashOf(std::string_view salt, const std::string& gid);
+
+}  // namespace trace
+
+/// Whether a tracestate is one; an invalid one is not passed on. Blanks around its members are allowed.
+bool IsTraceState(std::string_view text);
+
+/// Nothing: `parent` is no valid traceparent, so it counts as if it were not there, and so does `state`. An invalid state
+/// alone is left out.
+std::optional<TraceContext> ReadTraceContext(std::string_view parent,
+                                                    std::string_view state);
+
+/// The value of a traceparent, in version 00.
+std::string TraceParent(const TraceContext& context);
+
+/// What a transaction was submitted with.
+std::optional<TraceContext> TraceContextOf(const TransOptions& options);
+
+/// The trace of a transaction whose spans are told, and as the parent its own span. Without a trace from outside one begins
+/// with it. Both follow from the gid, so they are the same after a restart.
+TraceContext OwnTrace(const std::string& gid, const TransOptions& options);
+
+/// The id of the trace of a transaction; `spans`: they are told. Empty: it has none.
+std::string TraceIdOf(const Definition& definition, bool spans);
+
+/// Tells a branch in which trace it is.
+void Put(const TraceContext& context, BranchInfo& info);
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/observe/span.hpp ----------------------------------------------------------------------
+
+/// A transaction, or one attempt of one of its branches, as a span of a trace: what Options::on_span is told.
+/// Needs: std, POSIX. Threads: values and pure functions; SpanIds: any thread. Document: docs/observe.md.
+
+namespace dtm {
+inline namespace v1 {
+
+/// It is over when it is told.
+struct Span {
+  std::string gid;
+  std::string trace_id;     ///< 32 hexadecimal digits
+  std::string span_id;      ///< 16 of them
+  std::string parent_id;    ///< 16 of them; empty: the trace begins with it
+  std::string trace_state;  ///< what came with the traceparent; empty: none
+  bool sampled = true;      ///< as the traceparent said
+  std::string name;  ///< "saga action 01"; of a transaction "saga", of a workflow "workflow order"
+  Time begin{};
+  Time end{};
+  bool failed = false;
+  std::string text;  ///< why it failed, or what the branch said
+  /// dtm.gid, dtm.trans_type; of an attempt dtm.branch_id, dtm.op, dtm.attempt (1 is the first; not of calls that the
+  /// initiator makes itself), dtm.outcome, and url.full (without a password) or dtm.function; of a transaction dtm.status.
+  std::vector<std::pair<std::string, std::string>> attributes;
+};
+
+/// A call that is a span, from when the coordinator starts it.
+struct CallSpan {
+  std::uint64_t id = 0;
+  Time begin{};
+  std::uint32_t attempt = 0;  ///< 0: not known
+};
+
+/// Ids that no other span has.
+class SpanIds {
+ public:
+  /// Never 0.
+  std::uint64_t Next();
+
+ private:
+  void Begin();
+  std::atomic<std::uint64_t> state_{0};
+};
+
+/// The trace that a call tells its branch, where it is a span itself or not (null).
+std::optional<TraceContext> ContextOfCall(const std::string& gid,
+                                                 const TransOptions& options,
+                                                 const CallSpan* span);
+
+namespace span_parts {
+
+Span In(const TraceContext& context, const Definition& definition);
+
+const char* Outcome(Result::Kind kind);
+
+}  // namespace span_parts
+
+/// Of a call with its result. The payload that a success may have as its text is not told.
+Span SpanOf(const Definition& definition, std::size_t row, const CallSpan& call,
+                   const Result& result, Time end);
+
+/// Of a transaction that has ended. Its id follows from the gid, since its attempts may be made by several processes.
+Span SpanOf(const Transaction& transaction);
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/parts/branch_caller.hpp ---------------------------------------------------
 
 /// How the coordinator calls branches: an interface, implemented by the pool of functions, by the
@@ -3210,8 +3551,9 @@ struct BranchCall {
   Duration late{};       ///< of a URL call: how long it has waited already
   std::size_t slot = 0;  ///< whose call it is, see ActiveTable
   std::uint64_t generation = 0;
-  bool keep_body = false;                ///< a success needs the body of the reply as its text
-  std::shared_ptr<const Lease> lease{};  ///< null: it may begin at any time
+  bool keep_body = false;                  ///< a success needs the body of the reply as its text
+  std::shared_ptr<const Lease> lease{};    ///< null: it may begin at any time
+  std::shared_ptr<const CallSpan> span{};  ///< null: it is none, see Options::on_span
 
   /// Asked directly before it begins, as late as whoever makes the call can: others may have taken over meanwhile. False: its
   /// result is LeaseOver.
@@ -3220,6 +3562,8 @@ struct BranchCall {
   const std::string& Url() const;
   const std::string& Payload() const;
   BranchInfo Info() const;
+  /// What the branch is told of the trace; nothing: it belongs to none.
+  std::optional<TraceContext> Trace() const;
 };
 
 /// It certainly did not begin; it is tried again as soon as the coordinator may make calls again.
@@ -3279,6 +3623,424 @@ class BranchCaller {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/store/peers.hpp -----------------------------------------------------------------------
+
+/// What the coordinators that share a store know of each other, and ask of each other: all of it goes through the store.
+/// Needs: std. Threads: any.
+
+namespace dtm {
+inline namespace v1 {
+
+struct KeyValue;
+
+/// How a coordinator is called by people and by the others.
+struct NodeName {
+  std::string name;
+  std::string url;  ///< where it serves its API; may be empty
+  std::string app;  ///< programs of the same app have the same functions
+};
+
+/// What one coordinator asks of the one that drives a transaction.
+struct Request {
+  enum class Kind {
+    kCancel = 1,
+    kRetryNow = 2,
+    kLook = 3,  ///< another has written it; there is no reply
+    kSkip = 4
+  };
+  std::int64_t id = 0;  ///< given by the store
+  Kind kind = Kind::kCancel;
+  std::string gid;
+  std::string reason{};      ///< kCancel, kRetryNow, kSkip
+  std::uint64_t member = 0;  ///< who is asked; 0: whoever drives it, when it looks
+  std::string who{};         ///< kCancel, kRetryNow, kSkip: the person or program that asks
+  std::string branch_id{};   ///< kSkip
+  Op op{};                   ///< kSkip
+};
+
+/// How far a transaction has come.
+struct Progress {
+  std::string gid;
+  std::optional<Time> due;  ///< nothing: it has ended
+};
+
+/// A coordinator, as another one sees it.
+struct Peer {
+  NodeName node;
+  bool is_member = false;  ///< false: it has stopped, or the others go on with what it drove
+  std::optional<Duration> silent{};  ///< since it was last seen; nothing: not known here
+  bool is_self = false;
+};
+
+struct PeerCounts {
+  std::uint64_t members = 0;     ///< that are alive, as far as is known here
+  std::uint64_t taken_over = 0;  ///< transactions, by this coordinator from others
+  std::uint64_t driven = 0;      ///< unfinished transactions that it owns
+};
+
+/// In a record: its owner has died, and it waits for a coordinator of this app, whose functions it calls.
+std::uint64_t OwnerForApp(const std::string& app);
+bool WaitsForApp(std::uint64_t owner);
+
+class Peers {
+ public:
+  virtual ~Peers();
+
+  /// Tells the others who this is; comes before the first turn. Transactions that call functions of programs are driven only
+  /// by coordinators of this app.
+  /// @throws StoreError
+  virtual void Introduce(const NodeName& me) = 0;
+
+  /// Of those that have a record.
+  /// @throws StoreError
+  virtual std::vector<Progress> Look(const std::vector<std::string>& gids) = 0;
+
+  /// Stores a request, and returns its id.
+  /// @throws StoreError  it may or may not be stored, and goes by itself after a minute.
+  virtual std::int64_t Ask(const Request& request) = 0;
+  /// What was replied to these; such requests are gone then.
+  /// @throws StoreError
+  virtual std::map<std::int64_t, std::string> TakeReplies(const std::vector<std::int64_t>& ids) = 0;
+  /// True: the request is gone, and nobody has taken it up. `at_all_costs`: it is gone in any case.
+  /// @throws StoreError
+  virtual bool Withdraw(std::int64_t id, bool at_all_costs) = 0;
+
+  /// How often something was asked of this coordinator. OnTakeover tells of it.
+  virtual std::uint64_t AskedTimes() const = 0;
+  /// Requests that came since the last call; one may come again that was not replied to.
+  virtual std::vector<Request> Asked() = 0;
+  /// This coordinator obeys it now. False: it was withdrawn.
+  /// @throws StoreError
+  virtual bool TakeUp(std::int64_t id) = 0;
+  /// Without a text: it is for another one, who drives the transaction now.
+  /// @throws StoreError  it comes again.
+  virtual void Reply(std::int64_t id, const std::string& text) = 0;
+
+  /// Nothing: there is no such coordinator (any more). Of an owner that stands for an app (WaitsForApp) it names the app.
+  /// @throws StoreError
+  virtual std::optional<Peer> Find(std::uint64_t owner) = 0;
+  /// This coordinator and the others, in the order in which they came, also those that are members no more but are not
+  /// forgotten yet; at most 1000.
+  /// @throws StoreError
+  virtual std::vector<Peer> All() = 0;
+  /// @throws StoreError
+  virtual PeerCounts Count() = 0;
+  /// Gids of unfinished transactions of all coordinators that are due after that and before kNever, the earliest first.
+  /// @throws StoreError
+  virtual std::vector<std::string> Waiting(Time after, std::size_t limit) = 0;
+  /// Sentences for the log, once each.
+  virtual std::vector<std::string> TakeNews() = 0;
+
+  /// Changes a small value, see KeyValue, compare-and-set: `change` gets what is stored or nothing, and leaves what is to be
+  /// stored or nothing. It may run several times. What it returns is returned; but for Success nothing is written.
+  /// @throws StoreError  nothing was written, or (InDoubt) perhaps.
+  using ValueChange = std::function<Result(std::optional<KeyValue>& value)>;
+  virtual Result ChangeValue(const std::string& category, const std::string& key,
+                             const ValueChange& change) = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/gauges.hpp ----------------------------------------------------------
+
+/// The present state of a coordinator in numbers.
+/// Needs: std. Threads: values; LoopGauges is written by the loop and read by any thread.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What the loop reports after each turn.
+struct LoopGauges {
+  std::atomic<std::size_t> in_memory{0};
+  std::atomic<std::size_t> damaged{0};
+  std::atomic<bool> store_fails{false};
+};
+
+/// Of all outboxes that the coordinator relays.
+struct OutboxGauges {
+  std::uint64_t relayed = 0;  ///< rows that became transactions
+  std::uint64_t refused = 0;  ///< rows that were marked with a problem
+  /// Of the oldest row that waits, whoever is to take it; seen in the last 10 s.
+  Duration oldest_age{};
+};
+
+/// Of a hook, see Options::on_event.
+struct HookLoad {
+  std::size_t waiting = 0;    ///< that it was not told yet
+  std::uint64_t dropped = 0;  ///< that it will never be told, since it was too slow
+};
+
+/// The present state of a coordinator in numbers.
+struct Gauges {
+  Time time{};                     ///< of the coordinator, when it was measured
+  const char* store = "";          ///< Store::Kind
+  std::optional<Backlog> backlog;  ///< of the store; nothing: it cannot be read now
+  Duration oldest_age{};           ///< of the oldest unfinished transaction; 0: there is none
+  std::size_t in_memory =
+      0;  ///< transactions in memory; the rest of the unfinished waits in the store
+  /// Unreadable records found so far; 101 means that many or more.
+  std::size_t damaged = 0;
+  bool store_fails = false;  ///< the last commit failed
+  CallLoad functions;        ///< calls of registered functions
+  CallLoad urls;
+  std::optional<PeerCounts> peers;  ///< nothing: no others share the store, or it cannot be read
+  std::optional<OutboxGauges> outboxes;   ///< nothing: it relays none
+  std::optional<SharingCounts> sharing;   ///< nothing: it has its store for itself
+  std::map<std::string, HookLoad> hooks;  ///< those that are set, by the name of the option
+};
+
+/// Leaves the backlog empty if the store cannot be read.
+void MeasureStore(Gauges& gauges, Store& store, Time now);
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/observe/event.hpp ---------------------------------------------------------------------
+
+/// What happened to a transaction, as Options::on_event is told it.
+/// Needs: std. Threads: values and pure functions. Document: docs/observe.md.
+
+namespace dtm {
+inline namespace v1 {
+
+/// One thing that happened to a transaction, and is durable. Its kinds are those of the journal; never kGap.
+struct Event {
+  std::string gid;
+  TransType type = TransType::kSaga;
+  Status status = Status::kSubmitted;  ///< after the commit that made it durable
+  Time time{};
+  JournalKind kind = JournalKind::kSubmitted;
+  std::string branch_id;  ///< whose; empty: of no branch
+  Op op{};                ///< of that branch; 0 without one
+  std::string target;     ///< its URL without a password, or `local:Name`; empty: of no branch
+  std::string text;       ///< why, or what the branch said; at most kMaxJournalText bytes
+  std::string who;        ///< who asked for it, or which process goes on with it; empty: not known
+  std::string trace_id;   ///< of the trace to which the transaction belongs; empty: none
+};
+
+/// `transaction` is what the entry led to. `spans`: see TraceIdOf.
+Event EventOf(const Transaction& transaction, const JournalEntry& entry,
+                     bool spans = false);
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/observe/log_line.hpp ------------------------------------------------------------------
+
+/// A line of the log, and the functions that may take it: Options::log.
+/// Needs: std. Threads: values; a log function is called from any thread.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What a line of the log is: what happened, what should be looked at, what is wrong.
+enum class LogLevel { kInfo, kWarning, kError };
+
+/// "info", "warning" or "error".
+const char* Name(LogLevel level);
+
+/// One line of the log.
+struct LogLine {
+  LogLevel level = LogLevel::kInfo;
+  std::string text;      ///< a sentence, which names the gid too
+  std::string gid;       ///< empty: it is not about one transaction
+  std::string trace_id;  ///< of the trace to which that belongs; empty: none
+};
+
+/// The log that Options have by default: a line to standard error.
+void LogToStderr(LogLevel level, const std::string& text);
+
+namespace log_function {
+
+template <typename Function>
+inline constexpr bool kPlain = std::is_invocable_v<Function&, LogLevel, const std::string&>;
+template <typename Function>
+inline constexpr bool kWhole = std::is_invocable_v<Function&, const LogLine&>;
+template <typename Function>
+inline constexpr bool kFits = kPlain<Function> || kWhole<Function>;
+
+}  // namespace log_function
+
+/// Any function that takes `dtm::LogLevel, const std::string&`, or `const dtm::LogLine&`; an empty one logs nothing.
+class LogFunction {
+ public:
+  LogFunction() = default;
+  /// Logs nothing.
+  LogFunction(std::nullptr_t);  // NOLINT(google-explicit-constructor): as of a std::function
+  /// Keeps `function`.
+  template <typename Function, typename = std::enable_if_t<!std::is_same_v<Function, LogFunction> &&
+                                                           log_function::kFits<Function>>>
+  LogFunction(Function function) {  // NOLINT(google-explicit-constructor): so that a lambda is one
+    if (callable::Empty(function)) return;
+    if constexpr (log_function::kPlain<Function>) {
+      log_ = [function = std::move(function)](const LogLine& line) mutable {
+        function(line.level, line.text);
+      };
+    } else {
+      log_ = std::move(function);
+    }
+  }
+
+  /// False: it logs nothing.
+  explicit operator bool() const;
+  /// Only if it is not empty.
+  void operator()(const LogLine& line) const;
+  /// A line without gid and trace; the same.
+  void operator()(LogLevel level, const std::string& text) const;
+
+ private:
+  std::function<void(const LogLine&)> log_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/durability.hpp ------------------------------------------------------------------
+
+/// How much a commit survives.
+/// Needs: nothing. Threads: a value.
+
+namespace dtm {
+inline namespace v1 {
+
+/// kPower: one fsync per commit, survives the loss of power. kProcess: survives the death of the
+/// process (kill -9), not that of the machine.
+enum class Durability { kPower, kProcess };
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/options.hpp ---------------------------------------------------------
+
+/// The settings of an embedded coordinator.
+/// Needs: std. Threads: values; `log` is called from any thread, `on_alert` and `on_event` from one that is not the loop.
+/// Protocol: §3 (alert).
+
+namespace dtm {
+inline namespace v1 {
+
+/// A branch keeps failing: it had `retry_count` errors in a row.
+struct Alert {
+  std::string gid;
+  Status status = Status::kSubmitted;
+  std::string branch;             ///< its URL, or `local:Name`
+  std::string error;              ///< the last one, with branch, op and url
+  std::uint32_t retry_count = 0;  ///< errors in a row
+};
+
+/// The constructor of the coordinator throws LogicError if a value is out of range.
+struct Options {
+  /// What a commit survives, with the coordinator's own file; see Durability. A store that is given to it has its own.
+  Durability durability = Durability::kPower;
+  /// The first wait after an error, for transactions that set none: 1 ms to 1 day.
+  Duration retry_interval = std::chrono::seconds(10);
+  /// The deadline of a branch call by URL, for transactions that set none: 1 ms to 1 day.
+  Duration request_timeout = std::chrono::seconds(3);
+  /// How long a prepared msg, tcc or xa that sets no timeout waits for its submit. Then a message
+  /// asks its initiator, and the others are rolled back. 1 s to 1 day.
+  std::chrono::seconds timeout_to_fail{35};
+  /// The URL at which a dtm::Server serves this coordinator ("http://this-host:36789/api/dtmsvr"). The branches that
+  /// a tcc or xa calls are told it, so that they can register. Empty: they cannot.
+  std::string server_url;
+  /// Finished transactions are removed after this time; with Duration::max(), never. Unfinished ones are never removed.
+  Duration keep_finished = std::chrono::hours(24);
+  /// The gids of finished transactions are kept for this time after their end, so that a gid does not run again. The
+  /// same content gets the status that it ended with; other content is refused, and so is a workflow, whose result is
+  /// gone with its record. A gid takes about 50 bytes. If this is not more than keep_finished, no gids are kept.
+  Duration keep_gids = std::chrono::hours(24 * 7);
+  /// What this coordinator is called by people: in timelines, and on a store that several share in Explain at the others. Empty:
+  /// the name of its machine and its process id. At most 255 bytes; timelines show 64.
+  std::string node_name;
+  /// On such a store: transactions with steps that are functions of programs are driven only by coordinators with the same
+  /// app. So programs that have the same functions have one name. 1 to 128 bytes.
+  std::string app = "main";
+  /// On such a store a function of a program that was stopped, and goes on later, may still run when another coordinator has
+  /// taken over. So a compensation waits until so much time has passed since the call of a function whose result is not
+  /// known: 1 s to 1 day. A function that takes longer needs a barrier.
+  Duration function_limit = std::chrono::seconds(30);
+  /// How many attempts of each branch are kept with a transaction, the last ones: when they began and ended, and how; and with
+  /// them the decisions and who drove it, see Coordinator::Timeline. Of all its branches together the last 500 attempts are
+  /// kept, and the first 8. They are stored by the commits that happen anyway, some 10 bytes an attempt and its error text (at
+  /// most 200 bytes). 0: nothing is kept; at most 500.
+  unsigned history = 20;
+  /// The number of transactions in memory, and the memory that the coordinator takes (within a third). Half of it is for
+  /// definitions of transactions, an eighth for what waits to be stored, a quarter, but at most 64 MiB, for pages of the
+  /// file; the rest is for work. What does not fit waits in the store, and a submission that would have to wait in
+  /// memory is refused (BusyError). Both 1 or more.
+  std::size_t max_in_memory = 20000;
+  std::size_t max_memory_bytes = std::size_t{256} << 20;
+  /// The number of submissions that may wait for a commit, 1 or more; others are refused (BusyError).
+  std::size_t max_waiting_submissions = 20000;
+  /// The number of threads that run branch functions, 1 to 10,000, and how many of them one function may occupy: 1 or
+  /// more, but at most half of those that the others leave. A function of which no call runs always gets a thread, even
+  /// beyond the maximum, so that functions that block delay no others.
+  std::size_t max_function_threads = 128;
+  std::size_t max_threads_per_function = 64;
+  /// Called at the `alert_retry_limit`-th error in a row of a branch, and at every later one, even when the wait between
+  /// tries no longer grows; not for questions to the initiator of a message. After a success, ONGOING, a call that could
+  /// not be sent or RetryNow the count starts again; after a restart it does not. 0 means 1.
+  ///
+  /// Also called if a branch cannot be called (its function is not registered, or it is a URL and there is no
+  /// HttpBranches), once a minute for each function, with the present `retry_count`.
+  ///
+  /// It reports only what is durable. It runs on a thread of its own (without Start: inside Poll), one alert after the
+  /// other. It may block and throw: no transaction waits for it. An alert is lost if 1000 are waiting, if the time of Stop
+  /// is over, or in a crash; the next error sends the next one. Stop and the destructor wait for the one that is
+  /// running. For a web hook: dtm::AlertWebHook(url) of <dtm/http.hpp>.
+  std::function<void(const Alert&)> on_alert;
+  std::uint32_t alert_retry_limit = 3;
+  /// Called with what happens to transactions: submitted, a call started or ended, rolled back, stuck, ended, taken up by
+  /// another run, and what people asked for (Event::kind); of each transaction in order.
+  ///
+  /// It is told only what is durable, each thing once; docs/observe.md says what holds in a crash. It runs on a thread of its
+  /// own (without Start: inside Poll), one event after the other. It may block and throw: no transaction waits for it. Beyond
+  /// 10,000 that wait, events are dropped, counted and logged. Stop tells what waits as long as its limit lasts, the
+  /// destructor for a second; both wait for the one that is running.
+  std::function<void(const Event&)> on_event;
+  /// Called with each transaction that has ended, and each attempt of each branch, as a span of a trace: the one with which the
+  /// transaction came (traceparent), or one that begins with it. The branch gets the attempt's span as its parent. An attempt
+  /// is told once its result is stored, or was found to be too late; one whose result a crash lost is not told. For the rest
+  /// as on_event.
+  std::function<void(const Span&)> on_span;
+  /// Without Start: called when there is something to do earlier than the last Poll returned (another thread has
+  /// submitted, a URL has replied, a function has returned), so call Poll. It is called once until then, from any thread,
+  /// even from inside calls of the coordinator. It should only wake an event loop; it must not use the coordinator. See
+  /// WakeFd.
+  std::function<void()> on_wake;
+  /// Called from any thread; must not throw. It takes `LogLevel, const std::string&`, or `const LogLine&` with the gid and the
+  /// trace beside the text: such a function is LogAsJson.
+  LogFunction log = LogToStderr;
+};
+
+/// What happens to transactions is put into words, for somebody.
+bool TellsEntries(const Options& options);
+
+/// Ignores exceptions of the log.
+/// `about`: a transaction that the line is about, or null.
+void LogTo(const Options& options, LogLevel level, const std::string& text,
+                  const Definition* about = nullptr);
+
+/// Inside a `catch (...)`: `what` failed, and why.
+void LogFailure(const Options& options, const char* what) noexcept;
+
+/// @throws LogicError  an option is out of range, or is not a URL where it must be one.
+const Options& CheckedOptions(const Options& options);
+
+/// As people and other coordinators call the one with these options.
+NodeName NodeOf(const Options& options);
+
+/// The parts of `max_memory_bytes`: for active transactions, for what waits to be stored, for pages of the file.
+std::size_t ActiveBytes(const Options& options);
+std::size_t InboxBytes(const Options& options);
+/// Small definitions that have ended are freed later and do not count; so many of them at a time.
+inline constexpr std::size_t kSmallBytes = 4096;
+std::size_t MostEnded(const Options& options);
+std::size_t CacheBytes(const Options& options);
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/functions/branch_function.hpp ---------------------------------------------
 
 /// Branch functions as they are registered, with their payload types erased.
@@ -3315,54 +4077,21 @@ Result NotRegistered(const BranchCall& call);
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/parts/clock.hpp -----------------------------------------------------------
+// ---- dtm/core/in_words.hpp ---------------------------------------------------------------------
 
-/// The coordinator's time: an interface, so that tests can drive it.
-/// Needs: std, base/os.hpp. Threads: thread-safe.
-
-#include <condition_variable>
+/// Sentences about a transaction: which branch it was, and which one gave the reason of a rollback.
+/// Needs: std. Threads: pure functions.
 
 namespace dtm {
 inline namespace v1 {
 
-class Clock {
- public:
-  virtual ~Clock();
-  virtual Time Now() = 0;
-  /// Waits for a notification, or until `until`; may return earlier. A virtual clock lets time pass
-  /// instead.
-  virtual void Wait(std::condition_variable& condition, std::unique_lock<std::mutex>& lock,
-                    Time until) = 0;
-};
+/// "branch 02 action http://bank-b/TransIn"
+std::string BranchInWords(const Definition& definition, std::size_t row);
 
-/// The wall clock at construction plus the boot time since then: jumps of the wall clock change nothing.
-class SystemClock : public Clock {
- public:
-  SystemClock();
+/// The branch that gave the reason of the rollback, in words; empty if it was not a branch.
+std::string ReasonFrom(const Transaction& transaction);
 
-  Time Now() override;
-
-  void Wait(std::condition_variable& condition, std::unique_lock<std::mutex>& lock,
-            Time until) override;
-
- private:
-  Time start_;
-  Duration since_boot_;
-};
-
-/// Of a store that several coordinators share: it is the same for all of them.
-class StoreClock : public SystemClock {
- public:
-  /// `store` outlives it.
-  explicit StoreClock(const Store& store);
-  Time Now() override;
-
- private:
-  const Store& store_;
-};
-
-/// The clock of a coordinator on this store.
-std::unique_ptr<Clock> ClockOf(const Store& store);
+TransResult ResultOf(const Transaction& transaction);
 
 }  // namespace v1
 }  // namespace dtm
@@ -3434,8 +4163,10 @@ struct Waiter {
   AnswerWhen when = AnswerWhen::kStored;
   bool failure_is_error = false;  ///< a rollback is told as FailureError
   bool ongoing_is_error = false;  ///< an unfinished status is told as OngoingError
-  bool submits = false;           ///< the answer must not be a status before the submit
+  bool submits = false;           ///< the answer must not be a status without its submit
   Time deadline = kNever;         ///< then the answer is the present status
+  /// The row that it skips. After a failure of the store that is decided anew, and may be refused.
+  std::optional<std::size_t> skips{};
   /// Asks again, if another coordinator on the store has written the transaction first. Empty: there is nothing to ask again.
   std::function<void(Waiter&&)> again{};
   Promise promise{};
@@ -3445,6 +4176,8 @@ struct Waiter {
   /// Answers in the form that was promised.
   void Give(TransResult result);
   void Refuse(const std::exception_ptr& error);
+  /// Answers with the record as it is stored now.
+  void GiveStatusOf(const Transaction& stored);
 };
 
 struct Answers {
@@ -3491,6 +4224,7 @@ struct Instruction {
     kCancel,
     kForceStop,
     kRetryNow,
+    kSkip,
     kWait,
     kExplain,
     kListWaiting,
@@ -3500,10 +4234,11 @@ struct Instruction {
     kLook  ///< another coordinator on the store has written it
   };
   Kind kind = Kind::kWait;
-  std::string gid;                                ///< kRegistered: the url of the function
-  std::string reason;                             ///< kCancel, kFinish
+  std::string gid;     ///< kRegistered: the url of the function
+  std::string reason;  ///< kCancel, kFinish; kForceStop, kRetryNow, kSkip: why
+  std::string who{};   ///< kCancel, kForceStop, kRetryNow, kSkip
   WaitResult wait_result = WaitResult::kIgnored;  ///< kCancel
-  Step step;                                      ///< kAddBranch
+  Step step;                                      ///< kAddBranch; kSkip: its branch_id and op
   Status status{};                                ///< kFinish
   std::string data;                               ///< kFinish: what the workflow returned
   std::optional<TransType> type;                  ///< refused if it has another one
@@ -3627,131 +4362,6 @@ class Inbox : public BranchResults {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/durability.hpp ------------------------------------------------------------------
-
-/// How much a commit survives.
-/// Needs: nothing. Threads: a value.
-
-namespace dtm {
-inline namespace v1 {
-
-/// kPower: one fsync per commit, survives the loss of power. kProcess: survives the death of the
-/// process (kill -9), not that of the machine.
-enum class Durability { kPower, kProcess };
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/parts/options.hpp ---------------------------------------------------------
-
-/// The settings of an embedded coordinator.
-/// Needs: std. Threads: values; `log` is called from any thread, `on_alert` from one that is not the loop.
-/// Protocol: §3 (alert).
-
-namespace dtm {
-inline namespace v1 {
-
-enum class LogLevel { kInfo, kWarning, kError };
-
-void LogToStderr(LogLevel level, const std::string& text);
-
-/// A branch keeps failing: it had `retry_count` errors in a row.
-struct Alert {
-  std::string gid;
-  Status status = Status::kSubmitted;
-  std::string branch;             ///< its URL, or `local:Name`
-  std::string error;              ///< the last one, with branch, op and url
-  std::uint32_t retry_count = 0;  ///< errors in a row
-};
-
-/// The constructor of the coordinator throws LogicError if a value is out of range.
-struct Options {
-  /// What a commit survives, with the coordinator's own file; see Durability. A store that is given to it has its own.
-  Durability durability = Durability::kPower;
-  /// The first wait after an error, for transactions that set none: 1 ms to 1 day.
-  Duration retry_interval = std::chrono::seconds(10);
-  /// The deadline of a branch call by URL, for transactions that set none: 1 ms to 1 day.
-  Duration request_timeout = std::chrono::seconds(3);
-  /// How long a prepared msg, tcc or xa that sets no timeout waits for its submit. Then a message
-  /// asks its initiator, and the others are rolled back. 1 s to 1 day.
-  std::chrono::seconds timeout_to_fail{35};
-  /// The URL at which a dtm::Server serves this coordinator ("http://this-host:36789/api/dtmsvr"). The branches that
-  /// a tcc or xa calls are told it, so that they can register. Empty: they cannot.
-  std::string server_url;
-  /// Finished transactions are removed after this time; with Duration::max(), never. Unfinished ones are never removed.
-  Duration keep_finished = std::chrono::hours(24);
-  /// The gids of finished transactions are kept for this time after their end, so that a gid does not run again. The
-  /// same content gets the status that it ended with; other content is refused, and so is a workflow, whose result is
-  /// gone with its record. A gid takes about 50 bytes. If this is not more than keep_finished, no gids are kept.
-  Duration keep_gids = std::chrono::hours(24 * 7);
-  /// On a store that several coordinators share: what this one is called by people (Explain at the others). Empty: the name of
-  /// its machine and its process id. At most 255 bytes.
-  std::string node_name;
-  /// On such a store: transactions with steps that are functions of programs are driven only by coordinators with the same
-  /// app. So programs that have the same functions have one name. 1 to 128 bytes.
-  std::string app = "main";
-  /// On such a store a function of a program that was stopped, and goes on later, may still run when another coordinator has
-  /// taken over. So a compensation waits until so much time has passed since the call of a function whose result is not
-  /// known: 1 s to 1 day. A function that takes longer needs a barrier.
-  Duration function_limit = std::chrono::seconds(30);
-  /// Keeps with each transaction what happened to it (attempts, answers, decisions), see Coordinator::Journal: in the
-  /// commits that happen anyway, some 16 bytes an entry and 256 entries at most.
-  bool journal = false;
-  /// The number of transactions in memory, and the memory that the coordinator takes (within a third). Half of it is for
-  /// definitions of transactions, an eighth for what waits to be stored, a quarter, but at most 64 MiB, for pages of the
-  /// file; the rest is for work. What does not fit waits in the store, and a submission that would have to wait in
-  /// memory is refused (BusyError). Both 1 or more.
-  std::size_t max_in_memory = 20000;
-  std::size_t max_memory_bytes = std::size_t{256} << 20;
-  /// The number of submissions that may wait for a commit, 1 or more; others are refused (BusyError).
-  std::size_t max_waiting_submissions = 20000;
-  /// The number of threads that run branch functions, 1 to 10,000, and how many of them one function may occupy: 1 or
-  /// more, but at most half of those that the others leave. A function of which no call runs always gets a thread, even
-  /// beyond the maximum, so that functions that block delay no others.
-  std::size_t max_function_threads = 128;
-  std::size_t max_threads_per_function = 64;
-  /// Called at the `alert_retry_limit`-th error in a row of a branch, and at every later one, even when the wait between
-  /// tries no longer grows; not for questions to the initiator of a message. After a success, ONGOING, a call that could
-  /// not be sent or RetryNow the count starts again; after a restart it does not. 0 means 1.
-  ///
-  /// Also called if a branch cannot be called (its function is not registered, or it is a URL and there is no
-  /// HttpBranches), once a minute for each function, with the present `retry_count`.
-  ///
-  /// It reports only what is durable. It runs on a thread of its own (without Start: inside Poll), one alert after the
-  /// other. It may block and throw: no transaction waits for it. An alert is lost if 1000 are waiting, if the
-  /// coordinator stops, or in a crash; the next error sends the next one. Stop and the destructor wait for the one
-  /// that is running. For a web hook: dtm::AlertWebHook(url) of <dtm/http.hpp>.
-  std::function<void(const Alert&)> on_alert;
-  std::uint32_t alert_retry_limit = 3;
-  /// Without Start: called when there is something to do earlier than the last Poll returned (another thread has
-  /// submitted, a URL has replied, a function has returned), so call Poll. It is called once until then, from any thread,
-  /// even from inside calls of the coordinator. It should only wake an event loop; it must not use the coordinator. See
-  /// WakeFd.
-  std::function<void()> on_wake;
-  /// Called from any thread; must not throw.
-  std::function<void(LogLevel, const std::string&)> log = LogToStderr;
-};
-
-/// Ignores exceptions of the log.
-void LogTo(const Options& options, LogLevel level, const std::string& text);
-
-/// Inside a `catch (...)`: `what` failed, and why.
-void LogFailure(const Options& options, const char* what) noexcept;
-
-/// @throws LogicError  an option is out of range, or is not a URL where it must be one.
-const Options& CheckedOptions(const Options& options);
-
-/// The parts of `max_memory_bytes`: for active transactions, for what waits to be stored, for pages of the file.
-std::size_t ActiveBytes(const Options& options);
-std::size_t InboxBytes(const Options& options);
-/// Small definitions that have ended are freed later and do not count; so many of them at a time.
-inline constexpr std::size_t kSmallBytes = 4096;
-std::size_t MostEnded(const Options& options);
-std::size_t CacheBytes(const Options& options);
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/coordinator/parts/metrics.hpp ---------------------------------------------------------
 
 /// What the coordinator has done since it was opened, counted.
@@ -3770,6 +4380,7 @@ struct Histogram {
   static constexpr Bounds kOfCommits = {.0001, .00025, .0005, .001, .0025, .005,
                                         .01,   .025,   .1,    .5,   2.5};
 
+  /// Counts one duration.
   void Add(Duration time);
 
   const Bounds* bounds = &kBounds;
@@ -3780,6 +4391,7 @@ struct Histogram {
 /// The counters. Only what is durable is counted.
 class Metrics {
  public:
+  /// What calls are counted by.
   struct Branch {
     TransType type;
     std::string branch_id;
@@ -3787,19 +4399,28 @@ class Metrics {
     bool ok;
     bool operator<(const Branch& other) const;
   };
+  /// The counters at one moment.
   struct Snapshot {
     std::map<std::pair<TransType, Status>, std::uint64_t> ended;  ///< by final status
     std::map<TransType, Histogram> durations;                     ///< from creation to the end
     std::map<Branch, std::uint64_t> branches;                     ///< answered calls
+    std::map<TransType, std::uint64_t> repaired;                  ///< branches that people skipped
     Histogram commits{&Histogram::kOfCommits};  ///< how long the store took for each
   };
 
+  /// For the coordinator: a commit took so long.
   void Committed(Duration took);
 
+  /// For the coordinator: the end of this transaction is durable.
   void Ended(const Transaction& transaction);
 
+  /// For the coordinator: that somebody skipped a branch is durable.
+  void Repaired(TransType type);
+
+  /// For the coordinator: the result of a call of this row is durable.
   void GotResult(const Definition& definition, std::size_t row, const Result& result);
 
+  /// The counters now.
   Snapshot Get() const;
 
  private:
@@ -3812,135 +4433,6 @@ class Metrics {
   mutable std::mutex mutex_;
   Snapshot snapshot_;
   std::array<std::vector<std::uint64_t>, 6> answers_;  ///< by type; per row: failed, succeeded
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/core/in_words.hpp ---------------------------------------------------------------------
-
-/// Sentences about a transaction: which branch it was, and which one gave the reason of a rollback.
-/// Needs: std. Threads: pure functions.
-
-namespace dtm {
-inline namespace v1 {
-
-/// "branch 02 action http://bank-b/TransIn"
-std::string BranchInWords(const Definition& definition, std::size_t row);
-
-/// The branch that gave the reason of the rollback, in words; empty if it was not a branch.
-std::string ReasonFrom(const Transaction& transaction);
-
-TransResult ResultOf(const Transaction& transaction);
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/store/peers.hpp -----------------------------------------------------------------------
-
-/// What the coordinators that share a store know of each other, and ask of each other: all of it goes through the store.
-/// Needs: std. Threads: any.
-
-namespace dtm {
-inline namespace v1 {
-
-struct KeyValue;
-
-/// How a coordinator is called by people and by the others.
-struct NodeName {
-  std::string name;
-  std::string url;  ///< where it serves its API; may be empty
-  std::string app;  ///< programs of the same app have the same functions
-};
-
-/// What one coordinator asks of the one that drives a transaction.
-struct Request {
-  enum class Kind {
-    kCancel = 1,
-    kRetryNow = 2,
-    kLook = 3  ///< another has written it; there is no reply
-  };
-  std::int64_t id = 0;  ///< given by the store
-  Kind kind = Kind::kCancel;
-  std::string gid;
-  std::string reason{};      ///< kCancel
-  std::uint64_t member = 0;  ///< who is asked; 0: whoever drives it, when it looks
-};
-
-/// How far a transaction has come.
-struct Progress {
-  std::string gid;
-  std::optional<Time> due;  ///< nothing: it has ended
-};
-
-/// A coordinator, as another one sees it.
-struct Peer {
-  NodeName node;
-  bool is_member = false;  ///< false: it has stopped, or the others go on with what it drove
-  std::optional<Duration> silent{};  ///< since it was last seen; nothing: not known here
-};
-
-struct PeerCounts {
-  std::uint64_t members = 0;     ///< that are alive, as far as is known here
-  std::uint64_t taken_over = 0;  ///< transactions, by this coordinator from others
-  std::uint64_t driven = 0;      ///< unfinished transactions that it owns
-};
-
-/// In a record: its owner has died, and it waits for a coordinator of this app, whose functions it calls.
-std::uint64_t OwnerForApp(const std::string& app);
-bool WaitsForApp(std::uint64_t owner);
-
-class Peers {
- public:
-  virtual ~Peers();
-
-  /// Tells the others who this is; comes before the first turn. Transactions that call functions of programs are driven only
-  /// by coordinators of this app.
-  /// @throws StoreError
-  virtual void Introduce(const NodeName& me) = 0;
-
-  /// Of those that have a record.
-  /// @throws StoreError
-  virtual std::vector<Progress> Look(const std::vector<std::string>& gids) = 0;
-
-  /// Stores a request, and returns its id.
-  /// @throws StoreError  it may or may not be stored, and goes by itself after a minute.
-  virtual std::int64_t Ask(const Request& request) = 0;
-  /// What was replied to these; such requests are gone then.
-  /// @throws StoreError
-  virtual std::map<std::int64_t, std::string> TakeReplies(const std::vector<std::int64_t>& ids) = 0;
-  /// True: the request is gone, and nobody has taken it up. `at_all_costs`: it is gone in any case.
-  /// @throws StoreError
-  virtual bool Withdraw(std::int64_t id, bool at_all_costs) = 0;
-
-  /// How often something was asked of this coordinator. OnTakeover tells of it.
-  virtual std::uint64_t AskedTimes() const = 0;
-  /// Requests that came since the last call; one may come again that was not replied to.
-  virtual std::vector<Request> Asked() = 0;
-  /// This coordinator obeys it now. False: it was withdrawn.
-  /// @throws StoreError
-  virtual bool TakeUp(std::int64_t id) = 0;
-  /// Without a text: it is for another one, who drives the transaction now.
-  /// @throws StoreError  it comes again.
-  virtual void Reply(std::int64_t id, const std::string& text) = 0;
-
-  /// Nothing: there is no such coordinator (any more). Of an owner that stands for an app (WaitsForApp) it names the app.
-  /// @throws StoreError
-  virtual std::optional<Peer> Find(std::uint64_t owner) = 0;
-  /// @throws StoreError
-  virtual PeerCounts Count() = 0;
-  /// Gids of unfinished transactions of all coordinators that are due after that and before kNever, the earliest first.
-  /// @throws StoreError
-  virtual std::vector<std::string> Waiting(Time after, std::size_t limit) = 0;
-  /// Sentences for the log, once each.
-  virtual std::vector<std::string> TakeNews() = 0;
-
-  /// Changes a small value, see KeyValue, compare-and-set: `change` gets what is stored or nothing, and leaves what is to be
-  /// stored or nothing. It may run several times. What it returns is returned; but for Success nothing is written.
-  /// @throws StoreError  nothing was written, or (InDoubt) perhaps.
-  using ValueChange = std::function<Result(std::optional<KeyValue>& value)>;
-  virtual Result ChangeValue(const std::string& category, const std::string& key,
-                             const ValueChange& change) = 0;
 };
 
 }  // namespace v1
@@ -4105,48 +4597,174 @@ void CheckNew(const Definition& definition);
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/parts/gauges.hpp ----------------------------------------------------------
+// ---- dtm/store/codec_bytes.hpp -----------------------------------------------------------------
 
-/// The present state of a coordinator in numbers.
-/// Needs: std. Threads: values; LoopGauges is written by the loop and read by any thread.
+/// Numbers and texts as bytes, of which the stored form of a record consists.
+/// Needs: std. Threads: values only. Document: docs/store_format.md.
 
 namespace dtm {
 inline namespace v1 {
+namespace codec {
 
-/// What the loop reports after each turn.
-struct LoopGauges {
-  std::atomic<std::size_t> in_memory{0};
-  std::atomic<std::size_t> damaged{0};
-  std::atomic<bool> store_fails{false};
+inline constexpr std::size_t kMostNumberBytes = 10;
+
+/// Puts a number there as LEB128 (7 bits a byte, low bits first). Returns its end.
+char* PutNumber(char* at, std::uint64_t value);
+
+/// Appends numbers as LEB128 and texts as length and bytes.
+class Writer {
+ public:
+  explicit Writer(std::string& out);
+  void Byte(std::uint8_t value);
+  void Number(std::uint64_t value);
+  void Text(std::string_view text);
+
+ private:
+  std::string& out_;
 };
 
-/// Of all outboxes that the coordinator relays.
-struct OutboxGauges {
-  std::uint64_t relayed = 0;  ///< rows that became transactions
-  std::uint64_t refused = 0;  ///< rows that were marked with a problem
-  /// Of the oldest row that waits, whoever is to take it; seen in the last 10 s.
-  Duration oldest_age{};
+/// Reads the same, and never beyond the end.
+/// @throws StoreError  the bytes are not of this format.
+class Reader {
+ public:
+  explicit Reader(std::string_view bytes);
+  std::uint8_t Byte();
+  std::uint64_t Number();
+  std::string Text();
+  /// A count of things that take at least one byte each, so a damaged count cannot request much
+  /// memory.
+  std::size_t Count();
+  bool AtEnd() const;
+  void ExpectEnd() const;
+  [[noreturn]] static void Fail();
+
+ private:
+  std::string_view rest_;
 };
 
-struct Gauges {
-  const char* store = "";          ///< Store::Kind
-  std::optional<Backlog> backlog;  ///< of the store; nothing: it cannot be read now
-  Duration oldest_age{};           ///< of the oldest unfinished transaction; 0: there is none
-  std::size_t in_memory =
-      0;  ///< transactions in memory; the rest of the unfinished waits in the store
-  /// Unreadable records found so far; 101 means that many or more.
-  std::size_t damaged = 0;
-  bool store_fails = false;  ///< the last commit failed
-  CallLoad functions;        ///< calls of registered functions
-  CallLoad urls;
-  std::optional<PeerCounts> peers;  ///< nothing: no others share the store, or it cannot be read
-  std::optional<OutboxGauges> outboxes;  ///< nothing: it relays none
-  std::optional<SharingCounts> sharing;  ///< nothing: it has its store for itself
+}  // namespace codec
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/codec.hpp -----------------------------------------------------------------------
+
+/// The stored form of a definition and of a state. No other file knows it.
+/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and
+/// only with a new format number.
+///
+/// It has its own format because a record is written three times per saga, on the thread that bounds the
+/// throughput: a JSON or MessagePack document of the same content costs more than the database
+/// does.
+
+namespace dtm {
+inline namespace v1 {
+namespace codec {
+
+inline constexpr std::uint8_t kFormat = 2;
+/// Flags of a definition: fields follow that a plain saga does not have; the custom_data of a client follows.
+inline constexpr std::uint8_t kMore = 8;
+inline constexpr std::uint8_t kCustomData = 32;
+/// Flags of a state.
+inline constexpr std::uint8_t kStuck = 1;
+inline constexpr std::uint8_t kResult = 2;
+inline constexpr std::uint8_t kUpdated = 4;
+inline constexpr std::uint8_t kReasonFrom = 8;
+inline constexpr std::uint8_t kDriver = 16;  // in shared stores only
+
+std::uint64_t Micros(Time time);
+Time FromMicros(std::uint64_t micros);
+
+/// Times are stored relative to the creation, which takes a few bytes.
+std::uint64_t MicrosAfter(Time created, Time time);
+Time FromMicrosAfter(Time created, std::uint64_t micros);
+
+/// @throws StoreError  no version has written this format.
+std::uint8_t ReadFormat(Reader& reader);
+
+/// `more`: as of all but plain sagas.
+void WriteStep(Writer& writer, const Step& step, bool more);
+
+Step ReadStep(Reader& reader, bool more);
+
+/// A step that was added to the stored definition later, in a row of its own.
+void EncodeStep(const Step& step, std::string& out);
+
+/// @throws StoreError  damaged, or of a newer format.
+Step DecodeStep(std::string_view bytes);
+
+/// Everything of a definition but its gid and type, which are columns.
+std::string EncodeDefinition(const Definition& definition);
+
+/// @throws StoreError  damaged, or of a newer format.
+std::shared_ptr<Definition> DecodeDefinition(std::string gid, TransType type,
+                                                    std::string_view bytes);
+
+/// How far a transaction has come: what is not in a column. `in_flight` is not stored.
+void EncodeState(const Transaction& transaction, std::string& out);
+
+/// `transaction` has what is in columns already.
+/// @throws StoreError  damaged, or of a newer format.
+void DecodeState(std::string_view bytes, Transaction& transaction);
+
+}  // namespace codec
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/journal_codec.hpp ---------------------------------------------------------------
+
+/// The stored form of a journal: the entries of each change one after the other, so that those of the next are
+/// appended without reading the others.
+/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and only with a
+/// new format number.
+
+namespace dtm {
+inline namespace v1 {
+namespace codec {
+
+inline constexpr std::uint8_t kJournalFormat = 2;
+inline constexpr std::uint8_t kCountedJournal = 1;  // its format before entries said who
+/// Flags beside the kind.
+inline constexpr std::uint8_t kHasText = 32;
+inline constexpr std::uint8_t kHasWho = 64;
+inline constexpr std::uint8_t kHasRow = 128;
+inline constexpr std::uint8_t kKindBits = 31;
+
+/// Writes the entries of one change, one after the other, without making them first.
+class JournalWriter {
+ public:
+  /// Appends to `out`; nothing if nothing is told.
+  explicit JournalWriter(std::string& out);
+
+  void Tell(Time time, JournalKind kind, std::size_t row, Op op, std::string_view text,
+            std::string_view who);
+
+  /// The number of bytes is even: what SQLite concatenates in a file of UTF-16 it takes for text, and cuts half a
+  /// character off.
+  void End();
+
+ private:
+  static constexpr std::size_t kMostEntryBytes = 4 + 4 * kMostNumberBytes;
+
+  const std::size_t begin_;
+  std::string& out_;
+  Time before_{};
 };
 
-/// Leaves the backlog empty if the store cannot be read.
-void MeasureStore(Gauges& gauges, Store& store, Time now);
+/// Appends the entries to `out`; nothing if there are none.
+void EncodeJournal(const std::vector<JournalEntry>& entries, std::string& out);
 
+JournalEntry ReadCountedEntry(Reader& reader, Time before);
+
+JournalEntry ReadEntry(Reader& reader, std::uint8_t first, Time before);
+
+/// @throws StoreError  damaged, or of a newer format.
+void ReadEntries(Reader& reader, std::vector<JournalEntry>& entries);
+
+/// Appends what `bytes` hold to `entries`. In place of what is damaged there is a gap: a journal is for people, and
+/// keeps nothing from going on.
+void DecodeJournal(std::string_view bytes, std::vector<JournalEntry>& entries);
+
+}  // namespace codec
 }  // namespace v1
 }  // namespace dtm
 
@@ -4225,6 +4843,7 @@ class GidGenerator {
   GidGenerator(const GidGenerator&) = delete;  // a copy would make the same gids
   GidGenerator& operator=(const GidGenerator&) = delete;
 
+  /// A gid of 22 letters and digits; those that were made later sort later.
   std::string Make(Time now);
 
  private:
@@ -4286,12 +4905,20 @@ class Operations : public DrivenEndpoint {
 
   /// Refused if the transaction has another type than `type`. If its wait_result is set and counts, the answer comes as that
   /// of a submit does, and is OngoingError if it has not ended.
+  void AbortAsync(const std::string& gid, std::optional<TransType> type, const By& by,
+                  WaitResult wait_result, AnswerCallback callback);
   void AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
                   WaitResult wait_result, AnswerCallback callback);
 
+  void ForceStopAsync(const std::string& gid, const By& by, AnswerCallback callback);
   void ForceStopAsync(const std::string& gid, AnswerCallback callback);
 
+  void RetryNowAsync(const std::string& gid, const By& by, AnswerCallback callback);
   void RetryNowAsync(const std::string& gid, AnswerCallback callback);
+
+  /// See Coordinator::Skip.
+  void SkipAsync(const std::string& gid, const std::string& branch_id, Op op, const By& by,
+                 AnswerCallback callback);
 
   void WaitAsync(const std::string& gid, Duration timeout, AnswerCallback callback);
 
@@ -4312,6 +4939,7 @@ class Operations : public DrivenEndpoint {
   using DrivenEndpoint::DrivenEndpoint;
 
   static Command About(const std::string& gid, Command::Kind kind);
+  static Command About(const std::string& gid, Command::Kind kind, const By& by);
 
   /// Runs the work inside the next commit; the answer is what it returned, once that is durable.
   /// @throws LogicError  the store runs none.
@@ -4361,12 +4989,14 @@ inline namespace v1 {
 /// messages that are stored by the same commit. Do not keep it.
 class Tx : public Endpoint {
  public:
+  /// See Coordinator::Transact.
   Tx(Endpoint& coordinator, Driver& driver, TransactContext& context);
 
   /// The store's connection: a sqlite3* with SQLite. BEGIN, COMMIT, ROLLBACK and the dtm_ tables are denied. Finalize your
   /// statements before the function returns: after a failure of the store there is a new connection.
   const WorkContext& Db() const;
 
+  /// A new gid, of the coordinator.
   std::string NewGid() override;
 
   /// Submits a saga or a message; it is stored if and only if the rows are.
@@ -4406,6 +5036,7 @@ class Tx : public Endpoint {
 namespace dtm {
 inline namespace v1 {
 
+/// What a Coordinator is for builders: the Endpoint in this process.
 class EmbeddedEndpoint : public Operations {
  public:
   /// Stops, and waits for functions that are running.
@@ -4437,19 +5068,28 @@ class EmbeddedEndpoint : public Operations {
   Result CallFunction(const std::string& name, const std::string& payload, const BranchInfo& info);
 
  protected:
+  /// Owns `driver`.
   explicit EmbeddedEndpoint(std::unique_ptr<Driver> driver);
 
   /// A branch function that waits for a transaction could wait for itself.
   void CheckMayBlock(const char* what) const;
 
+  /// Runs `work` inside a commit of the coordinator, and waits for that.
   Result RunWork(std::function<Result(TransactContext&)> work);
 
   /// See Coordinator::Transact.
   void RunTransact(callable::Ref<Result(Tx&)> function);
 
-  /// A function inside a commit that the initiator calls itself: it gets a commit of its own.
-  Result CallInTransaction(InitiatorCall direct);
+  /// `span`: null if it is none.
+  Result CallBranchIn(const InitiatorCall& call, const std::shared_ptr<const CallSpan>& span);
 
+  /// Without what a branch by URL is told besides.
+  static BranchCall BareCall(InitiatorCall direct);
+
+  /// A function inside a commit that the initiator calls itself: it gets a commit of its own.
+  Result CallInTransaction(const InitiatorCall& direct, std::shared_ptr<const CallSpan> span);
+
+  /// What tells its functions from those of other coordinators.
   std::uint64_t Identity() const;
 
  private:
@@ -4577,7 +5217,9 @@ class WakeFd {
   /// @throws Error  the system has no free descriptor.
   WakeFd();
 
+  /// Readable from a wake to Clear; for poll, epoll and the like.
   int Fd() const;
+  /// Call it before Poll.
   void Clear() const;
   /// The returned function may outlive this.
   std::function<void()> OnWake() const;
@@ -4784,113 +5426,6 @@ class Relays {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/codec_bytes.hpp -----------------------------------------------------------------
-
-/// Numbers and texts as bytes, of which the stored form of a record consists.
-/// Needs: std. Threads: values only. Document: docs/store_format.md.
-
-namespace dtm {
-inline namespace v1 {
-namespace codec {
-
-/// Appends numbers as LEB128 (7 bits a byte, low bits first) and texts as length and bytes.
-class Writer {
- public:
-  explicit Writer(std::string& out);
-  void Byte(std::uint8_t value);
-  void Number(std::uint64_t value);
-  void Text(std::string_view text);
-
- private:
-  std::string& out_;
-};
-
-/// Reads the same, and never beyond the end.
-/// @throws StoreError  the bytes are not of this format.
-class Reader {
- public:
-  explicit Reader(std::string_view bytes);
-  std::uint8_t Byte();
-  std::uint64_t Number();
-  std::string Text();
-  /// A count of things that take at least one byte each, so a damaged count cannot request much
-  /// memory.
-  std::size_t Count();
-  bool AtEnd() const;
-  void ExpectEnd() const;
-  [[noreturn]] static void Fail();
-
- private:
-  std::string_view rest_;
-};
-
-}  // namespace codec
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/store/codec.hpp -----------------------------------------------------------------------
-
-/// The stored form of a definition and of a state. No other file knows it.
-/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and
-/// only with a new format number.
-///
-/// It has its own format because a record is written three times per saga, on the thread that bounds the
-/// throughput: a JSON or MessagePack document of the same content costs more than the database
-/// does.
-
-namespace dtm {
-inline namespace v1 {
-namespace codec {
-
-inline constexpr std::uint8_t kFormat = 2;
-/// Flags of a definition: fields follow that a plain saga does not have; the custom_data of a client follows.
-inline constexpr std::uint8_t kMore = 8;
-inline constexpr std::uint8_t kCustomData = 32;
-/// Flags of a state.
-inline constexpr std::uint8_t kStuck = 1;
-inline constexpr std::uint8_t kResult = 2;
-inline constexpr std::uint8_t kUpdated = 4;
-inline constexpr std::uint8_t kReasonFrom = 8;
-
-std::uint64_t Micros(Time time);
-Time FromMicros(std::uint64_t micros);
-
-/// Times are stored relative to the creation, which takes a few bytes.
-std::uint64_t MicrosAfter(Time created, Time time);
-Time FromMicrosAfter(Time created, std::uint64_t micros);
-
-/// @throws StoreError  no version has written this format.
-std::uint8_t ReadFormat(Reader& reader);
-
-/// `more`: as of all but plain sagas.
-void WriteStep(Writer& writer, const Step& step, bool more);
-
-Step ReadStep(Reader& reader, bool more);
-
-/// A step that was added to the stored definition later, in a row of its own.
-void EncodeStep(const Step& step, std::string& out);
-
-/// @throws StoreError  damaged, or of a newer format.
-Step DecodeStep(std::string_view bytes);
-
-/// Everything of a definition but its gid and type, which are columns.
-std::string EncodeDefinition(const Definition& definition);
-
-/// @throws StoreError  damaged, or of a newer format.
-std::shared_ptr<Definition> DecodeDefinition(std::string gid, TransType type,
-                                                    std::string_view bytes);
-
-/// How far a transaction has come: what is not in a column. `in_flight` is not stored.
-void EncodeState(const Transaction& transaction, std::string& out);
-
-/// `transaction` has what is in columns already.
-/// @throws StoreError  damaged, or of a newer format.
-void DecodeState(std::string_view bytes, Transaction& transaction);
-
-}  // namespace codec
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/store/sqlite/files.hpp ----------------------------------------------------------------
 
 /// Checks that the files that the SQLite store has open are still those at their path, and that nobody else has written to
@@ -4952,34 +5487,6 @@ class OpenFiles {
 };
 
 }  // namespace sqlite_store
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/store/journal_codec.hpp ---------------------------------------------------------------
-
-/// The stored form of a journal: the entries of each change one after the other, so that those of the next are
-/// appended without reading the others.
-/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and only with a
-/// new format number.
-
-namespace dtm {
-inline namespace v1 {
-namespace codec {
-
-inline constexpr std::uint8_t kJournalFormat = 1;
-
-/// Appends the entries to `out`; nothing if there are none. The number of bytes is even: what SQLite concatenates
-/// in a file of UTF-16 it takes for text, and cuts half a character off.
-void EncodeJournal(const std::vector<JournalEntry>& entries, std::string& out);
-
-/// @throws StoreError  damaged, or of a newer format.
-void ReadEntries(Reader& reader, std::vector<JournalEntry>& entries);
-
-/// Appends what `bytes` hold to `entries`. In place of what is damaged there is a gap: a journal is for people, and
-/// keeps nothing from going on.
-void DecodeJournal(std::string_view bytes, std::vector<JournalEntry>& entries);
-
-}  // namespace codec
 }  // namespace v1
 }  // namespace dtm
 
@@ -5049,12 +5556,20 @@ namespace dtm {
 inline namespace v1 {
 namespace sqlite_store {
 
+/// Nothing will wake it, and the lowest bit of the second byte of its state is set.
+inline constexpr char kStuck[] =
+    "due = 9223372036854775807 AND instr('13579BDF', substr(hex(substr(state, 2, 1)), 2)) > 0";
+
+/// What of a search is cheap to see before a record is decoded: type, status, created from, to, 1: unfinished or 2: stuck, 1:
+/// errors. Without a reason and an error the first two texts of the state, behind the number of errors, are empty.
+std::string Wanted();
+
 struct Reader {
   explicit Reader(std::unique_ptr<sql::Database> configured);
 
   std::unique_ptr<sql::Database> owned;
-  sql::Statement find, steps, journal, find_kept, scan, scan_values, find_value, unfinished,
-      created, stuck;
+  sql::Statement find, steps, journal, find_kept, scan, scan_values, find_value, unfinished_ids,
+      gid_ids, below, search, search_range, unfinished, created, stuck;
 };
 
 }  // namespace sqlite_store
@@ -5235,6 +5750,46 @@ class UserSqlRules {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/store/sqlite/row_journals.hpp ---------------------------------------------------------
+
+/// What is told of a transaction since its journal was moved out of its row, remembered for the rows that were written last,
+/// so that the next change appends to it without reading it: SQLite needs some mallocs to concatenate.
+/// Needs: std. Threads: one at a time.
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
+class RowJournals {
+ public:
+  /// What this version of the row has; null: not known. The caller may append to it, and then keeps it.
+  std::string* Find(std::int64_t row, std::uint64_t version);
+  /// This version of the row has that, if it is committed.
+  void Keep(std::int64_t row, std::uint64_t version, std::string_view bytes);
+  /// The row was changed, but not its journal.
+  void Next(std::int64_t row, std::uint64_t version);
+  void Forget(std::int64_t row);
+  /// What was written is lost.
+  void Clear() noexcept;
+
+ private:
+  struct Place {
+    std::int64_t row = 0;  ///< 0: none
+    std::uint64_t version = 0;
+    std::string bytes;
+  };
+  static constexpr std::size_t kPlaces = 4096;  // new rows come one after the other
+  static constexpr std::size_t kMostBytes = 512;
+
+  Place& At(std::int64_t row);
+
+  std::vector<Place> places_{kPlaces};
+};
+
+}  // namespace sqlite_store
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/store/sqlite/writer.hpp ---------------------------------------------------------------
 
 /// The connection of the SQLite store that writes and makes checkpoints, with its statements.
@@ -5270,8 +5825,12 @@ struct Writer {
 
   bool Update(const Change& change, const std::string& state);
 
+  /// What is in the row, and what the change adds to it.
+  std::string& ToldWith(const Change& change);
+  void NoteJournal(const Transaction& transaction, bool applied, const std::string* told);
+
   /// Out of the row, which every step rewrites.
-  void MoveJournal(std::int64_t row);
+  void MoveJournal(const Transaction& transaction, unsigned history);
 
   void AddSteps(const Transaction& transaction, std::size_t count);
 
@@ -5285,20 +5844,21 @@ struct Writer {
   /// So many changes of a record leave the entries about them in its row.
   static constexpr std::uint64_t kChangesInRow = 8;
 
-  static constexpr char kAppend[] = ", journal = CAST(coalesce(journal, x'') || ?8 AS BLOB)";
   static std::string UpdateSet(const std::string& more);
 
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
   sql::Statement begin, commit, insert, insert_big, redefine, add_step, remove_steps, steps, update,
-      update_due, update_with_entries, update_due_with_entries, journal, clear_entries, put_journal,
+      update_due, update_telling, update_due_telling, in_row, journal, clear_entries, put_journal,
       remove_journal, due, next_due, newest, look, remove, remove_big, has, find_row, kept, keep,
       look_kept, forget, get_value, put_value, remove_value, savepoint, roll_back, release;
   sql::UserSqlRules user_sql;
   sql::LogIndex log;
-  std::string entries_bytes;  ///< reused, the encoded entries of the change at hand
-  std::string last_kept;      ///< no later gid is kept
-  int log_pages = 0;          ///< of the log after the last commit
+  RowJournals row_journals;
+  std::string told_bytes;         ///< reused, of a row that is not among them
+  std::int64_t last_journal = 0;  ///< no later row has one in a table of its own
+  std::string last_kept;          ///< no later gid is kept
+  int log_pages = 0;              ///< of the log after the last commit
 };
 
 }  // namespace sqlite_store
@@ -5335,6 +5895,7 @@ class Connections {
     /// @throws StoreError  it is not open now.
     explicit Reading(Connections& all);
     Reader* operator->() const;
+    Reader& operator*() const;
 
    private:
     const std::lock_guard<std::mutex> lock_;
@@ -5391,6 +5952,245 @@ class Connections {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/store/search.hpp ----------------------------------------------------------------------
+
+/// How every store searches: which records it looks at, how many, and where the next page begins.
+/// Needs: std. Threads: those of the source.
+///
+/// There are two indexes that help: of the unfinished, and of gids. If one of them names few candidates, only those are looked
+/// at. If it names many, they are not rare, and are found among the newest records as well. So either way a page costs at
+/// most kMostLooked records.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What a search reads of a store.
+class SearchSource {
+ public:
+  using Ids = std::vector<std::int64_t>;
+
+  virtual ~SearchSource();
+
+  /// The unfinished in any order; with `stuck`, at least those that are. At most `most`.
+  virtual Ids Unfinished(bool stuck, std::size_t most) = 0;
+  /// Those whose gid is in [from, to) by its bytes, in any order, and at most `most`. An empty `to` is behind all.
+  /// Nothing: there is no such index.
+  virtual std::optional<Ids> WithGids(const std::string& from, const std::string& to,
+                                      std::size_t most) = 0;
+  /// The largest ids below this one, largest first, and at most `most`.
+  virtual Ids Below(std::int64_t id, std::size_t most) = 0;
+  /// Of these ids, in their order, the first `most` whose records may match the filter: where it is cheap to see that one
+  /// does not, it is left out. `in_a_row`: there were no others between them, so they may be read in one go.
+  virtual std::vector<Transaction> Read(const Ids& ids, bool in_a_row, const ScanFilter& filter,
+                                        std::size_t most) = 0;
+};
+
+namespace search {
+
+/// So many records are looked at for a page if they follow each other, and so many if an index names them: each of those may
+/// be in another place of the disk. An index of more ids than this does not help.
+inline constexpr std::size_t kMostLooked = 10000;
+inline constexpr std::size_t kMostSought = 4000;
+inline constexpr std::size_t kMostFromIndex = 20000;
+/// A page ends beyond so many bytes of definitions that were read.
+inline constexpr std::size_t kMostBytes = std::size_t{4} << 20;
+
+/// A valid text behind all that begin with this one, in the order of bytes, and as near as is simple; empty: there is none.
+std::string BehindPrefix(std::string prefix);
+
+bool OnlyUnfinished(const ScanFilter& filter);
+
+/// Newest first.
+struct Candidates {
+  SearchSource::Ids ids;
+  bool all = false;  ///< there are no others
+};
+
+Candidates Newest(SearchSource::Ids ids, std::int64_t below);
+
+/// Nothing: no index helps.
+std::optional<Candidates> FromIndex(SearchSource& source, const ScanFilter& filter,
+                                           std::int64_t below);
+
+/// One page, as far as it has come.
+class PageInWork {
+ public:
+  PageInWork(SearchSource& source, const ScanFilter& filter, std::size_t limit);
+
+  /// Looks at these until the page ends; returns at how many. `in_a_row`: see SearchSource::Read.
+  std::size_t LookAt(const SearchSource::Ids& ids, bool in_a_row);
+  bool Ended() const;
+  ScanPage Take(std::int64_t next);
+
+ private:
+  SearchSource& source_;
+  const ScanFilter& filter_;
+  const std::size_t limit_;
+  std::vector<Transaction> found_;
+  std::size_t bytes_ = 0, chunk_ = 64;
+};
+
+/// As Store::Scan, for a filter that is a search.
+ScanPage Search(SearchSource& source, const ScanFilter& filter, std::int64_t position,
+                       std::size_t limit);
+
+/// The same for one that is not: a page that is not the last is full.
+ScanPage FullPage(SearchSource& source, const ScanFilter& filter, std::int64_t position,
+                         std::size_t limit);
+
+}  // namespace search
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/sqlite/reads.hpp ----------------------------------------------------------------
+
+/// What is read of a SQLite file for anybody: a transaction, a journal, lists, numbers.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: any; each step has the reading connection for itself, so that
+/// others read between the steps of a search.
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
+SearchSource::Ids IdsOf(sql::Statement& statement);
+
+SearchSource::Ids UnfinishedIds(Reader& reader, bool stuck, std::size_t most);
+
+SearchSource::Ids IdsWithGids(Reader& reader, const std::string& from, const std::string& to,
+                                     std::size_t most);
+
+SearchSource::Ids IdsBelow(Reader& reader, std::int64_t id, std::size_t most);
+
+/// Steps in rows of their own may have the target.
+bool MayCall(const sql::Statement& row, const std::string& part);
+
+std::vector<Transaction> ReadWanted(Reader& reader, const SearchSource::Ids& ids,
+                                           bool in_a_row, const ScanFilter& filter,
+                                           std::size_t most);
+
+/// `All` gives the reader for a while, as Connections does.
+template <typename All>
+class Searched : public SearchSource {
+ public:
+  explicit Searched(All& all) : all_(all) {}
+
+  Ids Unfinished(bool stuck, std::size_t most) override {
+    const typename All::Reading reader(all_);
+    return UnfinishedIds(*reader, stuck, most);
+  }
+  std::optional<Ids> WithGids(const std::string& from, const std::string& to,
+                              std::size_t most) override {
+    const typename All::Reading reader(all_);
+    return IdsWithGids(*reader, from, to, most);
+  }
+  Ids Below(std::int64_t id, std::size_t most) override {
+    const typename All::Reading reader(all_);
+    return IdsBelow(*reader, id, most);
+  }
+  std::vector<Transaction> Read(const Ids& ids, bool in_a_row, const ScanFilter& filter,
+                                std::size_t most) override {
+    const typename All::Reading reader(all_);
+    return ReadWanted(*reader, ids, in_a_row, filter, most);
+  }
+
+ private:
+  All& all_;
+};
+
+/// The reading half of a Store. `all`: see Searched; it outlives this.
+template <typename All>
+class Reads {
+ public:
+  explicit Reads(All& all) : all_(all) {}
+
+  std::optional<Transaction> Load(const std::string& gid) {
+    const typename All::Reading reader(all_);
+    sql::Statement& find = reader->find;
+    const Finally reset{find};
+    if (find.BindText(1, gid).Step()) {
+      return ReadTransaction(find, reader->steps);
+    }
+    sql::Statement& find_kept = reader->find_kept;
+    const Finally reset_kept{find_kept};
+    if (!find_kept.BindText(1, gid).Step()) return std::nullopt;
+    return ReadKept(find_kept);
+  }
+
+  std::vector<JournalEntry> ReadJournal(const std::string& gid) {
+    const typename All::Reading reader(all_);
+    sql::Statement& journal = reader->journal;
+    const Finally reset{journal};
+    if (!journal.BindText(1, gid).Step()) return {};
+    return sqlite_store::ReadJournal(journal);
+  }
+
+  ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) {
+    Searched<All> searched(all_);
+    if (filter.IsSearch()) return search::Search(searched, filter, position, limit);
+    if (search::OnlyUnfinished(filter)) return search::FullPage(searched, filter, position, limit);
+    const typename All::Reading reader(all_);
+    sql::Statement& scan = reader->scan;
+    const Finally reset{scan};
+    scan.Bind(1, position > 0 ? position : INT64_MAX);
+    scan.Bind(2, filter.type ? static_cast<std::int64_t>(*filter.type) : 0);
+    scan.Bind(3, filter.status ? static_cast<std::int64_t>(*filter.status) : 0);
+    scan.Bind(4, Stored(filter.created_from));
+    scan.Bind(5, Stored(filter.created_to));
+    scan.Bind(6, static_cast<std::int64_t>(limit));
+    ScanPage page;
+    while (scan.Step()) {
+      page.transactions.push_back(ReadTransaction(scan, reader->steps));
+    }
+    if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().id;
+    return page;
+  }
+
+  KeyValuePage ScanValues(const std::string& category, const std::string& key,
+                          std::int64_t position, std::size_t limit) {
+    const typename All::Reading reader(all_);
+    const bool one = !category.empty() && !key.empty();
+    sql::Statement& scan = one ? reader->find_value : reader->scan_values;
+    const Finally reset{scan};
+    scan.Bind(1, position).BindText(2, category).BindText(3, key);
+    scan.Bind(4, static_cast<std::int64_t>(limit));
+    KeyValuePage page;
+    while (scan.Step()) page.values.push_back(ReadValue(scan));
+    if (limit > 0 && page.values.size() == limit) page.next = page.values.back().id;
+    return page;
+  }
+
+  Backlog CountUnfinished(Time now) {
+    const typename All::Reading reader(all_);
+    const auto number = [](std::int64_t value) { return static_cast<std::uint64_t>(value); };
+    Backlog backlog;
+    sql::Statement& unfinished = reader->unfinished;
+    const Finally reset_unfinished{unfinished};
+    if (!unfinished.Bind(1, Stored(now)).Step() || unfinished.IsNull(2)) {
+      return backlog;
+    }
+    backlog.unfinished = number(unfinished.Int(0));
+    sql::Statement& created = reader->created;
+    const Finally reset_created{created};
+    if (created.Bind(1, unfinished.Int(2)).Step()) {
+      backlog.oldest = FromStored(created.Int(0));
+    }
+    sql::Statement& stuck = reader->stuck;
+    const Finally reset_stuck{stuck};
+    if (stuck.Step()) backlog.stuck = number(stuck.Int(0));
+    // They were counted one after the other.
+    const std::uint64_t waiting = number(unfinished.Int(1));
+    backlog.waiting = waiting - (std::min)(waiting, backlog.stuck);
+    return backlog;
+  }
+
+ private:
+  All& all_;
+};
+
+}  // namespace sqlite_store
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/store/sqlite/sqlite_store.hpp ---------------------------------------------------------
 
 /// The store on one SQLite file (WAL): what a program uses by default.
@@ -5402,8 +6202,10 @@ class Connections {
 namespace dtm {
 inline namespace v1 {
 
+/// One file of SQLite, for one coordinator.
 class SqliteStore : public Store {
  public:
+  /// Makes the tables of the program; called whenever the file is opened.
   using OnOpen = std::function<void(sqlite3*)>;
 
   /// Opens or creates the file (0600), locks it against a second coordinator, and migrates an older
@@ -5439,14 +6241,10 @@ class SqliteStore : public Store {
   std::string Check(const std::atomic<bool>& stop) override;
 
   std::optional<Transaction> Load(const std::string& gid) override;
-
   std::vector<JournalEntry> ReadJournal(const std::string& gid) override;
-
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override;
-
   KeyValuePage ScanValues(const std::string& category, const std::string& key,
                           std::int64_t position, std::size_t limit) override;
-
   Backlog CountUnfinished(Time now) override;
 
   void Due(Time now, DuePosition after, const DueVisitor& visit) override;
@@ -5464,8 +6262,76 @@ class SqliteStore : public Store {
   sqlite_store::Writer& Writing();
 
   sqlite_store::Connections connections_;
+  sqlite_store::Reads<sqlite_store::Connections> reads_{connections_};
   std::string state_;  // reused, the encoded state of the change at hand
 };
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/timeline.hpp -----------------------------------------------------------------
+
+/// The story of a transaction, for people: its record and its journal, with the calls put together from their begin and end.
+/// Needs: std. Threads: values and pure functions.
+
+namespace dtm {
+inline namespace v1 {
+
+inline constexpr std::size_t kNoEntry = SIZE_MAX;
+
+/// One call of a row.
+struct Attempt {
+  /// How the call ended.
+  enum class Outcome {
+    kRunning,  ///< it has no result yet
+    kSuccess,
+    kFailure,
+    kOngoing,
+    kError,
+    kNotSent,
+    kLost  ///< the process that made it ended, or lost the transaction to another, before there was a result
+  };
+  std::size_t row = 0;  ///< of the transaction
+  std::size_t run = 0;  ///< index into Timeline::runs: which process made it
+  Time begin{};         ///< 0: not kept (see JournalKind::kGap)
+  Time end{};           ///< kLost: when that was noticed; kRunning: 0
+  Outcome outcome = Outcome::kRunning;
+  std::string text{};                  ///< what the branch, or the error, said
+  std::size_t begin_entry = kNoEntry;  ///< where Timeline::entries tell of it
+  std::size_t end_entry = kNoEntry;
+};
+
+/// In words: "running", "success", "not sent", ...
+const char* Name(Attempt::Outcome outcome);
+
+/// From `begin` on this process drove the transaction.
+struct DrivenBy {
+  std::string process;  ///< see Options::node_name; empty: not known
+  Time begin{};
+};
+
+/// The story of one transaction.
+struct Timeline {
+  Transaction transaction;
+  std::vector<JournalEntry> entries;  ///< oldest first; empty: no journal was kept
+  std::vector<DrivenBy> runs;         ///< at least one; the first is where it was stored
+  std::vector<Attempt> attempts;      ///< in the order in which they began
+};
+
+namespace timeline {
+
+Attempt::Outcome OutcomeOf(JournalKind kind);
+
+/// Ends the running attempt of the row, or adds one whose begin is not kept.
+void EndAttempt(Timeline& story, std::size_t index);
+
+/// What was running when the process ended, or the transaction, has no result any more. `row`: only of this one.
+void LoseRunning(Timeline& story, Time time, std::size_t row = kNoRow);
+
+}  // namespace timeline
+
+/// The story of a transaction, from what the store has of it. Pure.
+Timeline MakeTimeline(Transaction transaction, std::vector<JournalEntry> entries);
 
 }  // namespace v1
 }  // namespace dtm
@@ -5562,7 +6428,8 @@ class Coordinator : public EmbeddedEndpoint {
   }
 
   /// Adds what calls the branches with URLs of some schemes: `tm.Use(dtm::HttpBranches())` from <dtm/http.hpp> for http and
-  /// https. A submission with a URL of another scheme is refused unless its caller was added before.
+  /// https. A submission with a URL of another scheme is refused unless its caller was added before. A caller with the scheme
+  /// "local" gets the calls of functions that are not registered here; tests and replays stand in for them so.
   /// @throws LogicError  one of its schemes has a caller, or it comes after Start or Stop.
   void Use(std::unique_ptr<BranchCaller> caller);
 
@@ -5596,16 +6463,24 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws StoreError  the store cannot be read.
   std::optional<Transaction> Query(const std::string& gid);
 
-  /// Committed records, newest first; `limit` is 1 to 1000, `position` the one that the page before returned.
+  /// Committed records, newest first; `limit` is 1 to 1000, `position` the one that the page before returned. With a filter
+  /// that is a search (see ScanFilter) at most some 10,000 records are read, so a page may be short, or empty, before the
+  /// end, which is where `next` is 0.
   /// @throws StoreError     the store cannot be read.
   /// @throws RejectedError  the limit is out of range.
   ScanPage List(const ScanFilter& filter = {}, std::int64_t position = 0, std::size_t limit = 100);
 
-  /// What happened to a transaction, oldest first: attempts, results, decisions, with their times. At most 256 entries; of
-  /// more the middle is folded. It is kept with Options::journal, of what happened while that was set, and removed with the
-  /// record; empty if there is none. Each entry is as durable as the change it tells of. Reads the store in this thread.
+  /// The coordinators on the store, this one among them, also those that stopped a moment ago. Alone, if the store is not
+  /// shared. Reads the store in this thread.
   /// @throws StoreError  the store cannot be read.
-  std::vector<JournalEntry> Journal(const std::string& gid);
+  std::vector<Peer> Nodes();
+
+  /// The whole story of a transaction: its record, each call with its begin, end and outcome, each decision, which process
+  /// drove it, with times; nothing if there is no such transaction. What Options::history keeps of it is removed with its
+  /// record. Each entry is as durable as the change it tells of. Reads the store in this thread, record first: the entries
+  /// may tell of one more change than the record has.
+  /// @throws StoreError  the store cannot be read.
+  std::optional<dtm::Timeline> Timeline(const std::string& gid);
 
   /// Waits up to `timeout` for the end; returns the status at that time.
   /// @throws InDoubtError   the store failed meanwhile.
@@ -5623,16 +6498,32 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, it has ended, or it can no longer be rolled back.
   void Cancel(const std::string& gid, const std::string& reason = "cancelled");
+  /// The same, with who asks for it in the journal; `by.why` is the reason.
+  void Cancel(const std::string& gid, const By& by);
 
-  /// Ends an unfinished transaction as failed. Nothing more is called, and nothing is undone.
+  /// Ends an unfinished transaction as failed. Nothing more is called, and nothing is undone. The journal keeps `by`.
   /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, or it has ended.
-  void ForceStop(const std::string& gid);
+  void ForceStop(const std::string& gid, const By& by = {});
 
-  /// Makes the waiting calls of an unfinished transaction at once, and drives a stuck one again.
+  /// Makes the waiting calls of an unfinished transaction at once, and drives a stuck one again. The journal keeps `by` if
+  /// anything waited.
   /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, or it has ended.
-  void RetryNow(const std::string& gid);
+  void RetryNow(const std::string& gid, const By& by = {});
+
+  /// Repairs an unfinished transaction: its branch `branch_id`, `op` ("01", Op::kCompensate) counts as done from now on, without a
+  /// call, because of `by.why`, and the transaction goes on; a stuck one, too. Nothing else changes. It is for what was done by hand,
+  /// or need not be done any more. A skipped action of a saga is compensated like any other if the saga is rolled back later, unless
+  /// its compensation is skipped too (that may be done beforehand). A service with a barrier compensates only what was done
+  /// through it: nothing, if the action never came there. The journal keeps who and why, and last_error says it.
+  ///
+  /// Refused while a call of the branch is running, or may be (of a process that has died): its effect could come after what was
+  /// done by hand. So it may be asked for once the call has ended and waits for its next try; Explain says which it is.
+  /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
+  /// @throws RejectedError  there is no such transaction or branch, `by.why` is empty, it has ended, is prepared or a workflow, the
+  ///                        branch has succeeded, will not be called, or is being called; nothing was changed.
+  void Skip(const std::string& gid, const std::string& branch_id, Op op, const By& by);
 
   /// The gids of at most `limit` unfinished transactions whose next try is more than `wait` away, the earliest
   /// first; RetryNow tries them at once.
@@ -5664,6 +6555,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// The present state in numbers. Reads the store: some milliseconds for 100,000 unfinished transactions.
   /// @throws StoreError  the store cannot be read.
   Gauges Measure();
+  /// The options that it was made with.
   const Options& Settings() const;
 
  private:
@@ -5683,17 +6575,116 @@ class Coordinator : public EmbeddedEndpoint {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/text/time_text.hpp --------------------------------------------------------------------
+
+/// Times as text: RFC 3339 in UTC.
+/// Needs: std. Threads: pure functions. Source: RFC 3339 §5.6.
+
+#include <ctime>
+
+namespace dtm {
+inline namespace v1 {
+
+/// "2026-11-22T07:08:07.0045Z": zeros at the end of the fraction are left out.
+std::string TimeText(Time time);
+
+namespace time_text {
+
+/// Days from 1970-01-01 in the Gregorian calendar; `month` is 1 to 12.
+std::int64_t Days(std::int64_t year, unsigned month, unsigned day);
+
+}  // namespace time_text
+
+/// What TimeText has written, of the years 1000 to 9999; nothing if it is anything else.
+std::optional<Time> ParseTime(std::string_view text);
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/observe/json_line.hpp -----------------------------------------------------------------
+
+/// Events, spans and lines of the log as JSON, each on one line.
+/// Needs: std. Threads: pure functions; LogAsJson: any thread. Document: docs/observe.md.
+
+namespace dtm {
+inline namespace v1 {
+
+namespace json_line {
+
+/// In quotes. Bytes that are no UTF-8 become U+FFFD.
+std::string Quoted(const std::string& text);
+
+/// An object of texts; empty ones are left out.
+class Object {
+ public:
+  Object& Add(const char* name, const std::string& value);
+  Object& AddRaw(const char* name, const std::string& value);
+  std::string Text() const;
+
+ private:
+  std::string text_;
+};
+
+}  // namespace json_line
+
+/// {"time":"2026-11-30T18:00:00.5Z","event":"failure","gid":"...","trans_type":"saga","status":"aborting", ...}; what is empty is left out.
+std::string JsonLine(const Event& event);
+
+/// {"time":"...","level":"warning","message":"...","gid":"...","trace_id":"..."}
+std::string JsonLine(const LogLine& line, Time time);
+
+/// {"time": its begin,"end":"...","span":"saga action 01","trace_id":"...", ..., "attributes":{...}}
+std::string JsonLine(const Span& span);
+
+/// For Options::log: each line to stderr as JSON, with the gid and the trace if it is about a transaction.
+void LogAsJson(const LogLine& line);
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/memory_search.hpp ---------------------------------------------------------------
+
+/// What a search reads of the store in memory. See search.hpp.
+/// Needs: std. Threads: under the lock of the store.
+
+namespace dtm {
+inline namespace v1 {
+namespace memory_store {
+
+using Records = std::map<std::int64_t, Transaction>;
+/// Of the unfinished: when each is due, and its id.
+using DueOnes = std::map<std::pair<Time, std::int64_t>, bool>;
+
+class Searched : public SearchSource {
+ public:
+  Searched(const Records& records, const DueOnes& due);
+
+  Ids Unfinished(bool stuck, std::size_t most) override;
+  std::optional<Ids> WithGids(const std::string&, const std::string&, std::size_t) override;
+  Ids Below(std::int64_t id, std::size_t most) override;
+  std::vector<Transaction> Read(const Ids& ids, bool, const ScanFilter& filter,
+                                std::size_t most) override;
+
+ private:
+  const Records& records_;
+  const DueOnes& due_;
+};
+
+}  // namespace memory_store
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/store/memory.hpp ----------------------------------------------------------------------
 
 /// A store in memory, for tests and for work that may be lost: nothing is durable.
 /// Needs: std. Threads: see store.hpp; a lock guards the committed records.
 
 #include <iterator>
-#include <unordered_map>
 
 namespace dtm {
 inline namespace v1 {
 
+/// Keeps everything until it is destroyed.
 class MemoryStore : public Store {
  public:
   const char* Kind() const override;
@@ -5746,7 +6737,17 @@ class MemoryStore : public Store {
 
   void Keep(const Transaction& transaction, std::uint64_t version);
 
-  void Tell(std::int64_t row, const std::vector<JournalEntry>& entries);
+  struct Journal {
+    std::string bytes;
+    std::size_t folded = 0;  ///< bytes when it was folded last
+    unsigned history = 0;
+  };
+
+  void Tell(std::int64_t row, const Change& change);
+
+  /// Puts the old ones before the new ones. It is folded whenever it has doubled.
+  static void Join(const Journal& old, Journal& journal);
+  static constexpr std::size_t kFoldedFrom = 1024;
 
   /// Never changed once they are kept: a batch that writes values makes new ones.
   struct Values {
@@ -5757,24 +6758,213 @@ class MemoryStore : public Store {
   };
 
   std::mutex mutex_;  // guards what is committed; only the owner's calls change it
-  std::map<std::int64_t, Transaction> records_;
+  memory_store::Records records_;
   std::unordered_map<std::string, std::int64_t> rows_;
-  std::map<std::pair<Time, std::int64_t>, bool> due_;
+  memory_store::DueOnes due_;
   std::map<std::string, KeptGid> kept_;
-  std::map<std::int64_t, std::vector<JournalEntry>> journals_;
+  std::map<std::int64_t, Journal> journals_;
   std::shared_ptr<const Values> values_ = std::make_shared<Values>();
   // The open batch, the owner's alone.
   bool open_ = false;
   std::int64_t last_row_ = 0;
   std::map<std::int64_t, Transaction> batch_;
   std::unordered_map<std::string, std::int64_t> new_rows_;
-  std::map<std::int64_t, std::vector<JournalEntry>> told_;
+  std::map<std::int64_t, Journal> told_;
   std::vector<std::int64_t> removed_;
   bool keep_gids_ = false;
   std::vector<std::string> forgotten_;
   std::shared_ptr<const Values> new_values_ = values_;
   std::int64_t last_value_ = 0;
 };
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/sqlite/read_only_store.hpp ------------------------------------------------------
+
+/// Looks into the file of a SQLite store without changing anything, also while a coordinator has it: for tools.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: any. Document: docs/store_format.md.
+///
+/// Nothing is created, migrated or repaired, and no lock is taken that a coordinator would notice. What a process that
+/// crashed has left in the log is read, too. Source: sqlite.org/wal.html, "Read-Only Databases"; uri.html.
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
+/// How a file may be opened without a change.
+struct HowToLook {
+  std::string uri;
+  bool in_use = false;  ///< it has a log: a coordinator has it open, or has crashed
+};
+
+/// @throws StoreError  it cannot be opened so; says what to do.
+HowToLook FindHowToLook(const std::string& path);
+
+/// A connection that can only read.
+/// @throws StoreError  it is no store, or one of another version; says what to do.
+std::unique_ptr<sql::Database> OpenToLook(const std::string& path, const HowToLook& how);
+
+}  // namespace sqlite_store
+
+/// What only reads of a Store; every call that would change something throws, and nothing is ever due.
+class ReadOnlySqliteStore : public Store {
+ public:
+  /// @throws StoreError  the file is not there, is no store, is damaged, or is of another version.
+  explicit ReadOnlySqliteStore(const std::string& path);
+
+  /// A coordinator has the file open, or has crashed and left its log.
+  bool InUse() const;
+
+  /// What was read of a file without a log may be of two moments if a coordinator has opened it meanwhile: read it again,
+  /// with another ReadOnlySqliteStore.
+  bool Changed() const;
+
+  const char* Kind() const override;
+  std::string Check(const std::atomic<bool>&) override;
+  std::optional<Transaction> Load(const std::string& gid) override;
+  std::vector<JournalEntry> ReadJournal(const std::string& gid) override;
+  ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override;
+  KeyValuePage ScanValues(const std::string& category, const std::string& key,
+                          std::int64_t position, std::size_t limit) override;
+  Backlog CountUnfinished(Time now) override;
+  void Due(Time, DuePosition, const DueVisitor&) override;
+  Time NextDue(Time) override;
+
+  void Begin() override;
+  Result Run(const Work&) override;
+  bool Has(const std::string&) override;
+  std::optional<KeyValue> GetValue(const std::string&, const std::string&) override;
+  void PutValue(const KeyValue&) override;
+  bool RemoveValue(const std::string&, const std::string&) override;
+  void Apply(std::vector<Change>&) override;
+  void Commit() override;
+  void Rollback() noexcept override;
+  void Recover() override;
+  std::int64_t Expire(Time, std::int64_t, std::size_t, bool) override;
+  std::string ForgetGids(Time, const std::string&, std::size_t) override;
+
+ private:
+  /// See sqlite_store::Searched.
+  struct Gate {
+    explicit Gate(std::string file);
+
+    class Reading {
+     public:
+      explicit Reading(Gate& gate);
+      sqlite_store::Reader* operator->() const;
+      sqlite_store::Reader& operator*() const;
+
+     private:
+      const std::lock_guard<std::mutex> lock_;
+      sqlite_store::Reader& reader_;
+    };
+
+    const std::string path;
+    const std::optional<os::FileStamp> stamp;
+    const sqlite_store::HowToLook how;
+    std::mutex mutex;
+    sqlite_store::Reader reader;
+  };
+
+  [[noreturn]] void Refuse() const;
+
+  Gate gate_;
+  sqlite_store::Reads<Gate> reads_{gate_};
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/drawing/diagram.hpp ----------------------------------------------------------
+
+/// A sequence diagram as a value: who takes part, and what happens between them, from top to bottom. It says nothing of
+/// how it is drawn, and whoever draws it need not know what it tells of.
+/// Needs: std. Threads: values only.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What an event means, for its colour.
+enum class Tone {
+  kPlain,
+  kGood,     ///< something was done
+  kWarning,  ///< it has to be tried again
+  kBad,      ///< it was refused, or nothing goes on
+  kQuiet     ///< about the drawing, or the time that passes
+};
+
+/// One line of a diagram.
+struct DiagramEvent {
+  /// What is drawn.
+  enum class Kind {
+    kCall,   ///< an arrow from `from` to `to`
+    kReply,  ///< the same, of an answer
+    kLost,   ///< a call to which no answer came
+    kNote,   ///< a remark beside `from`
+    kEnd,    ///< all lifelines end
+    kBegin,  ///< and begin again
+    kSpan    ///< time passes, or more happened than is drawn
+  };
+  Kind kind = Kind::kNote;
+  std::optional<Duration> at{};  ///< since the first event; nothing: not known
+  std::size_t from = 0;          ///< a lifeline
+  std::size_t to = 0;
+  std::string text{};  ///< a few words
+  std::string more{};  ///< what was said: after the text, as far as there is room
+  Tone tone = Tone::kPlain;
+};
+
+bool IsArrow(DiagramEvent::Kind kind);
+
+/// All that the event says.
+std::string InWords(const DiagramEvent& event);
+
+/// Who takes part: a column of the diagram.
+struct Lifeline {
+  std::string name;    ///< short
+  std::string more{};  ///< who that is, if the name does not say all
+};
+
+/// All texts are fit to be shown, see shown_text.hpp. Every `from` and `to` is a lifeline.
+struct Diagram {
+  std::string title{};
+  std::vector<Lifeline> lifelines{};  ///< from left to right; at least one
+  std::vector<DiagramEvent> events{};
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/draw.hpp ---------------------------------------------------------------------
+
+/// The drawing of a transaction from its story.
+/// Needs: std. Threads: a pure function.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What Draw makes.
+enum class DrawFormat {
+  kText,  ///< lines of UTF-8 for a terminal
+  kSvg,  ///< one file that needs nothing else: no script, no font; for light and dark pages. At most 200 kB
+  kMermaid  ///< a sequenceDiagram of Mermaid
+};
+
+/// How a terminal shows it.
+struct DrawOptions {
+  bool colour = false;  ///< kText: with escape codes of terminals
+  std::size_t width =
+      96;  ///< kText: the columns of a line, 40 to 1000; what is beyond counts as these
+};
+
+/// A diagram that a program has made, or changed (the names of its lifelines, for example).
+std::string Draw(const Diagram& diagram, DrawFormat format,
+                        const DrawOptions& options = {});
+
+/// The diagram of a transaction: who called whom, when, and what came of it; from the top to the bottom. Texts of others
+/// (gids, URLs, errors) are shown in one line, without control characters and without the passwords of URLs.
+std::string Draw(const Timeline& story, DrawFormat format, const DrawOptions& options = {});
 
 }  // namespace v1
 }  // namespace dtm
@@ -5793,8 +6983,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_e2d17712cae8(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_e2d17712cae8;
+void dtm_cpp_of_version_0_1_0_70cf8fb591f1(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_70cf8fb591f1;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -1533,6 +1533,54 @@ std::function<void(const Alert&)> AlertWebHook(const std::string& url,
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/api/access.hpp -------------------------------------------------------------------
+
+/// Who may use the API: the token, and requests that a foreign web page made a browser send.
+/// Needs: std. Threads: pure functions. Document: docs/http_api.md, "Security".
+
+namespace dtm {
+inline namespace v1 {
+namespace access {
+
+/// The headers that decide; empty means absent.
+struct Headers {
+  std::string authorization;
+  std::string host;
+  std::string origin;
+  std::string sec_fetch_site;
+  std::string sec_fetch_dest{};  ///< what the browser wants it for
+};
+
+enum class Verdict { kAllowed, kNoToken, kForeign };
+
+/// Takes the same time wherever the texts differ, so that a token cannot be guessed piece by piece.
+bool Equal(std::string_view a, std::string_view b);
+
+/// `Bearer <token>`, or Basic with the token as the password: clients that do not support tokens can put
+/// it into the URL of the server.
+bool CarriesToken(std::string_view authorization, std::string_view token);
+
+/// "localhost:36789" -> "localhost".
+std::string_view WithoutPort(std::string_view host);
+
+bool IsLoopback(std::string_view host);
+
+/// Clients of dtm do not send Origin or Sec-Fetch-Site; browsers send them for a foreign page.
+bool FromForeignPage(const Headers& headers);
+
+/// The Host header has the name that a page used, so a foreign name that resolves to us (DNS rebinding) is noticed.
+Verdict Judge(const Headers& headers, const std::string& token);
+
+/// A ping of a server with a token needs no token, and may use any host name.
+Verdict JudgePing(const Headers& headers, const std::string& token);
+
+/// A page holds no data, so it needs no token. Another site may have a link to it, but nothing else of it.
+Verdict JudgePage(Headers headers, const std::string& token);
+
+}  // namespace access
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/api/api_counters.hpp -------------------------------------------------------------
 
 /// The requests that were answered, counted by the name of the API.
@@ -1645,7 +1693,16 @@ struct ApiReply {
   const char* type = "application/json; charset=utf-8";
   int retry_after = 0;  ///< seconds after which the same request may work; 0 = no header
   bool close = false;   ///< the connection is closed, the body of the request was not read
-  const char* challenge = nullptr;  ///< WWW-Authenticate
+  const char* challenge = nullptr;           ///< WWW-Authenticate
+  std::vector<http1::HttpHeader> headers{};  ///< further ones
+};
+
+/// A file that is served beside the API, to everybody who reaches the server: it holds no data.
+struct ApiPage {
+  std::string_view path;
+  const char* type;       ///< Content-Type
+  std::string_view text;  ///< it lives as long as the program
+  std::vector<http1::HttpHeader> headers{};
 };
 
 /// Gets the reply, once. It must neither throw nor wait: it may be called on the coordinator's thread.
@@ -1663,6 +1720,8 @@ ApiOutcome InHttp(Outcome&& outcome);
 namespace replies {
 
 ApiReply NotFound();
+
+ApiReply OfPage(const ApiPage& page);
 
 ApiReply Of(const ApiOutcome& outcome);
 
@@ -1718,12 +1777,20 @@ bool MayHaveBody(const std::string& method);
 
 std::size_t CountHeaders(const ApiRequest& request, std::string_view lower);
 
+/// The values of all headers of this name, as one list.
+std::string JoinedHeader(const ApiRequest& request, std::string_view lower);
+
 /// Call it once path and headers are set. A target in the absolute form ("GET http://host/api/ping") names the host
 /// itself; the Host header does not count then.
 void TakeHost(ApiRequest& request);
 
+/// A request for a page (ApiPage), for a ping, or for anything else.
+access::Verdict JudgeFor(const ApiRequest& request, bool is_page,
+                                const access::Headers& headers, const std::string& token);
+
 /// The refusal of a request that needs no body to be refused.
-std::optional<ApiReply> Check(const ApiRequest& request, const std::string& token);
+std::optional<ApiReply> Check(const ApiRequest& request, const std::string& token,
+                                     bool is_page = false);
 
 }  // namespace api_head
 }  // namespace v1
@@ -1743,6 +1810,11 @@ using Operation = void (*)(Operations& tm, const nlohmann::json& body, const Ans
 
 Definition TransactionOf(const nlohmann::json& body);
 
+/// The headers traceparent and tracestate of a request count as if they were among the branch headers of its transaction,
+/// if they are valid and there is no traceparent among these.
+void TakeTrace(nlohmann::json& body, std::string_view traceparent,
+                      std::string_view tracestate);
+
 /// `req_extra` says how the workflow ended.
 void FinishWorkflow(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
 
@@ -1752,11 +1824,15 @@ void Prepare(Operations& tm, const nlohmann::json& body, const AnswerCallback& d
 
 void RegisterBranch(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
 
+/// Who asks for it, and why.
+By ByIn(const wire::json_input::Fields& fields);
+
+/// The reason has two names: what dtm's clients send counts.
 void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
 
-std::string GidIn(const nlohmann::json& body);
-
 void ForceStop(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
+
+void SkipBranch(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
 
 /// A transaction that has ended needs no try; here that is not an error.
 void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
@@ -1768,7 +1844,7 @@ void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
 
 // ---- dtm/http/api/lists.hpp --------------------------------------------------------------------
 
-/// The part of the HTTP API that only reads: query, all, scanKV and queryKV.
+/// The part of the HTTP API that only reads: query, timeline, all, nodes, overview, scanKV and queryKV.
 /// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2.2, §2.5, §2.6, §6; document: docs/http_api.md.
 
 namespace dtm {
@@ -1784,7 +1860,19 @@ class ApiLists {
   /// @throws StoreError  the store cannot be read.
   ApiReply Query(const ApiRequest& request);
 
+  /// The same with its journal, or what `format` names. @throws as Query.
+  ApiReply Timeline(const ApiRequest& request);
+
+  /// @throws BadInput    it names no gid.
+  /// @throws StoreError  the store cannot be read.
+  ApiReply Explain(const ApiRequest& request);
+
   ApiReply All(const ApiRequest& request);
+
+  ApiReply Nodes(const ApiRequest&);
+
+  /// @throws StoreError  the store cannot be read.
+  ApiReply Overview(const ApiRequest&);
 
   ApiReply ScanValues(const ApiRequest& request);
 
@@ -1795,6 +1883,23 @@ class ApiLists {
 
  private:
   static constexpr std::size_t kPageBytes = std::size_t{4} << 20;
+  static constexpr std::size_t kMostHosts = 100;
+
+  static bool Flag(const ApiRequest& request, const char* key);
+  static std::string TextIn(const ApiRequest& request, const char* key, std::size_t most);
+  static void ReadSearch(const ApiRequest& request, ScanFilter& filter);
+
+  static Json CallsJson(const Gauges& now);
+
+  static Json CountersJson(const Metrics::Snapshot& done);
+
+  static std::string GidOf(const ApiRequest& request);
+
+  /// @throws BadInput  there is no such transaction, so there is no document.
+  ApiReply InFormat(const ApiRequest& request, const std::optional<dtm::Timeline>& story,
+                    const std::string& format) const;
+
+  ApiReply Exported(const ApiRequest& request, const dtm::Timeline& story) const;
 
   /// At most `limit` values, and fewer if they are large: the text of a topic may be megabytes.
   KeyValuePage Read(const std::string& category, const std::string& key, std::int64_t position,
@@ -1835,6 +1940,9 @@ class Api {
  public:
   explicit Api(Coordinator& tm, std::string token = {});
 
+  /// Before the first request: what is served beside the API.
+  void Mount(std::vector<ApiPage> pages);
+
   std::optional<ApiReply> Refusal(const ApiRequest& head) const;
 
   /// True if the request reads the store, or runs a function of the program.
@@ -1860,6 +1968,8 @@ class Api {
 
   static const Route* Find(const ApiRequest& request);
 
+  const ApiPage* PageOf(const ApiRequest& request) const;
+
   using Begin = std::chrono::steady_clock::time_point;
   static void Count(ApiCounters& counters, const char* name, int status, Begin begin);
 
@@ -1883,8 +1993,11 @@ class Api {
   }
   template <json_operations::Operation kOperation>
   void Asked(const ApiRequest& request, const ApiDone& done) {
-    kOperation(tm_, wire::json_input::ParseObject(request.body, "the body"), AnswerTo(done));
+    kOperation(tm_, BodyOf(request), AnswerTo(done));
   }
+
+  static void TakeTrace(const ApiRequest& request, nlohmann::json& body);
+  static nlohmann::json BodyOf(const ApiRequest& request);
 
   void JsonRpc(const ApiRequest& request, const ApiDone& done);
 
@@ -1907,6 +2020,7 @@ class Api {
   ApiLists lists_;
   const std::shared_ptr<ApiCounters> counters_ = std::make_shared<ApiCounters>();
   const std::string token_;
+  std::vector<ApiPage> pages_;
 };
 
 }  // namespace v1
@@ -1920,8 +2034,10 @@ class Api {
 namespace dtm {
 inline namespace v1 {
 
+/// Decides whether one more call to a host may start.
 class HostLimits {
  public:
+  /// Settings of HttpBranchOptions.
   struct Limits {
     int total = 1280;       ///< calls in flight, all hosts together
     int per_host = 1024;    ///< calls in flight to one host
@@ -1935,6 +2051,7 @@ class HostLimits {
     int silent = 0;  ///< calls in a row that timed out or could not reach it
   };
 
+  /// Nothing is in flight yet.
   explicit HostLimits(Limits limits);
 
   /// A host may have four times as many calls in flight as are still free: alone it gets 1,024 of
@@ -1944,12 +2061,14 @@ class HostLimits {
   /// So many calls in a row had no reply that the host gets few at a time.
   bool Silent(const Load& host) const;
 
+  /// A call to this host starts; Finished has to follow.
   void Started(Load& host);
 
   /// `silent`: the host timed out or could not be reached. After any reply it has its full share
   /// again.
   void Finished(Load& host, bool silent);
 
+  /// To all hosts together.
   int InFlight() const;
 
  private:
@@ -2950,6 +3069,7 @@ class ApiServer final : transport::Listener::Receiver, RequestHandler, transport
 namespace dtm {
 inline namespace v1 {
 
+/// The constructor of the server throws LogicError if a value is out of range.
 struct ServerOptions {
   /// What every request has to carry (docs/http_api.md, "Security"). Without one only the loopback
   /// is served.
@@ -2972,6 +3092,11 @@ class Server {
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
+
+  /// Serves the desk too, at /desk: a page for people, with what the API shows and allows (docs/desk.md). The page itself
+  /// needs no token, and asks for it.
+  /// @throws LogicError  the server listens already.
+  void MountDesk();
 
   /// Serves on one thread for all connections (ServerOptions::io), and up to 64 for what reads the store or runs a function of
   /// the program. Port 0: any that is free. Returns the port.
@@ -3020,8 +3145,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_85cfff97dc82(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_85cfff97dc82;
+void http_cpp_of_version_0_1_0_ee8e25febac0(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_ee8e25febac0;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -31,6 +31,7 @@ class RedisError : public StoreError {
   /// `code`: the first word of Redis's error ("READONLY", "WRONGTYPE", "ERR"), or "" if there is no connection.
   RedisError(const std::string& text, std::string code)
       : StoreError(text), code_(std::move(code)) {}
+  /// The first word of the server's error ("NOSCRIPT"), or empty.
   const std::string& Code() const { return code_; }
 
  private:

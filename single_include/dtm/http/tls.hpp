@@ -33,6 +33,7 @@
 namespace dtm {
 inline namespace v1 {
 
+/// Whose certificates are trusted, and what this program shows of itself.
 struct TlsOptions {
   std::string ca_file;  ///< PEM: trusted instead of the system's certificates; empty = those
   std::string

@@ -46,6 +46,7 @@ class SqlOutbox : public Endpoint {
     store_.emplace(session, store);
   }
 
+  /// A new gid, made in this process.
   std::string NewGid() override {
     return gids_.Make(std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));
   }
@@ -100,6 +101,7 @@ class SqlOutbox : public Endpoint {
 
   /// The same for a builder that was made for another endpoint, such as the coordinator that relays this table.
   TransResult Submit(const Saga& saga) { return Submit(saga.Content()); }
+  /// The same for a message.
   TransResult Submit(const Msg& msg) { return Submit(msg.Content()); }
 
   /// A name of a function; which coordinator will relay the row is not known here.

@@ -35,6 +35,7 @@ class MysqlSession : public SqlSession {
     }
   }
 
+  /// The connection.
   MYSQL* Handle() const { return connection_; }
   SqlDialect Dialect() const override { return SqlDialect::kMysql; }
   bool IsMariadb() const override {
@@ -245,6 +246,7 @@ class MysqlConnection {
     }
   }
 
+  /// The connection.
   MYSQL* Handle() const { return connection_.get(); }
 
  private:

@@ -99,6 +99,7 @@ class PgSession : public SqlSession {
     }
   }
 
+  /// The connection.
   PGconn* Handle() const { return connection_; }
   SqlDialect Dialect() const override { return SqlDialect::kPostgres; }
 
@@ -246,6 +247,7 @@ class PgConnection {
     CheckConnected();
   }
 
+  /// The connection.
   PGconn* Handle() const { return connection_.get(); }
 
  private:

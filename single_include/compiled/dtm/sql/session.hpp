@@ -47,6 +47,7 @@ class SqlError : public StoreError {
   /// `code`: PostgreSQL's SQLSTATE ("40001"), the error number of MySQL ("1213"), or "" if the server sent none: the
   /// connection broke. If the library has something else there, that is the same as "".
   SqlError(const std::string& text, std::string code) : StoreError(text), code_(std::move(code)) {}
+  /// The server's code: a SQLSTATE of PostgreSQL, a number of MySQL; empty: not of the server.
   const std::string& Code() const { return code_; }
 
  private:
@@ -58,6 +59,7 @@ class SqlSession {
  public:
   virtual ~SqlSession() = default;
 
+  /// Whose SQL it speaks.
   virtual SqlDialect Dialect() const = 0;
 
   /// Asks the server (PostgreSQL 9.6 or newer) in two round trips; to be overridden if the library knows without.

@@ -26,8 +26,10 @@ namespace testing {
 /// How an operation fails. Only Commit can fail in doubt; other operations then fail definitely.
 enum class StoreFault { kNone, kDefinite, kInDoubtNotStored, kInDoubtButStored };
 
+/// Passes everything on to another store, and fails when a test says so.
 class FailingStore : public Store {
  public:
+  /// `inner` keeps what is stored.
   explicit FailingStore(std::shared_ptr<Store> inner) : inner_(std::move(inner)) {}
 
   /// The n-th operation from now on (1 = the next) fails once. Begin, Run, Has, Apply, Commit, Recover, Load, Due,
@@ -44,7 +46,9 @@ class FailingStore : public Store {
   /// Another connection writes: no batch can be opened (StoreBusy), until set to false.
   void Lock(bool locked) { locked_ = locked; }
 
+  /// How many there were.
   std::uint64_t Operations() const { return operations_; }
+  /// How many succeeded.
   std::uint64_t Commits() const { return commits_; }
 
   const char* Kind() const override { return inner_->Kind(); }

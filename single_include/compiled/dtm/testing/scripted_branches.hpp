@@ -31,6 +31,7 @@ struct ScriptedAnswer {
   Duration after{};    ///< how long it takes
   bool never = false;  ///< silence: the caller gives up at its deadline
 
+  /// No reply ever comes.
   static ScriptedAnswer Silence() { return {Result::Success(), Duration{}, true}; }
 };
 
@@ -41,8 +42,10 @@ struct ScriptedCall {
   BranchInfo info;
 };
 
+/// Branches by URL that reply what a test says, in virtual time, and remember their calls.
 class ScriptedBranches {
  public:
+  /// A TestCoordinator makes its own, see TestCoordinator::Branches.
   explicit ScriptedBranches(std::shared_ptr<VirtualTime> time) : time_(std::move(time)) {}
 
   /// Adds results for this url, returned one after the other; after the last one, Success.
@@ -51,10 +54,12 @@ class ScriptedBranches {
     queue.insert(queue.end(), answers.begin(), answers.end());
     return *this;
   }
+  /// The same with one result, at once.
   ScriptedBranches& On(const std::string& url, Result result) {
     return On(url, {ScriptedAnswer{std::move(result), Duration{}, false}});
   }
 
+  /// The calls in the order in which they were made.
   const std::vector<ScriptedCall>& Calls() const { return calls_; }
 
   /// The urls in the order in which they were called.

@@ -66,6 +66,21 @@ class SharedMemoryRequests {
     return static_cast<std::int64_t>(rows.size()) >= Number(place);
   }
 
+  static bool IsStuck(const Row& row) {
+    return row.owner < 0 ||
+           (*row.due == INT64_MAX && row.state.size() > 1 && (row.state[1] & 1) != 0);
+  }
+  /// See Query::kSearch.
+  bool MayMatch(const Row& row) const {
+    const std::string_view part = std::get<SqlBytes>(values_->at(6)).bytes;
+    return (Number(0) == 0 || row.type == Number(0)) &&
+           (Number(1) == 0 || row.status == Number(1)) && row.created >= Number(2) &&
+           row.created <= Number(3) && (Number(4) == 0 || row.due) &&
+           (Number(4) < 2 || IsStuck(row)) &&
+           (Number(5) == 0 || row.state.substr(3, 2) != std::string(2, '\0')) &&
+           (!row.steps.empty() || row.definition.find(part) != std::string::npos);
+  }
+
   /// What members know of each other, and ask.
   void Tell(Query query, Rows& rows) {
     auto& asked = tables_.AllAsked();
@@ -78,6 +93,11 @@ class SharedMemoryRequests {
       case Query::kPeer:
         if (const Node* node = tables_.Find(Number(0))) {
           rows.push_back({node->name, node->url, node->app, node->heir});
+        }
+        break;
+      case Query::kPeers:
+        for (const auto& [id, node] : tables_.Nodes()) {
+          if (!Full(rows, 0)) rows.push_back({id, node.name, node.url, node.app, node.heir});
         }
         break;
       case Query::kProgress:

@@ -79,15 +79,38 @@ class SharedMemoryStatements : SharedMemoryRequests {
       case Query::kFind:
         if (const Row* row = tables_.Find(std::string(Text(0)))) rows.push_back(Record(*row));
         break;
-      case Query::kScan:
-        for (auto row = tables_.Rows().rbegin(); row != tables_.Rows().rend(); ++row) {
-          const Row& one = row->second;
-          if (Full(rows, 5)) break;
-          const bool wanted = one.id > 0 && one.id < Number(0) &&
-                              (Number(1) == 0 || one.type == Number(1)) &&
-                              (Number(2) == 0 || one.status == Number(2)) &&
-                              one.created >= Number(3) && one.created <= Number(4);
-          if (wanted) rows.push_back(Record(one));
+      case Query::kUnfinished:
+        for (auto key = tables_.Due().lower_bound({Number(0), Number(1), INT64_MIN});
+             key != tables_.Due().end() && std::get<0>(*key) == Number(0) && !Full(rows, 2);
+             ++key) {
+          rows.push_back({std::get<2>(*key)});
+        }
+        break;
+      case Query::kGids:
+        for (const auto& [id, row] : tables_.Rows()) {
+          if (Full(rows, 2)) break;
+          if (row.gid >= Text(0) && (Text(1).empty() || row.gid < Text(1))) rows.push_back({id});
+        }
+        break;
+      case Query::kBelow:
+        for (auto row = tables_.Rows().lower_bound(Number(0)); row != tables_.Rows().begin();) {
+          --row;
+          if (row->first <= 0 || Full(rows, 1)) break;
+          rows.push_back({row->first});
+        }
+        break;
+      case Query::kSearchRange:
+        for (auto row = tables_.Rows().upper_bound(Number(9)); row != tables_.Rows().begin();) {
+          --row;
+          if (row->first < Number(8) || Full(rows, 7)) break;
+          if (MayMatch(row->second)) rows.push_back(Record(row->second));
+        }
+        break;
+      case Query::kSearch:
+        for (const std::int64_t id : List(8)) {
+          if (Full(rows, 7)) break;
+          const Row* row = tables_.At(id);
+          if (row != nullptr && MayMatch(*row)) rows.push_back(Record(*row));
         }
         break;
       case Query::kDue:
@@ -110,10 +133,9 @@ class SharedMemoryStatements : SharedMemoryRequests {
         std::int64_t stuck = 0;
         std::int64_t oldest = INT64_MAX;
         for (const auto& [id, row] : tables_.Rows()) {
-          if (!row.due) continue;
+          if (!row.due || row.owner != Number(1)) continue;
           ++unfinished;
-          const bool is_stuck = row.owner < 0 || (*row.due == INT64_MAX && row.state.size() > 1 &&
-                                                  (row.state[1] & 1) != 0);
+          const bool is_stuck = IsStuck(row);
           stuck += is_stuck;
           waiting += !is_stuck && *row.due > Number(0);
           oldest = (std::min)(oldest, row.created);

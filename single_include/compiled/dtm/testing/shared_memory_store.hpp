@@ -92,6 +92,7 @@ struct KeptValues {
 
 /// What a connection sends to the tables.
 struct SharedMemoryStatement {
+  /// kConnect: a new connection; kQuery: reads, or one statement; kBatch: a commit.
   enum class Kind { kConnect, kQuery, kBatch };
   Kind kind = Kind::kConnect;
   shared_store::Query query{};  ///< of kQuery

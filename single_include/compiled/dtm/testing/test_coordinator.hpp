@@ -28,7 +28,9 @@ namespace testing {
 /// time pass; to let it pass otherwise, call Advance. URL calls go to Branches().
 class TestCoordinator {
  public:
+  /// Registers functions with a coordinator that was just made.
   using Setup = std::function<void(Coordinator&)>;
+  /// Opens the store of one run.
   using OpenStore = std::function<std::shared_ptr<dtm::Store>()>;
 
   /// `setup` registers the functions; it is called again after every crash.
@@ -51,11 +53,15 @@ class TestCoordinator {
   TestCoordinator(const TestCoordinator&) = delete;
   TestCoordinator& operator=(const TestCoordinator&) = delete;
 
+  /// The coordinator of this run; a crash makes a new one.
   Coordinator& operator*() { return *coordinator_; }
+  /// The same.
   Coordinator* operator->() { return coordinator_.get(); }
+  /// What calls of URLs go to.
   ScriptedBranches& Branches() { return branches_; }
   /// The store of this run; a crash makes a new one around the same records.
   FailingStore& Store() { return *store_; }
+  /// The time that it lives in.
   VirtualTime& Clock() { return *time_; }
 
   /// Does what there is to do now, without letting time pass.

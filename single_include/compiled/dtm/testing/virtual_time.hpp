@@ -26,8 +26,10 @@ namespace testing {
 /// The time, and the events of later times. Starts on 2026-01-01 00:00 UTC.
 class VirtualTime {
  public:
+  /// The present virtual time.
   Time Now() const { return now_; }
 
+  /// `event` runs when the time comes to this.
   void At(Time time, std::function<void()> event) { events_.emplace(time, std::move(event)); }
 
   /// Moves on to `target`, or to the first event before it, and runs that.
@@ -52,8 +54,10 @@ class VirtualTime {
 /// The clock of one run of a coordinator: follows the virtual time until it is cut off from it.
 class VirtualClock : public Clock {
  public:
+  /// Follows `time`.
   explicit VirtualClock(std::shared_ptr<VirtualTime> time) : time_(std::move(time)) {}
 
+  /// The virtual time, or the one at which it was cut off.
   Time Now() override { return cut_off_ ? last_ : time_->Now(); }
 
   /// Instead of waiting, lets the virtual time pass.

@@ -61,10 +61,24 @@ inline std::string Pattern(shared_store::Query query) {
   using Query = shared_store::Query;
   switch (query) {
     case Query::kFind: return Records("WHERE gid = $1");
-    case Query::kScan:
+    case Query::kUnfinished:
+      return "SELECT id FROM dtm_trans WHERE owner = $1 AND due IS NOT NULL AND due >= $2 LIMIT $3";
+    case Query::kGids:
+      return "SELECT id FROM dtm_trans WHERE gid >= $1 AND ($2 = '' OR gid < $2) LIMIT $3";
+    case Query::kBelow:
+      return "SELECT id FROM dtm_trans WHERE id > 0 AND id < $1 ORDER BY id DESC LIMIT $2";
+    case Query::kSearch:
+    case Query::kSearchRange:
+      // Steps in rows of their own may have the target. Without a reason and an error the first two texts of the state,
+      // behind the number of errors, are empty.
       return Records(
-          "WHERE id > 0 AND id < $1 AND ($2 = 0 OR type = $2) AND ($3 = 0 OR status = $3) AND "
-          "created >= $4 AND created <= $5 ORDER BY id DESC LIMIT $6");
+          std::string("WHERE ") +
+          (query == Query::kSearch ? "id IN ($9)" : "id >= $9 AND id <= $10") +
+          " AND ($1 = 0 OR type = $1) AND ($2 = 0 OR status = $2) AND created >= $3 AND created <= "
+          "$4 AND ($5 = 0 OR due IS NOT NULL) AND ($5 < 2 OR owner < 0 OR (due = "
+          "9223372036854775807 AND (ORD(SUBSTRING(state, 2, 1)) & 1) = 1)) AND ($6 = 0 OR "
+          "SUBSTRING(state, 4, 2) <> X'0000') AND ($7 = '' OR type IN (3, 4, 5) OR LOCATE($7, "
+          "definition) > 0) ORDER BY id DESC LIMIT $8");
     case Query::kDue:
       return Records(
           "WHERE owner = $1 AND due IS NOT NULL AND due >= $2 AND (due > $2 OR id > $3) AND due "
@@ -72,12 +86,12 @@ inline std::string Pattern(shared_store::Query query) {
     case Query::kNextDue:
       return "SELECT MIN(due) FROM dtm_trans WHERE owner = $1 AND due IS NOT NULL AND due > $2";
     case Query::kCount:
-      // Stuck: nothing will wake it, and the lowest bit of the second byte of the state is set.
+      // Of one owner: by the index, however many have ended. Stuck: nothing will wake it, and the lowest bit of the second
+      // byte of the state is set.
       return "SELECT COUNT(*), COALESCE(SUM(due > $1 AND NOT stuck), 0), COALESCE(SUM(stuck), 0), "
              "MIN(created) FROM (SELECT due, created, (due = 9223372036854775807 AND "
              "(ORD(SUBSTRING(state, 2, 1)) & 1) = 1) OR owner < 0 AS stuck FROM dtm_trans WHERE "
-             "due IS NOT "
-             "NULL) t";
+             "owner = $2 AND due IS NOT NULL) t";
     case Query::kJournal:
       return "SELECT (SELECT j.entries FROM dtm_journal j WHERE j.trans = t.id), t.journal FROM "
              "dtm_trans t WHERE t.gid = $1 AND t.id > 0";
@@ -143,6 +157,7 @@ inline std::string Pattern(shared_store::Query query) {
     case Query::kIntroduce:
       return "UPDATE dtm_node SET name = $2, url = $3, app = $4 WHERE id = $1";
     case Query::kPeer: return "SELECT name, url, app, heir FROM dtm_node WHERE id = $1";
+    case Query::kPeers: return "SELECT id, name, url, app, heir FROM dtm_node ORDER BY id LIMIT $1";
     case Query::kProgress: return "SELECT gid, due FROM dtm_trans WHERE gid IN ($1)";
     case Query::kWaiting:
       return "SELECT gid FROM dtm_trans WHERE due > $1 AND due < 9223372036854775807 ORDER BY due, "
@@ -252,7 +267,11 @@ inline std::string TextOf(shared_store::Query query, const std::vector<SqlValue>
       text += pattern[i];
       continue;
     }
-    const auto place = static_cast<std::size_t>(pattern[++i] - '1');
+    std::size_t number = 0;
+    while (i + 1 < pattern.size() && pattern[i + 1] >= '0' && pattern[i + 1] <= '9') {
+      number = 10 * number + static_cast<std::size_t>(pattern[++i] - '0');
+    }
+    const std::size_t place = number - 1;
     if (place < values.size()) {
       AppendValue(text, values[place]);
     } else {

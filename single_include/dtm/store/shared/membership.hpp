@@ -3,6 +3,7 @@
 #pragma once
 
 #include "../../dtm.hpp"
+#include "../request_codec.hpp"
 #include "database.hpp"
 #include "members.hpp"
 #include "server_clock.hpp"
@@ -201,7 +202,7 @@ class Membership {
       request.id = rows->Number(row, 0);
       request.gid = rows->View(row, 1);
       request.kind = static_cast<Request::Kind>(rows->Number(row, 2));
-      request.reason = rows->View(row, 3);
+      codec::DecodeAsked(rows->View(row, 3), request);
       asked.push_back(std::move(request));
     }
     return asked;

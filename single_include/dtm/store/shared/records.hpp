@@ -110,7 +110,6 @@ inline std::vector<JournalEntry> ReadJournal(const SqlRows& rows, std::size_t ro
   std::vector<JournalEntry> entries;
   codec::DecodeJournal(rows.View(row, column), entries);
   codec::DecodeJournal(rows.View(row, column + 1), entries);
-  FoldJournal(entries);
   return entries;
 }
 

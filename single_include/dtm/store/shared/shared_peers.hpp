@@ -4,6 +4,7 @@
 
 #include "../../dtm.hpp"
 #include "../../sql/sql_errors.hpp"
+#include "../request_codec.hpp"
 #include "database.hpp"
 #include "membership.hpp"
 #include "reader.hpp"
@@ -55,9 +56,10 @@ class SharedPeers : public Peers {
   }
 
   std::int64_t Ask(const Request& request) override {
+    const std::string text = codec::EncodeAsked(request);
     const auto rows = reader_.Run(
         Query::kAsk, {std::string_view(request.gid), static_cast<std::int64_t>(request.kind),
-                      SqlBytes{request.reason}, static_cast<std::int64_t>(request.member)});
+                      SqlBytes{text}, static_cast<std::int64_t>(request.member)});
     return rows->Number(0, 0);
   }
 
@@ -110,12 +112,16 @@ class SharedPeers : public Peers {
     }
     const auto rows = reader_.Run(Query::kPeer, {static_cast<std::int64_t>(owner)});
     if (rows->Count() == 0) return std::nullopt;
-    Peer peer;
-    peer.node = {std::string(rows->View(0, 0)), std::string(rows->View(0, 1)),
-                 std::string(rows->View(0, 2))};
-    peer.is_member = rows->Number(0, 3) == 0;
-    peer.silent = membership_.Silent(owner);
-    return peer;
+    return PeerIn(*rows, 0, 0, owner);
+  }
+
+  std::vector<Peer> All() override {
+    const auto rows = reader_.Run(Query::kPeers, {kMostPeers});
+    std::vector<Peer> all;
+    for (std::size_t row = 0; row < rows->Count(); ++row) {
+      all.push_back(PeerIn(*rows, row, 1, static_cast<std::uint64_t>(rows->Number(row, 0))));
+    }
+    return all;
   }
 
   PeerCounts Count() override {
@@ -148,6 +154,21 @@ class SharedPeers : public Peers {
   }
 
  private:
+  static constexpr std::int64_t kMostPeers = 1000;
+
+  /// Its name, url, app and heir are in the columns from `column` on.
+  Peer PeerIn(const SqlRows& rows, std::size_t row, std::size_t column, std::uint64_t id) {
+    const auto text = [&](std::size_t place) {
+      return std::string(rows.View(row, column + place));
+    };
+    Peer peer;
+    peer.node = {text(0), text(1), text(2)};
+    peer.is_member = rows.Number(row, column + 3) == 0;
+    peer.is_self = id == membership_.Owner();
+    peer.silent = peer.is_self ? Duration(0) : membership_.Silent(id);
+    return peer;
+  }
+
   std::int64_t Id() const { return static_cast<std::int64_t>(membership_.Owner()); }
 
   /// False: another one was first.

@@ -279,7 +279,7 @@ class SharedStore : public Store {
     std::map<std::int64_t, ChangedRow*> rows_of;
     for (std::size_t i = first; i < batch_.updates.size(); ++i) {
       ChangedRow& row = batch_.updates[i];
-      if (row.told.empty() || row.version % kChangesInRow != 0) continue;
+      if (row.place->history == 0 || row.version % kChangesInRow != 0) continue;
       ids.push_back(row.id);
       rows_of[row.id] = &row;
     }
@@ -289,7 +289,7 @@ class SharedStore : public Store {
       ChangedRow& row = *rows_of.at(journals->Number(i, 0));
       std::vector<JournalEntry> entries = shared_store::ReadJournal(*journals, i, 1);
       codec::DecodeJournal(row.told, entries);
-      FoldJournal(entries);
+      FoldJournal(entries, row.place->history);
       codec::EncodeJournal(entries, row.folded);
       row.told.clear();
     }

@@ -31,6 +31,7 @@
 namespace dtm {
 inline namespace v1 {
 
+/// Durability is the server's: a commit survives a loss of power if synchronous_commit and fsync are on, as they are by default.
 struct PostgresStoreOptions {
   /// kPower: a commit is as durable as the server's settings make it, and at least on its disk. kProcess: it survives the
   /// death of a coordinator, but not that of the server.

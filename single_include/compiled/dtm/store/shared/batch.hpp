@@ -101,8 +101,7 @@ struct BatchRows {
     const Transaction& transaction = *change.transaction;
     std::string state;
     codec::EncodeState(transaction, state);
-    std::string told;
-    if (change.journal != nullptr) codec::EncodeJournal(*change.journal, told);
+    std::string told(change.journal);
     const auto status = static_cast<std::int64_t>(transaction.status);
     const Definition& definition = *transaction.definition;
     const bool changed = transaction.id == 0 || change.definition_changed || change.new_steps > 0;

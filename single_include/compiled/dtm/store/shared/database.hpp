@@ -25,24 +25,30 @@ namespace shared_store {
 
 /// One statement each. Parameters are listed in their order; numbers unless said.
 enum class Query {
-  kFind,  ///< gid (text): one record, see Column
-  kScan,  ///< below this id, type or 0, status or 0, created from, to, limit: records, newest first
-  kDue,   ///< owner, after due, id, until due, limit: records in the order of (due, id)
-  kNextDue,   ///< owner, after: the smallest due
-  kCount,     ///< now: unfinished, waiting, stuck, smallest created
-  kJournal,   ///< gid (text): what left the row, what is in it
-  kJournals,  ///< ids (list): id, what left the row, what is in it
-  kValues,    ///< after this id, category, key (texts, empty = any), limit: see ReadValue
-  kNewest,    ///< (nothing): created of the last record
-  kLook,      ///< after this id, limit: id, created, finished, bytes of the blobs
-  kRecords,   ///< ids (list): records
-  kRemove,    ///< ids (list): removes these, as far as they have ended
-  kKeep,      ///< id, type, content: leaves only the gid
-  kLookKept,  ///< after this number, limit: number, finished; of kept gids, the oldest first
-  kForget,    ///< numbers (list): removes these kept gids
+  kFind,        ///< gid (text): one record, see Column
+  kUnfinished,  ///< owner, from this due on, limit: ids
+  kGids,        ///< from this gid, to (texts; to may be empty), limit: ids, of kept gids too
+  kBelow,       ///< below this id, limit: ids, largest first
+  kSearch,  ///< type or 0, status or 0, created from, to, 1: unfinished or 2: stuck, 1: errors, part of the definition
+            ///< (bytes, may be empty), limit, ids (list): records that may match, largest id first
+  kSearchRange,  ///< the same, but instead of ids the smallest and the largest
+  kDue,          ///< owner, after due, id, until due, limit: records in the order of (due, id)
+  kNextDue,      ///< owner, after: the smallest due
+  kCount,        ///< now, owner: of its own, unfinished, waiting, stuck, smallest created
+  kJournal,      ///< gid (text): what left the row, what is in it
+  kJournals,     ///< ids (list): id, what left the row, what is in it
+  kValues,       ///< after this id, category, key (texts, empty = any), limit: see ReadValue
+  kNewest,       ///< (nothing): created of the last record
+  kLook,         ///< after this id, limit: id, created, finished, bytes of the blobs
+  kRecords,      ///< ids (list): records
+  kRemove,       ///< ids (list): removes these, as far as they have ended
+  kKeep,         ///< id, type, content: leaves only the gid
+  kLookKept,     ///< after this number, limit: number, finished; of kept gids, the oldest first
+  kForget,       ///< numbers (list): removes these kept gids
   // What others know of it, and ask.
   kIntroduce,    ///< id, name, url, app (texts)
   kPeer,         ///< id: name, url, app, heir
+  kPeers,        ///< limit: id, name, url, app, heir; in the order of the ids
   kProgress,     ///< gids (texts): gid, due
   kWaiting,      ///< after, limit: gid; the earliest due first
   kDriven,       ///< owner: number of its unfinished transactions

@@ -12,6 +12,7 @@
 /// What a shared store reads for anybody: a transaction, a journal, lists, numbers.
 /// Needs: std. Threads: any, one after the other, on a connection beside the owner's.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -41,6 +42,71 @@ inline std::unique_ptr<SqlRows> ReadOn(Database& database, std::unique_ptr<Conne
 }
 
 class Reader {
+ private:
+  class Searched : public SearchSource {
+   public:
+    explicit Searched(Reader& reader) : reader_(reader) {}
+
+    Ids Unfinished(bool stuck, std::size_t most) override {
+      Ids ids;
+      reader_.ForEachOwner([&](std::int64_t owner) {
+        const bool only_stuck = stuck && owner >= 0;  // what waits for its app is due at some time
+        Add(Query::kUnfinished,
+            {owner, only_stuck ? Stored(kNever) : INT64_MIN, Count(most - ids.size())}, ids);
+        return ids.size() < most;
+      });
+      return ids;
+    }
+    std::optional<Ids> WithGids(const std::string& from, const std::string& to,
+                                std::size_t most) override {
+      Ids ids;
+      if (IsStorable(from)) {
+        Add(Query::kGids, {std::string_view(from), std::string_view(to), Count(most)}, ids);
+      }
+      return ids;
+    }
+    Ids Below(std::int64_t id, std::size_t most) override {
+      Ids ids;
+      Add(Query::kBelow, {id, Count(most)}, ids);
+      return ids;
+    }
+    std::vector<Transaction> Read(const Ids& ids, bool in_a_row, const ScanFilter& filter,
+                                  std::size_t most) override {
+      const std::string part = StoredPartOf(filter.target);
+      std::vector<SqlValue> values{
+          filter.type ? static_cast<std::int64_t>(*filter.type) : std::int64_t{0},
+          filter.status ? static_cast<std::int64_t>(*filter.status) : std::int64_t{0},
+          Stored(filter.created_from),
+          Stored(filter.created_to),
+          std::int64_t{filter.stuck        ? 2
+                       : filter.unfinished ? 1
+                                           : 0},
+          std::int64_t{filter.errors},
+          SqlBytes{part},
+          Count(most)};
+      if (in_a_row) {
+        values.insert(values.end(), {ids.back(), ids.front()});
+      } else {
+        values.emplace_back(&ids);
+      }
+      const auto rows = reader_.Run(in_a_row ? Query::kSearchRange : Query::kSearch, values);
+      std::vector<Transaction> read;
+      for (std::size_t row = 0; row < rows->Count(); ++row) {
+        read.push_back(ReadTransaction(*rows, row, reader_.app_));
+      }
+      return read;
+    }
+
+   private:
+    static std::int64_t Count(std::size_t count) { return static_cast<std::int64_t>(count); }
+    void Add(Query query, const std::vector<SqlValue>& values, Ids& ids) {
+      const auto rows = reader_.Run(query, values);
+      for (std::size_t row = 0; row < rows->Count(); ++row) ids.push_back(rows->Number(row, 0));
+    }
+
+    Reader& reader_;
+  };
+
  public:
   explicit Reader(Database& database) : database_(database) {}
 
@@ -77,18 +143,9 @@ class Reader {
   }
 
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) {
-    const auto rows = Run(
-        Query::kScan,
-        {position > 0 ? position : INT64_MAX,
-         filter.type ? static_cast<std::int64_t>(*filter.type) : std::int64_t{0},
-         filter.status ? static_cast<std::int64_t>(*filter.status) : std::int64_t{0},
-         Stored(filter.created_from), Stored(filter.created_to), static_cast<std::int64_t>(limit)});
-    ScanPage page;
-    for (std::size_t row = 0; row < rows->Count(); ++row) {
-      page.transactions.push_back(ReadTransaction(*rows, row, app_));
-    }
-    if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().id;
-    return page;
+    Searched searched(*this);
+    return filter.IsSearch() ? search::Search(searched, filter, position, limit)
+                             : search::FullPage(searched, filter, position, limit);
   }
 
   KeyValuePage ScanValues(const std::string& category, const std::string& key,
@@ -106,15 +163,38 @@ class Reader {
   }
 
   Backlog CountUnfinished(Time now) {
-    const auto rows = Run(Query::kCount, {Stored(now)});
-    const auto number = [&rows](std::size_t column) {
-      return static_cast<std::uint64_t>(rows->Number(0, column));
-    };
-    return {number(0), number(1), number(2),
-            rows->IsNull(0, 3) ? kNever : FromStored(rows->Number(0, 3))};
+    Backlog all;
+    ForEachOwner([&](std::int64_t owner) {
+      const auto rows = Run(Query::kCount, {Stored(now), owner});
+      const auto number = [&rows](std::size_t column) {
+        return static_cast<std::uint64_t>(rows->Number(0, column));
+      };
+      all.unfinished += number(0);
+      all.waiting += number(1);
+      all.stuck += number(2);
+      if (!rows->IsNull(0, 3)) {
+        all.oldest = (std::min)(all.oldest, FromStored(rows->Number(0, 3)));
+      }
+      return true;
+    });
+    return all;
   }
 
  private:
+  /// Of those with unfinished rows, and perhaps others, until `visit` returns false: the index of what is due begins with them.
+  template <typename Visit>
+  void ForEachOwner(const Visit& visit) {
+    constexpr std::int64_t kOwnersAtATime = 900;  // MySQL recurs no deeper than 1000
+    for (std::int64_t after = INT64_MIN;;) {
+      const auto owners = Run(Query::kOrphans, {after, kOwnersAtATime});
+      for (std::size_t row = 0; row < owners->Count(); ++row) {
+        after = owners->Number(row, 0);
+        if (!visit(after)) return;
+      }
+      if (owners->Count() < static_cast<std::size_t>(kOwnersAtATime)) return;
+    }
+  }
+
   Database& database_;
   std::string app_;
   std::mutex mutex_;
