@@ -14311,5 +14311,5 @@ std::string Draw(const Timeline& story, DrawFormat format, const DrawOptions& op
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_70cf8fb591f1(Here) {}
+void dtm_cpp_of_version_0_1_0_f10647268ac0(Here) {}
 }}}

@@ -17095,7 +17095,8 @@ class Coordinator : public EmbeddedEndpoint {
   ///
   /// Refused while a call of the branch is running, or may be (of a process that has died): its effect could come after what was
   /// done by hand. So it may be asked for once the call has ended and waits for its next try; Explain says which it is.
-  /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
+  /// @throws InDoubtError   the store failed meanwhile; it is tried again, and may be refused then: ask again. "Has succeeded
+  ///                        already" then means that it is done. StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction or branch, `by.why` is empty, it has ended, is prepared or a workflow, the
   ///                        branch has succeeded, will not be called, or is being called; nothing was changed.
   void Skip(const std::string& gid, const std::string& branch_id, Op op, const By& by) {

@@ -6520,7 +6520,8 @@ class Coordinator : public EmbeddedEndpoint {
   ///
   /// Refused while a call of the branch is running, or may be (of a process that has died): its effect could come after what was
   /// done by hand. So it may be asked for once the call has ended and waits for its next try; Explain says which it is.
-  /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
+  /// @throws InDoubtError   the store failed meanwhile; it is tried again, and may be refused then: ask again. "Has succeeded
+  ///                        already" then means that it is done. StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction or branch, `by.why` is empty, it has ended, is prepared or a workflow, the
   ///                        branch has succeeded, will not be called, or is being called; nothing was changed.
   void Skip(const std::string& gid, const std::string& branch_id, Op op, const By& by);
@@ -6983,8 +6984,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_70cf8fb591f1(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_70cf8fb591f1;
+void dtm_cpp_of_version_0_1_0_f10647268ac0(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_f10647268ac0;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm
