@@ -27,8 +27,6 @@ HEAD = """/// Generated from desk/desk.html by tools/embed_desk.py; do not edit.
 /// Needs: std. Threads: constants.
 #pragma once
 
-#include <string_view>
-
 namespace dtm {
 inline namespace v1 {
 namespace desk {
@@ -82,7 +80,7 @@ def header():
         sys.exit(f'{SOURCE.name} is {size} bytes; {LIMIT} is the limit.')
     if ')desk"' in page or re.search(r'^\s*#\s*(if|endif|include|pragma)', page, re.M):
         sys.exit(f'{SOURCE.name} has a line that C++ or tools/amalgamate.py would take for their own.')
-    body = ''.join(f'inline constexpr std::string_view {name} =\n{literals(text)};\n\n' for name, text in files.items())
+    body = ''.join(f'inline constexpr char {name}[] =\n{literals(text)};\n\n' for name, text in files.items())
     return HEAD + body + TAIL, size
 
 
