@@ -7106,7 +7106,7 @@ inline namespace v1 {
 namespace desk {
 
 // clang-format off
-inline constexpr std::string_view kPage =
+inline constexpr char kPage[] =
 R"desk(<!DOCTYPE html>
 <!-- The desk of dtm. tools/embed_desk.py compiles it into include/dtm/http/desk/desk_page.hpp; its style, script and icon become files of
 their own. What transactions contain is only ever shown as text: nothing here makes markup of data. Document: docs/desk.md. -->
@@ -7138,7 +7138,7 @@ their own. What transactions contain is only ever shown as text: nothing here ma
 </html>
 )desk";
 
-inline constexpr std::string_view kStyle =
+inline constexpr char kStyle[] =
 R"desk(/* Colours: two themes of the same names. */
 :root {
   --page: #f6f7f9; --card: #fff; --line: #e1e4e9; --text: #1c2430; --soft: #5d6878; --link: #24588f; --focus: #3b82d6;
@@ -7333,7 +7333,7 @@ R"desk(  .folds td[data-name]::before { content: attr(data-name); color: var(--s
 }
 )desk";
 
-inline constexpr std::string_view kScript =
+inline constexpr char kScript[] =
 R"desk('use strict';
 
 // ---- Elements, made of names and texts -----------------------------------------------------------------------------------
@@ -8350,7 +8350,7 @@ arrive();
 poll();
 )desk";
 
-inline constexpr std::string_view kIcon =
+inline constexpr char kIcon[] =
 R"desk(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="4" fill="#3b6ea8"/><path d="M4 5h5M6.5 8h5.5M4 11h8" stroke="#fff" stroke-width="1.7" stroke-linecap="round"/></svg>
 )desk";
 
@@ -8381,11 +8381,17 @@ inline std::vector<http1::HttpHeader> Headers() {
           {"Cache-Control", "no-cache"}};
 }
 
+/// Its length is not counted: that would take the compiler a fifth of a second.
+template <std::size_t kSize>
+std::string_view TextOf(const char (&text)[kSize]) {
+  return {text, kSize - 1};
+}
+
 inline std::vector<ApiPage> Pages() {
-  return {{"/desk", "text/html; charset=utf-8", kPage, Headers()},
-          {"/desk/desk.css", "text/css; charset=utf-8", kStyle, Headers()},
-          {"/desk/desk.js", "text/javascript; charset=utf-8", kScript, Headers()},
-          {"/desk/icon.svg", "image/svg+xml", kIcon, Headers()}};
+  return {{"/desk", "text/html; charset=utf-8", TextOf(kPage), Headers()},
+          {"/desk/desk.css", "text/css; charset=utf-8", TextOf(kStyle), Headers()},
+          {"/desk/desk.js", "text/javascript; charset=utf-8", TextOf(kScript), Headers()},
+          {"/desk/icon.svg", "image/svg+xml", TextOf(kIcon), Headers()}};
 }
 
 }  // namespace desk
