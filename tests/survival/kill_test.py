@@ -170,6 +170,7 @@ class Test:
         self.errors = open(self.file('worker.err'), 'w')
         self.random = random.Random(self.seed)
         self.in_flight = []
+        self.replayed = []
 
     def file(self, name):
         return os.path.join(self.folder, name)
@@ -203,16 +204,21 @@ class Test:
             status = await asyncio.wait_for(worker.process.wait(), self.patience)
             if status != 0:
                 raise RuntimeError(f'the last life ended with {status}')
-        dump = await asyncio.create_subprocess_exec(self.worker, '--dump', self.file('bank.db'),
-                                                    stdout=asyncio.subprocess.PIPE, stderr=self.errors)
-        text = (await asyncio.wait_for(dump.communicate(), self.patience))[0].decode()
-        if dump.returncode != 0:
-            raise RuntimeError('the store could not be listed at the end')
+        text = await self.told('--dump')
+        self.replayed = (await self.told('--replay')).splitlines()
         end = now()
         Service.log += [f'{line[0]} {end} end {line[2:]}' for line in text.splitlines()] + [f'T {end} end']
         with sqlite3.connect(self.file('bank.db.local')) as database:
             Service.log += [f'L {end} end {gid}' for gid, in database.execute('SELECT gid FROM local')]
         server.close()
+
+    async def told(self, what):
+        """What the worker says of the file at the end."""
+        worker = await asyncio.create_subprocess_exec(self.worker, what, self.file('bank.db'), stdout=asyncio.subprocess.PIPE, stderr=self.errors)
+        text = (await asyncio.wait_for(worker.communicate(), self.patience))[0].decode()
+        if worker.returncode != 0:
+            raise RuntimeError(f'{what} of the store failed at the end')
+        return text
 
     def judge(self):
         with open(self.file('service.log'), 'w') as file:
@@ -229,6 +235,9 @@ class Test:
         with open(self.file('worker.err')) as file:
             said = [line.strip() for line in file if not any(text in line for text in EXPECTED)]
         violations += [('said', '-', line) for line in said]
+        violations += [('replay', line.split()[1], line) for line in self.replayed if not line.startswith('same ')]
+        if len(self.replayed) < 200:
+            violations.append(('weak', '-', f'only {len(self.replayed)} replays'))
         few = sum(count < IN_FLIGHT for count in self.in_flight)
         if len(self.in_flight) - few < self.kills:
             violations.append(('weak', '-', f'only {len(self.in_flight) - few} kills under load'))

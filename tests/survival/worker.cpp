@@ -6,6 +6,7 @@
 ///   worker --drain FILE LOG PORT SEED LIFE   submits nothing; says `drained` and ends when
 ///   all has ended
 ///   worker --dump FILE                       prints `D gid status` of everything, and rows (see checker.py)
+///   worker --replay FILE                     exports the last 200 transactions, replays them, and says of each whether it was the same
 ///   worker --open FILE                       prints `open`, or the error, and ends at the end of
 ///   its input
 /// Needs: <dtm/http.hpp>, POSIX. Threads: the coordinator's, and main as the client.
@@ -37,6 +38,8 @@
 #include "plan.hpp"
 #include <dtm/dtm.hpp>
 #include <dtm/http.hpp>
+#include <dtm/testing/incident.hpp>
+#include <dtm/timeline/export.hpp>
 
 namespace survival {
 
@@ -311,6 +314,20 @@ int Dump(const char* file) {
   return 0;
 }
 
+/// Exports and replays the last 200 transactions, which may have lived through several processes.
+int Replay(const char* file) {
+  dtm::Coordinator tm(std::make_unique<dtm::SqliteStore>(file), FastOptions());
+  for (const dtm::Transaction& transaction : tm.List({}, 0, 200).transactions) {
+    const std::string& gid = transaction.definition->gid;
+    const std::string text = dtm::Export(*tm.Timeline(gid), dtm::ExportContent::kFull,
+                                         dtm::ExportSettings::Of(tm.Settings()));
+    const auto report = dtm::testing::Incident::FromText(text, gid).ReplayInto();
+    std::cout << (report.same ? "same " : "differs ") << gid << ' ' << report.first_difference
+              << report.not_replayed << '\n';
+  }
+  return 0;
+}
+
 int Open(const char* file) {
   try {
     dtm::Coordinator tm(file);
@@ -333,6 +350,7 @@ int main(int count, char** argument) {
     if (mode == "--run" && count == 7) return survival::Run(true, argument + 2);
     if (mode == "--drain" && count == 7) return survival::Run(false, argument + 2);
     if (mode == "--dump") return survival::Dump(argument[2]);
+    if (mode == "--replay") return survival::Replay(argument[2]);
     if (mode == "--open") return survival::Open(argument[2]);
     std::cerr << "usage: see the top of tests/survival/worker.cpp\n";
   } catch (const std::exception& error) {
