@@ -176,8 +176,9 @@ class ReplayWalk {
     stopping_ ? driver_.Stop() : driver_.Settle();
     stopping_ = false;
     Crash((std::min)(Duration(1), time - driver_.Now()));
-    // It looked at the transaction as soon as it was there, unless it was told something first.
-    if (at_ < record_.Size() && record_[at_].done_by_coordinator) driver_.Settle();
+    // A workflow waits from the start of the process at most, and that was earlier. What was told first comes first.
+    const bool itself = at_ < record_.Size() && record_[at_].done_by_coordinator;
+    if (Def().type == TransType::kWorkflow && itself) driver_.Settle();
     driver_.MoveTo(time);
   }
   void Crash(Duration later) {
@@ -228,8 +229,6 @@ class ReplayWalk {
     }
     return true;
   }
-
-  // Calls.
 
   void Begin(const Recording::Item& item) {
     const std::size_t row = item.entry.row;
