@@ -96,7 +96,7 @@ inline std::string RoffOptions(const std::vector<Option>& options) {
 
 inline std::string Man() {
   std::string text =
-      ".TH DTM 1 \"\" \"dtm " + Roff(dtm::kVersion) +
+      ".TH DTM 1 2026-11-30 \"dtm " + Roff(dtm::kVersion) +
       "\"\n.SH NAME\ndtm \\- looks at distributed transactions, and mends what is stuck\n"
       ".SH SYNOPSIS\n.B dtm\n[\\fB\\-\\-url\\fR \\fIURL\\fR | \\fB\\-\\-file\\fR \\fIFILE\\fR] "
       "[\\fB\\-\\-json\\fR] \\fICOMMAND\\fR [options]\n"
