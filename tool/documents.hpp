@@ -197,13 +197,13 @@ inline std::string ZshCompletion() {
   for (const Command& command : Commands()) {
     names += std::string("    '") + command.name + ":" + ZshQuoted(command.summary) + "'\n";
     cases += std::string("    ") + command.name + ") _arguments -S $all" +
-             ZshOptions(command.options) + " '*: :' ;;\n";
+             ZshOptions(command.options) + " '*:GID:( )' ;;\n";
   }
   return "#compdef dtm\n# Completion of dtm for zsh: dtm --completion zsh > a folder of $fpath, as "
          "_dtm\n_dtm() {\n  local -a names all\n  names=(\n" +
          names + "  )\n  all=(" + ZshOptions(GlobalOptions()) +
          ")\n  local command= each\n"
-         "  for each in $words[2,CURRENT-1]; do\n    if (( ${${names%%:*}[(Ie)$each]} )); then "
+         "  for each in $words[2,CURRENT-1]; do\n    if (( ${${(@)names%%:*}[(Ie)$each]} )); then "
          "command=$each; break; fi\n  done\n"
          "  if [[ -z $command ]]; then _describe command names; _arguments -S $all; return; fi\n"
          "  case $command in\n" +
