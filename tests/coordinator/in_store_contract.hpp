@@ -101,6 +101,12 @@ struct InStoreContract {
       CHECK(connection.Ask("SELECT count(*) FROM orders") == "1");
       const dtm::Transaction stored = node.tm.Query("committed").value();
       CHECK(stored.created > node.tm.Query("meanwhile")->created - std::chrono::minutes(1));
+      const dtm::Timeline story = node.tm.Timeline("committed").value();  // as of any other
+      REQUIRE_FALSE(story.entries.empty());
+      CHECK(story.entries.front().kind == dtm::JournalKind::kSubmitted);
+      CHECK(story.entries.front().time == stored.created);
+      CHECK_FALSE(story.entries.front().who.empty());
+      CHECK(story.runs.size() == 1);
       CHECK(stored.finished >= stored.created);
     }
 
