@@ -13,6 +13,18 @@ from pathlib import Path
 from headers import DRIVERS, INCLUDE, ROOT, all_headers, compile_command, finish, reachable, read, room
 
 MAX_LINES = 320
+# header: how many it may have all the same, and why. None of them may grow.
+LONGER = {
+    'dtm/http/desk/desk_page.hpp': (5000, 'generated: the page of the desk as a text'),
+    'dtm/coordinator/coordinator.hpp': (358, 'the public face: most of it is what its methods promise'),
+    'dtm/coordinator/operations.hpp': (331, 'to be divided: questions about one transaction, and about all'),
+    'dtm/coordinator/state/elsewhere.hpp': (340, 'to be divided: requests to other coordinators, and who waits for them'),
+    'dtm/coordinator/state/turn_state.hpp': (333, 'to be divided: what Advance does around the machine'),
+    'dtm/coordinator/loop/commands.hpp': (321, 'to be divided: commands that another coordinator has to obey'),
+    'dtm/http/api/api.hpp': (323, 'to be divided: the table of routes'),
+    'dtm/http/api/lists.hpp': (323, 'to be divided: the numbers of the overview'),
+    'dtm/store/memory.hpp': (339, 'to be divided: a batch that can be undone'),
+}
 
 # header: why it has no tests/<room>/<header>_test.cpp
 NO_TEST = {
@@ -87,6 +99,16 @@ NO_TEST = {
     'dtm/http/transport/socket.hpp': 'tested with what connects by it',
     'dtm/http/transport/tls_session.hpp': 'an interface; tested by tls_test',
     'dtm/http/http1/message_head.hpp': 'a value; tested with the parser that fills it',
+    'dtm/http/desk/desk_page.hpp': 'a text; tested by desk_test and in a browser',
+    'dtm/coordinator/hooks/hooks.hpp': 'tested by event_feed_test, span_feed_test and hook_queue_test, and with the coordinator',
+    'dtm/observe/span.hpp': 'tested by span_feed_test',
+    'dtm/timeline/folds.hpp': 'tested by make_diagram_test',
+    'dtm/timeline/lifelines.hpp': 'tested by make_diagram_test',
+    'dtm/timeline/record_story.hpp': 'tested by make_diagram_test',
+    'dtm/timeline/story_events.hpp': 'tested by make_diagram_test',
+    'dtm/timeline/drawing/diagram.hpp': 'values; tested by the drawings',
+    'dtm/timeline/drawing/svg_parts.hpp': 'tested by svg_diagram_test',
+    'dtm/timeline/drawing/text_diagram.hpp': 'tested by draw_test',
     'dtm/http/calls/url_caller.hpp': 'what stands behind HttpBranches(); tested by branches_test',
 }
 
@@ -99,8 +121,9 @@ def small_problems():
     reached = {header for umbrella in umbrellas for header in reachable(umbrella)}
     for header in all_headers():
         lines = read(header).count('\n')
-        if lines > MAX_LINES:
-            yield f'include/{header}: {lines} lines, {MAX_LINES} is the limit; it probably holds two things.'
+        limit, _ = LONGER.get(header, (MAX_LINES, ''))
+        if lines > limit:
+            yield f'include/{header}: {lines} lines, {limit} is the limit; it probably holds two things.'
         if not read(header).startswith('///'):
             yield f'include/{header}: begin with a /// comment: what it is, what it needs, its thread rule.'
         if not room(header):
@@ -110,7 +133,7 @@ def small_problems():
         test = f'tests/{room(header)}/{header.split("/")[-1][:-len(".hpp")]}_test.cpp'
         if header not in NO_TEST and not (ROOT / test).exists():
             yield f'include/{header}: write {test}, or give the reason against it in tools/check_headers.py.'
-    for header in NO_TEST:
+    for header in [*NO_TEST, *LONGER]:
         if header not in all_headers():
             yield f'tools/check_headers.py excuses {header}, which does not exist; remove the line.'
 
