@@ -39,7 +39,10 @@ class JournalProblems {
   using Kind = dtm::JournalKind;
 
   explicit JournalProblems(const dtm::Transaction& stored)
-      : stored_(stored), tries_(stored.branches.size()), successes_(stored.branches.size()) {}
+      : stored_(stored),
+        tries_(stored.branches.size()),
+        successes_(stored.branches.size()),
+        repairs_(stored.branches.size()) {}
 
   void Wrong(const std::string& what) {
     problems_.push_back(stored_.definition->gid + ": the journal: " + what);
@@ -57,6 +60,7 @@ class JournalProblems {
     if (entry.kind == Kind::kStarted) ++tries_[entry.row];
     if (entry.kind == Kind::kNotSent) --tries_[entry.row];
     if (entry.kind == Kind::kSuccess) ++successes_[entry.row];
+    if (entry.kind == Kind::kRepair) ++repairs_[entry.row];
   }
 
   void Times(Kind kind, std::size_t least, std::size_t most) {
@@ -90,14 +94,16 @@ class JournalProblems {
       Wrong(who + ": " + std::to_string(tries_[row]) + " tries, the record has " +
             std::to_string(branch.tries));
     }
-    const bool done = branch.status == dtm::BranchStatus::kSucceed && branch.tries > 0;
-    if (successes_[row] != (done ? 1U : 0U)) {
-      Wrong(who + ": " + std::to_string(successes_[row]) + " successes");
+    const bool done =
+        branch.status == dtm::BranchStatus::kSucceed && (branch.tries > 0 || repairs_[row] > 0);
+    if (successes_[row] + repairs_[row] != (done ? 1U : 0U)) {
+      Wrong(who + ": " + std::to_string(successes_[row]) + " successes, " +
+            std::to_string(repairs_[row]) + " repairs");
     }
   }
 
   const dtm::Transaction& stored_;
-  std::vector<std::size_t> tries_, successes_;
+  std::vector<std::size_t> tries_, successes_, repairs_;
   std::map<Kind, std::size_t> kinds_;
   dtm::Time time_{};
   bool several_clocks_ = false;

@@ -129,7 +129,7 @@ TEST_CASE("draw: a branch that a person skips") {
                               "application < coordinator: succeed"});
 }
 
-TEST_CASE("draw: a tcc with a branch in a branch") {
+TEST_CASE("draw: a tcc with a branch in a branch, as a coordinator made it") {
   TestCoordinator kit({}, Named());
   kit->Prepare(New(TransType::kTcc));
   kit->RegisterBranch("g", TransType::kTcc,

@@ -482,7 +482,7 @@ TEST_CASE("driver: the destructor waits for functions that run, and says so") {
   }
   CHECK(returned);
   opener.join();
-  CHECK_THAT(log, ContainsSubstring("destroyed while branch functions run"));
+  CHECK_THAT(log, ContainsSubstring("destroyed while branch functions or hooks run"));
 }
 
 TEST_CASE("driver: works share commits, at most so many a turn, and one that fails harms nobody") {
