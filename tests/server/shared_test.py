@@ -158,7 +158,7 @@ class PostgresTest(Kit):
         self.start('-c', 'dtm.yml', '--db', 'bank.db').stop()  # the command line counts
         self.assertTrue((self.folder / 'bank.db').exists())
         server = self.start('--store', url(database=name))
-        self.assertRegex(server.line, rf', store PostgreSQL {name} at 127\.0\.0\.1:{PORT}\n$')
+        self.assertRegex(server.line, rf', store PostgreSQL {name} at 127\.0\.0\.1:{PORT}, desk at /desk\n$')
         server = self.start('--store', f'host={SOCKET} port={PORT} user=dtm dbname={name}')
         self.assertIn(f'store PostgreSQL {name} at {SOCKET}:{PORT}', server.line)
 
