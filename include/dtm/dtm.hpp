@@ -17,3 +17,4 @@
 #include <dtm/store/sqlite/read_only_store.hpp>
 #include <dtm/store/sqlite/sqlite_store.hpp>
 #include <dtm/timeline/draw.hpp>
+#include <dtm/timeline/export.hpp>

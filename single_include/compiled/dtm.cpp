@@ -14321,6 +14321,229 @@ std::string Draw(const Timeline& story, DrawFormat format, const DrawOptions& op
 }
 }}
 
+
+// ---- dtm/text/base64.hpp -----------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace base64 {
+std::string Encode(std::string_view bytes) {
+  std::string text;
+  text.reserve((bytes.size() + 2) / 3 * 4);
+  for (std::size_t at = 0; at < bytes.size(); at += 3) {
+    std::uint32_t group = 0;
+    for (std::size_t i = 0; i < 3; ++i) {
+      const bool there = at + i < bytes.size();
+      group = group << 8 | (there ? static_cast<unsigned char>(bytes[at + i]) : 0u);
+    }
+    for (std::size_t i = 0; i < 4; ++i) {
+      const bool padding = at + i > bytes.size();
+      text += padding ? '=' : kAlphabet[group >> (18 - 6 * i) & 63];
+    }
+  }
+  return text;
+}
+auto Decode(std::string_view text) -> std::optional<std::string> {
+  if (text.size() % 4 != 0) return std::nullopt;
+  std::size_t padding = 0;
+  while (padding < 2 && !text.empty() && text.back() == '=') {
+    text.remove_suffix(1);
+    ++padding;
+  }
+  std::string bytes;
+  std::uint32_t group = 0;
+  int bits = 0;
+  for (const char c : text) {
+    const std::size_t digit = kAlphabet.find(c);
+    if (digit == std::string_view::npos) return std::nullopt;
+    group = (group << 6 | static_cast<std::uint32_t>(digit)) & 0xFFFFu;
+    bits += 6;
+    if (bits >= 8) {
+      bits -= 8;
+      bytes += static_cast<char>(group >> bits & 0xFFu);
+    }
+  }
+  return bytes;
+}
+}}}
+
+
+// ---- dtm/timeline/export.hpp -------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace export_parts {
+Writer::Writer(const Timeline& story, ExportContent content) : transaction_(story.transaction),
+        definition_(*story.transaction.definition),
+        story_(story),
+        redacted_(content == ExportContent::kRedacted) {}
+auto Writer::TransactionJson() -> Json {
+    const Transaction& t = transaction_;
+    Json json = DefinitionJson();
+    json["status"] = Name(t.status);
+    AddTime(json, "created", t.created);
+    AddTime(json, "updated", t.updated);
+    AddTime(json, "finished", t.finished);
+    AddTime(json, "due", t.due);
+    AddPrivate(json, "reason", t.reason);
+    AddNumber(json, "reason_from", t.reason_from);
+    AddPrivate(json, "result", t.result);
+    AddPrivate(json, "last_error", t.last_error);
+    AddNumber(json, "retry_count", t.retry_count);
+    AddFlag(json, "stuck", t.stuck);
+    AddFlag(json, "unreadable", t.unreadable);
+    AddFlag(json, "expired", t.expired);
+    Json rows = Json::array();
+    for (std::size_t row = 0; row < t.branches.size(); ++row) rows.push_back(RowJson(row));
+    json["rows"] = std::move(rows);
+    return json;
+  }
+auto Writer::JournalJson() -> Json {
+    Json journal = Json::array();
+    for (const JournalEntry& entry : story_.entries) journal.push_back(EntryJson(entry));
+    return journal;
+  }
+void Writer::AddNumber(Json& json, const char* key, std::int64_t value) {
+    if (value != 0) json[key] = value;
+  }
+void Writer::AddFlag(Json& json, const char* key, bool value) {
+    if (value) json[key] = true;
+  }
+void Writer::AddTime(Json& json, const char* key, Time time) {
+    if (time != Time{} && time != kNever) json[key] = TimeText(time);
+  }
+auto Writer::Bytes(const std::string& bytes) -> Json {
+    if (IsUtf8(bytes)) return bytes;
+    return {{"base64", base64::Encode(bytes)}};
+  }
+void Writer::AddText(Json& json, const char* key, const std::string& text) {
+    if (!text.empty()) json[key] = Bytes(text);
+  }
+auto Writer::Private(const std::string& bytes) const -> Json {
+    if (!redacted_ || bytes.empty()) return Bytes(bytes);
+    return {{"bytes", bytes.size()}};
+  }
+void Writer::AddPrivate(Json& json, const char* key, const std::string& bytes) const {
+    if (!bytes.empty()) json[key] = Private(bytes);
+  }
+void Writer::AddUrl(Json& json, const char* key, const std::string& url) const {
+    std::string shown = ShownUrl(url);
+    const std::size_t query = shown.find('?');
+    if (redacted_ && !IsLocal(url) && query != std::string::npos) {
+      shown.replace(query + 1, std::string::npos, kHidden);
+    }
+    AddText(json, key, shown);
+  }
+auto Writer::OptionsJson() const -> Json {
+    const TransOptions& options = definition_.options;
+    Json json = Json::object();
+    AddFlag(json, "wait_result", options.wait_result);
+    AddNumber(json, "timeout_to_fail", options.timeout_to_fail.count());
+    AddNumber(json, "request_timeout", options.request_timeout.count());
+    AddNumber(json, "retry_interval", options.retry_interval.count());
+    AddNumber(json, "retry_limit", options.retry_limit);
+    if (options.branch_headers.empty()) return json;
+    Json headers = Json::object();
+    for (const auto& header : options.branch_headers) {
+      const std::string number = "header " + std::to_string(headers.size() + 1);
+      headers[redacted_ || !IsUtf8(header.first) ? number : header.first] = kHidden;
+    }
+    json["branch_headers"] = std::move(headers);
+    return json;
+  }
+auto Writer::StepJson(const Step& step) const -> Json {
+    Json json = Json::object();
+    AddUrl(json, "action", step.action);
+    AddUrl(json, "compensate", step.compensate);
+    // The decision of a workflow is one of two words, and says how it goes on.
+    const bool decision = definition_.type == TransType::kWorkflow && step.branch_id == kDecision;
+    decision ? AddText(json, "payload", step.payload) : AddPrivate(json, "payload", step.payload);
+    AddText(json, "branch_id", step.branch_id);
+    AddText(json, "topic", step.topic);
+    if (step.op != Op{}) json["op"] = Name(step.op);
+    AddFlag(json, "failed", step.failed);
+    return json;
+  }
+auto Writer::DefinitionJson() const -> Json {
+    const Definition& d = definition_;
+    Json json = {{"gid", Bytes(d.gid)}, {"type", Name(d.type)}};
+    AddFlag(json, "prepared_first", d.prepared_first);
+    AddFlag(json, "concurrent", d.concurrent);
+    AddFlag(json, "json_rpc", d.json_rpc);
+    AddNumber(json, "delay", d.delay.count());
+    AddUrl(json, "query_prepared", d.query_prepared);
+    AddText(json, "workflow", d.workflow);
+    AddPrivate(json, "data", d.data);
+    if (!redacted_) AddText(json, "custom_data", d.custom_data);
+    json["options"] = OptionsJson();
+    if (!d.orders.empty()) {
+      Json orders = Json::object();
+      for (const auto& order : d.orders) orders[std::to_string(order.first)] = order.second;
+      json["orders"] = std::move(orders);
+    }
+    Json steps = Json::array();
+    for (const Step& step : d.steps) steps.push_back(StepJson(step));
+    json["steps"] = std::move(steps);
+    return json;
+  }
+void Writer::AddBranch(Json& json, std::size_t row) const {
+    if (row >= RowCount(definition_)) return;
+    json["branch_id"] = BranchIdOf(definition_, row);
+    json["op"] = Name(OpOf(definition_, row));
+  }
+auto Writer::RowJson(std::size_t row) const -> Json {
+    const Branch& branch = transaction_.branches[row];
+    Json json = Json::object();
+    AddBranch(json, row);
+    json["status"] = Name(branch.status);
+    AddNumber(json, "tries", branch.tries);
+    AddNumber(json, "errors", branch.errors);
+    AddFlag(json, "asked_when", branch.asked_when);
+    AddTime(json, "next_try", branch.next_try);
+    AddTime(json, "deadline", branch.deadline);
+    AddTime(json, "finished", branch.finished);
+    return json;
+  }
+auto Writer::EntryJson(const JournalEntry& entry) -> Json {
+    Json json = {{"time", TimeText(entry.time)}, {"kind", Name(entry.kind)}};
+    if (entry.kind == JournalKind::kGap) {
+      json["count"] = entry.row;
+      return json;
+    }
+    if (entry.row != kNoRow) json["row"] = entry.row;
+    AddBranch(json, entry.row);
+    AddPrivate(json, "text", entry.text);
+    AddText(json, "who", redacted_ ? Pseudonym(entry) : entry.who);
+    return json;
+  }
+std::string Writer::Pseudonym(const JournalEntry& entry) {
+    if (entry.who.empty()) return {};
+    const bool process = entry.kind == JournalKind::kPrepared ||
+                         entry.kind == JournalKind::kSubmitted ||
+                         entry.kind == JournalKind::kTakenUp;
+    std::map<std::string, std::size_t>& known = process ? processes_ : people_;
+    const std::size_t number = known.emplace(entry.who, known.size() + 1).first->second;
+    return (process ? "process " : "person ") + std::to_string(number);
+  }
+}}}
+
+namespace dtm { inline namespace v1 {
+std::string Export(const Timeline& story, ExportContent content,
+                          const ExportSettings& settings) {
+  using export_parts::Json;
+  export_parts::Writer writer(story, content);
+  Json json = {{"format", kExportFormat},
+               {"version", kExportVersion},
+               {"library", kVersion},
+               {"redacted", content == ExportContent::kRedacted}};
+  if (settings.retry_interval.count() > 0) {
+    json["settings"] = {{"retry_interval_us", settings.retry_interval.count()},
+                        {"request_timeout_us", settings.request_timeout.count()},
+                        {"timeout_to_fail_s", settings.timeout_to_fail.count()}};
+  }
+  json["transaction"] = writer.TransactionJson();
+  json["journal"] = writer.JournalJson();
+  // All texts are UTF-8 by now.
+  return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+}}
+
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_f10647268ac0(Here) {}
+void dtm_cpp_of_version_0_1_0_08db16bce21b(Here) {}
 }}}

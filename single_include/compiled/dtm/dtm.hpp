@@ -6970,6 +6970,117 @@ std::string Draw(const Timeline& story, DrawFormat format, const DrawOptions& op
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/text/base64.hpp -----------------------------------------------------------------------
+
+/// Base64 of RFC 4648, standard alphabet, with padding: bytes as text.
+/// Needs: std. Threads: pure functions. Source: RFC 4648 §4.
+
+namespace dtm {
+inline namespace v1 {
+namespace base64 {
+
+inline constexpr std::string_view kAlphabet =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+std::string Encode(std::string_view bytes);
+
+/// Nothing if it is not valid.
+std::optional<std::string> Decode(std::string_view text);
+
+}  // namespace base64
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/export.hpp -------------------------------------------------------------------
+
+/// A transaction as one JSON document: its record and its journal, to be kept, sent to somebody, and replayed
+/// (testing/incident.hpp). testing/incident/read_export.hpp does the opposite.
+/// Needs: nlohmann/json. Threads: pure functions. Document: docs/export_format.md.
+
+namespace dtm {
+inline namespace v1 {
+
+inline constexpr const char kExportFormat[] = "dtm-export";
+inline constexpr int kExportVersion = 1;  ///< readers refuse a newer one
+
+/// The options of the coordinator by which a replay waits as long as it did; 0: not known.
+struct ExportSettings {
+  Duration retry_interval{};
+  Duration request_timeout{};
+  std::chrono::seconds timeout_to_fail{0};
+
+  /// Of Options; a template, since those are no business of this room.
+  template <typename Options>
+  static ExportSettings Of(const Options& options) {
+    return {options.retry_interval, options.request_timeout, options.timeout_to_fail};
+  }
+};
+
+/// kFull: all but the values of branch headers and passwords in URLs, which are never written.
+/// kRedacted: besides without payloads, results, texts of errors and reasons, names of people and processes, names of headers,
+/// and queries of URLs; what is left of them is how long they are. Gids, names of functions and branches, and paths of URLs stay.
+enum class ExportContent { kFull, kRedacted };
+
+namespace export_parts {
+
+using Json = nlohmann::ordered_json;
+
+inline constexpr const char kHidden[] = "***";
+
+/// Leaves out what is empty, zero or false.
+class Writer {
+ public:
+  Writer(const Timeline& story, ExportContent content);
+
+  Json TransactionJson();
+
+  Json JournalJson();
+
+ private:
+  static void AddNumber(Json& json, const char* key, std::int64_t value);
+  static void AddFlag(Json& json, const char* key, bool value);
+  static void AddTime(Json& json, const char* key, Time time);
+
+  /// Text as it is; other bytes as base64.
+  static Json Bytes(const std::string& bytes);
+  static void AddText(Json& json, const char* key, const std::string& text);
+  Json Private(const std::string& bytes) const;
+  void AddPrivate(Json& json, const char* key, const std::string& bytes) const;
+
+  void AddUrl(Json& json, const char* key, const std::string& url) const;
+
+  Json OptionsJson() const;
+
+  Json StepJson(const Step& step) const;
+
+  Json DefinitionJson() const;
+
+  /// Which branch it is, for people; the reader compares.
+  void AddBranch(Json& json, std::size_t row) const;
+
+  Json RowJson(std::size_t row) const;
+
+  Json EntryJson(const JournalEntry& entry);
+
+  /// "process 1" for each process, "person 1" for whoever asked for something; the same one is called the same.
+  std::string Pseudonym(const JournalEntry& entry);
+
+  const Transaction& transaction_;
+  const Definition& definition_;
+  const Timeline& story_;
+  const bool redacted_;
+  std::map<std::string, std::size_t> processes_, people_;
+};
+
+}  // namespace export_parts
+
+/// `settings`: of the coordinator that drove it, if they are known; see ExportSettings.
+std::string Export(const Timeline& story, ExportContent content = ExportContent::kFull,
+                          const ExportSettings& settings = {});
+
+}  // namespace v1
+}  // namespace dtm
+
 namespace dtm {
 inline namespace v1 {
 namespace compiled {
@@ -6984,8 +7095,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_f10647268ac0(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_f10647268ac0;
+void dtm_cpp_of_version_0_1_0_08db16bce21b(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_08db16bce21b;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm
