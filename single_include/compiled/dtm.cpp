@@ -4330,9 +4330,7 @@ class EventFeed {
     for (const JournalEntry& entry : entries) {
       events_.push_back(std::make_shared<const Event>(EventOf(transaction, entry, spans_)));
     }
-    changes_.push_back({transaction.definition->gid,
-                        {transaction.version + 1, transaction.updated, transaction.status},
-                        events_.size()});
+    changes_.push_back({transaction.definition->gid, transaction.version + 1, events_.size()});
     durable_.reserve(durable_.size() + events_.size());
   }
 
@@ -4350,8 +4348,8 @@ class EventFeed {
     doubtful_.clear();
     for (std::size_t n = 0; n < changes_.size(); ++n) {
       const auto settled = settled_.find(changes_[n].gid);
-      if (settled != settled_.end() && settled->second == changes_[n].record.version) continue;
-      doubtful_.push_back({std::move(changes_[n].gid), changes_[n].record, {}});
+      if (settled != settled_.end() && settled->second == changes_[n].version) continue;
+      doubtful_.push_back({std::move(changes_[n].gid), changes_[n].version, {}});
       doubtful_.back().events.reserve(changes_[n].end - BeginOf(n));
       Take(n, events_, doubtful_.back().events);
     }
@@ -4364,8 +4362,8 @@ class EventFeed {
     while (!doubtful_.empty()) {
       const Doubtful& next = doubtful_.front();
       const std::optional<Transaction> stored = store.Load(next.gid);
-      if (stored && next.record.Is(*stored)) {
-        settled_[next.gid] = next.record.version;
+      if (stored && stored->version == next.version) {
+        settled_[next.gid] = next.version;
         durable_.insert(durable_.end(), next.events.begin(), next.events.end());
       }
       doubtful_.pop_front();
@@ -4373,23 +4371,14 @@ class EventFeed {
   }
 
  private:
-  /// What tells the record with a change from others: another submission may have made another first version of it.
-  struct Record {
-    std::uint64_t version = 0;
-    Time updated{};
-    Status status{};
-    bool Is(const Transaction& stored) const {
-      return stored.version == version && stored.updated == updated && stored.status == status;
-    }
-  };
   struct Change {
     std::string gid;
-    Record record;        ///< with it
-    std::size_t end = 0;  ///< of its events
+    std::uint64_t version = 0;  ///< of the record, with it
+    std::size_t end = 0;        ///< of its events
   };
   struct Doubtful {
     std::string gid;
-    Record record;
+    std::uint64_t version = 0;
     Events events;
   };
 

@@ -249,7 +249,8 @@ struct Cluster {
   void Pass(dtm::Duration duration) { TestCoordinator::AdvanceAll({&one, &two}, duration); }
   Story WhoDrove(TestCoordinator& asked, const std::string& gid) const {
     Story story;
-    for (const JournalEntry& entry : asked->Timeline(gid)->entries) {
+    const std::vector<JournalEntry> entries = asked->Timeline(gid)->entries;
+    for (const JournalEntry& entry : entries) {
       if (!entry.who.empty()) story.push_back(std::string(Name(entry.kind)) + " " + entry.who);
     }
     return story;
