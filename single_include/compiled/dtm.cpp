@@ -12704,6 +12704,11 @@ int StoredVersion(sql::Database& db) {
   }
   return static_cast<int>(version);
 }
+std::string Damage(sql::Database& db) {
+  sql::Statement check(db, "PRAGMA quick_check(1)");
+  const std::string verdict = check.Step() ? check.Text(0) : "it gave no answer";
+  return verdict == "ok" ? std::string() : verdict;
+}
 void Migrate(sql::Database& db) {
   if (StoredVersion(db) == kVersion) return;  // without the lock that somebody may hold
   db.Exec("BEGIN IMMEDIATE");
@@ -13157,10 +13162,9 @@ void Connections::ConfigureReader(sql::Database& db) const {
     sqlite_schema::ConfigureReader(db, cache_bytes_);
   }
 std::string Connections::QuickCheck(sql::Database& db) const {
-    sql::Statement check(db, "PRAGMA quick_check(1)");
-    const std::string verdict = check.Step() ? check.Text(0) : "it gave no answer";
-    if (verdict == "ok") return {};
-    return "the store file '" + path_ + "' is damaged: " + verdict + "; restore it from a backup";
+    const std::string damage = sqlite_schema::Damage(db);
+    if (damage.empty()) return {};
+    return "the store file '" + path_ + "' is damaged: " + damage + "; restore it from a backup";
   }
 std::string Connections::FileAt(const std::string& path) {
     if (!path.empty() && path != ":memory:") return os::FullPath(path);
@@ -14234,9 +14238,7 @@ bool ReadOnlySqliteStore::Changed() const {
 auto ReadOnlySqliteStore::Kind() const -> const char* { return "sqlite"; }
 std::string ReadOnlySqliteStore::Check(const std::atomic<bool>&) {
     const Gate::Reading reader(gate_);
-    sql::Statement check(*reader->owned, "PRAGMA quick_check(1)");
-    const std::string verdict = check.Step() ? check.Text(0) : "it gave no answer";
-    return verdict == "ok" ? std::string() : verdict;
+    return sqlite_schema::Damage(*reader->owned);
   }
 auto ReadOnlySqliteStore::Load(const std::string& gid) -> std::optional<Transaction> { return reads_.Load(gid); }
 auto ReadOnlySqliteStore::ReadJournal(const std::string& gid) -> std::vector<JournalEntry> {
@@ -14534,5 +14536,5 @@ std::string Export(const Timeline& story, ExportContent content,
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_08db16bce21b(Here) {}
+void dtm_cpp_of_version_0_1_0_a31ab786ff77(Here) {}
 }}}

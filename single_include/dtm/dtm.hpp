@@ -15338,6 +15338,13 @@ inline int StoredVersion(sql::Database& db) {
   return static_cast<int>(version);
 }
 
+/// What SQLite finds wrong with the file, or nothing. Reads all of it.
+inline std::string Damage(sql::Database& db) {
+  sql::Statement check(db, "PRAGMA quick_check(1)");
+  const std::string verdict = check.Step() ? check.Text(0) : "it gave no answer";
+  return verdict == "ok" ? std::string() : verdict;
+}
+
 /// Brings the tables to kVersion in one transaction.
 /// @throws StoreError  the file is of a newer version; nothing is changed.
 inline void Migrate(sql::Database& db) {
@@ -15978,10 +15985,9 @@ class Connections {
 
   /// What is wrong with the file, or nothing.
   std::string QuickCheck(sql::Database& db) const {
-    sql::Statement check(db, "PRAGMA quick_check(1)");
-    const std::string verdict = check.Step() ? check.Text(0) : "it gave no answer";
-    if (verdict == "ok") return {};
-    return "the store file '" + path_ + "' is damaged: " + verdict + "; restore it from a backup";
+    const std::string damage = sqlite_schema::Damage(db);
+    if (damage.empty()) return {};
+    return "the store file '" + path_ + "' is damaged: " + damage + "; restore it from a backup";
   }
 
  private:
@@ -17842,9 +17848,7 @@ class ReadOnlySqliteStore : public Store {
   const char* Kind() const override { return "sqlite"; }
   std::string Check(const std::atomic<bool>&) override {
     const Gate::Reading reader(gate_);
-    sql::Statement check(*reader->owned, "PRAGMA quick_check(1)");
-    const std::string verdict = check.Step() ? check.Text(0) : "it gave no answer";
-    return verdict == "ok" ? std::string() : verdict;
+    return sqlite_schema::Damage(*reader->owned);
   }
   std::optional<Transaction> Load(const std::string& gid) override { return reads_.Load(gid); }
   std::vector<JournalEntry> ReadJournal(const std::string& gid) override {

@@ -5656,6 +5656,9 @@ std::vector<std::string> OwnTables();
 /// @throws StoreError  the file is of a newer version, or of one that never was.
 int StoredVersion(sql::Database& db);
 
+/// What SQLite finds wrong with the file, or nothing. Reads all of it.
+std::string Damage(sql::Database& db);
+
 /// Brings the tables to kVersion in one transaction.
 /// @throws StoreError  the file is of a newer version; nothing is changed.
 void Migrate(sql::Database& db);
@@ -7095,8 +7098,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_08db16bce21b(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_08db16bce21b;
+void dtm_cpp_of_version_0_1_0_a31ab786ff77(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_a31ab786ff77;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -141,10 +141,9 @@ class Connections {
 
   /// What is wrong with the file, or nothing.
   std::string QuickCheck(sql::Database& db) const {
-    sql::Statement check(db, "PRAGMA quick_check(1)");
-    const std::string verdict = check.Step() ? check.Text(0) : "it gave no answer";
-    if (verdict == "ok") return {};
-    return "the store file '" + path_ + "' is damaged: " + verdict + "; restore it from a backup";
+    const std::string damage = sqlite_schema::Damage(db);
+    if (damage.empty()) return {};
+    return "the store file '" + path_ + "' is damaged: " + damage + "; restore it from a backup";
   }
 
  private:

@@ -100,9 +100,7 @@ class ReadOnlySqliteStore : public Store {
   const char* Kind() const override { return "sqlite"; }
   std::string Check(const std::atomic<bool>&) override {
     const Gate::Reading reader(gate_);
-    sql::Statement check(*reader->owned, "PRAGMA quick_check(1)");
-    const std::string verdict = check.Step() ? check.Text(0) : "it gave no answer";
-    return verdict == "ok" ? std::string() : verdict;
+    return sqlite_schema::Damage(*reader->owned);
   }
   std::optional<Transaction> Load(const std::string& gid) override { return reads_.Load(gid); }
   std::vector<JournalEntry> ReadJournal(const std::string& gid) override {

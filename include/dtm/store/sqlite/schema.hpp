@@ -108,6 +108,13 @@ inline int StoredVersion(sql::Database& db) {
   return static_cast<int>(version);
 }
 
+/// What SQLite finds wrong with the file, or nothing. Reads all of it.
+inline std::string Damage(sql::Database& db) {
+  sql::Statement check(db, "PRAGMA quick_check(1)");
+  const std::string verdict = check.Step() ? check.Text(0) : "it gave no answer";
+  return verdict == "ok" ? std::string() : verdict;
+}
+
 /// Brings the tables to kVersion in one transaction.
 /// @throws StoreError  the file is of a newer version; nothing is changed.
 inline void Migrate(sql::Database& db) {
