@@ -218,13 +218,13 @@ class Cluster {
     Caller(Cluster& cluster, Process& process) : cluster_(cluster), process_(process) {}
     ~Caller() override { *alive_ = false; }
     void Call(std::vector<dtm::BranchCall> calls, dtm::BranchResults& results) override {
-      for (const dtm::BranchCall& call : calls) Begin(call, results);
+      const Time asked = cluster_.time->Now();
+      for (const dtm::BranchCall& call : calls) Begin(call, asked, results);
     }
     void Stop() override { *alive_ = false; }
 
    private:
-    void Begin(const dtm::BranchCall& call, dtm::BranchResults& results) {
-      const Time asked = cluster_.time->Now();
+    void Begin(const dtm::BranchCall& call, Time asked, dtm::BranchResults& results) {
       if (cluster_.faults && cluster_.random.OneIn(cluster_.one_call_in_)) {
         cluster_.WaitIn(process_, cluster_.SomeTime(), true);
       }
