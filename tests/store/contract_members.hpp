@@ -30,6 +30,7 @@ struct WatchedDatabase : dtm::shared_store::Database {
     int batches = 0;
     bool fails = false;
     std::int64_t clock_is_off = 0;  ///< microseconds
+    std::function<void(Query)> on_run;
 
     int All() const {
       int all = batches;
@@ -61,11 +62,11 @@ struct WatchedDatabase : dtm::shared_store::Database {
                                       const std::vector<dtm::SqlValue>& values) override {
       if (state->fails) throw dtm::SqlError("the test's database is down", "");
       ++state->runs[query];
+      if (state->on_run) state->on_run(query);
       auto rows = std::make_unique<Rows>();
       rows->inner = inner->Run(query, values);
-      if (query == Query::kJoin) rows->clock = 1;
       if (query == Query::kBeat) rows->clock = dtm::shared_store::kTime;
-      if (rows->clock != 0) rows->off = state->clock_is_off;
+      if (query == Query::kBeat || query == Query::kTime) rows->off = state->clock_is_off;
       return rows;
     }
     bool Write(std::uint64_t member, std::int64_t epoch,
@@ -300,6 +301,20 @@ struct MembersContract {
       for (int i = 0; i < 3; ++i) (void)ahead.Beat();
       const dtm::Duration moved = there + std::chrono::milliseconds(500) - *ahead.SharedTime();
       CHECK(moved == std::chrono::microseconds(300));
+    }
+
+    SECTION("an answer that took long does not say what time it is") {
+      const auto state = std::make_shared<WatchedDatabase::State>();
+      std::vector<int> takes = {50, 40, 0};  // the server's time stands still meanwhile
+      state->on_run = [&](Query query) {
+        if (query != Query::kTime) return;
+        time += std::chrono::seconds(takes.front());
+        takes.erase(takes.begin());
+      };
+      dtm::SharedStore slow(std::make_unique<WatchedDatabase>(Kit::Tables(), state), kLease,
+                            [&time] { return time; });
+      CHECK(takes.empty());
+      CHECK(*one->store.SharedTime() - *slow.SharedTime() > std::chrono::seconds(80));
     }
   }
 };

@@ -55,8 +55,13 @@ class JournalProblems {
     const bool drives = entry.kind == Kind::kPrepared || entry.kind == Kind::kSubmitted ||
                         entry.kind == Kind::kTakenUp;
     if (drives && entry.who.empty()) Wrong(std::string("nobody is named by ") + Name(entry.kind));
-    if (entry.row >= stored_.branches.size()) return;
-    if (entry.op != dtm::OpOf(*stored_.definition, entry.row)) Wrong("another op");
+    // Of a gap it is a number of entries.
+    if (entry.kind == Kind::kGap || entry.row >= stored_.branches.size()) return;
+    const dtm::Op op = dtm::OpOf(*stored_.definition, entry.row);
+    if (entry.op != op) {
+      Wrong("row " + std::to_string(entry.row) + " is told as " + dtm::Name(entry.op) + ", not " +
+            dtm::Name(op) + ", by " + Name(entry.kind));
+    }
     if (entry.kind == Kind::kStarted) ++tries_[entry.row];
     if (entry.kind == Kind::kNotSent) --tries_[entry.row];
     if (entry.kind == Kind::kSuccess) ++successes_[entry.row];

@@ -218,8 +218,9 @@ class SharedMemoryStatements : SharedMemoryRequests {
       case Query::kForget:
         for (const std::int64_t id : List(0)) tables_.Remove(-id);
         break;
+      case Query::kTime: rows.push_back({Clock()}); break;
       case Query::kJoin:
-        rows.push_back({tables_.Join(Number(3)), Clock()});
+        rows.push_back({tables_.Join(Number(3))});
         Introduce(std::get<std::int64_t>(rows.back()[0]), 0);
         break;
       case Query::kRejoin:

@@ -112,12 +112,12 @@ inline std::string Pattern(shared_store::Query query) {
     case Query::kLookKept:
       return "SELECT -id, finished FROM dtm_trans WHERE id < -$1 ORDER BY id DESC LIMIT $2";
     case Query::kForget: return "DELETE FROM dtm_trans WHERE id IN ($2)";  // $2: -$1
+    case Query::kTime: return std::string("SELECT ") + kServerTime;
     case Query::kJoin:
-      return std::string(
-                 "START TRANSACTION;INSERT INTO dtm_node (name, url, app, epoch, beat, heir) "
-                 "VALUES ($1, $2, $3, $4, 1, 0);INSERT INTO dtm_fence (id, epoch, turn) VALUES "
-                 "(LAST_INSERT_ID(), $4, 0);COMMIT;SELECT LAST_INSERT_ID(), ") +
-             kServerTime;
+      return "START TRANSACTION;INSERT INTO dtm_node (name, url, app, epoch, beat, heir) VALUES "
+             "($1, $2, "
+             "$3, $4, 1, 0);INSERT INTO dtm_fence (id, epoch, turn) VALUES (LAST_INSERT_ID(), $4, "
+             "0);COMMIT;SELECT LAST_INSERT_ID()";
     case Query::kRejoin:  // waits for a batch of the old epoch that runs; a later one finds no row
       return "START TRANSACTION;UPDATE dtm_fence SET epoch = epoch + 1 WHERE id = $1 AND " +
              EpochIs("$2") +

@@ -101,11 +101,11 @@ inline std::string TextOf(shared_store::Query query) {
       return "SELECT -id, finished FROM dtm_trans WHERE id < -$1 ORDER BY id DESC LIMIT $2";
     case Query::kForget:
       return "DELETE FROM dtm_trans USING unnest($1) k(number) WHERE id = -k.number";
+    case Query::kTime: return std::string("SELECT ") + kServerTime;
     case Query::kJoin:
-      return std::string(
-                 "INSERT INTO dtm_node (name, url, app, epoch, beat, heir) VALUES ($1, $2, $3, $4, "
-                 "1, 0) RETURNING id, ") +
-             kServerTime;
+      return "INSERT INTO dtm_node (name, url, app, epoch, beat, heir) VALUES ($1, $2, $3, $4, 1, "
+             "0) "
+             "RETURNING id";
     case Query::kRejoin:
       // FOR UPDATE waits for a batch of the old epoch that runs; one that comes later finds no row.
       return "WITH m AS MATERIALIZED (SELECT id FROM dtm_node WHERE id = $1 AND heir = 0 AND " +

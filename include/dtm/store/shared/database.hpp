@@ -39,6 +39,7 @@ enum class Query {
   kKeep,         ///< id, type, content: leaves only the gid
   kLookKept,     ///< after this number, limit: number, finished; of kept gids, the oldest first
   kForget,       ///< numbers (list): removes these kept gids
+  kTime,         ///< (nothing): of the server
   // What others know of it, and ask.
   kIntroduce,    ///< id, name, url, app (texts)
   kPeer,         ///< id: name, url, app, heir
@@ -57,7 +58,7 @@ enum class Query {
   kChangeValue,  ///< id, version, value (bytes), time: a row if it had this version
   kRemoveValue,  ///< id, version: the same
   // Who is a member, and takes over.
-  kJoin,  ///< name, url, app (texts), first epoch: id of a new member, time of the server
+  kJoin,  ///< name, url, app (texts), first epoch: id of a new member
   kRejoin,  ///< id, epoch: its new epoch, behind all batches of the old one; no row if it is a member no more
   kBeat,  ///< id, owner of what waits for its app, first epoch, last beat: counts its beat; all members: see Beat
   kInherit,  ///< dead, beat as it was seen, heir as it was seen, me: a row if I am the heir now

@@ -49,6 +49,7 @@ class SharedStore : public Store {
         reader_(*database_),
         peers_(*database_, reader_, membership_),
         writer_(database_->Connect()) {
+    LearnTime();
     Join();
   }
   ~SharedStore() override { SharedStore::Leave(); }
@@ -236,6 +237,15 @@ class SharedStore : public Store {
     return static_cast<std::int64_t>(random >> 22) * shared_store::kEpochs;
   }
 
+  /// An answer that took long says little; then it is asked again.
+  void LearnTime() {
+    for (int asked = 0; asked < kMostAsked; ++asked) {
+      const Duration sent = membership_.Now();
+      const auto time = writer_->Run(Query::kTime, {});
+      if (membership_.LearnTime(shared_store::FromStored(time->Number(0, 0)), sent)) return;
+    }
+  }
+
   void Join() {
     const std::int64_t epoch = NewEpoch();
     const Duration sent = membership_.Now();
@@ -243,8 +253,7 @@ class SharedStore : public Store {
     const auto member = writer_->Run(
         Query::kJoin,
         {std::string_view(me.name), std::string_view(me.url), std::string_view(me.app), epoch});
-    membership_.Joined({static_cast<std::uint64_t>(member->Number(0, 0)), epoch}, sent,
-                       shared_store::FromStored(member->Number(0, 1)));
+    membership_.Joined({static_cast<std::uint64_t>(member->Number(0, 0)), epoch}, sent);
     epoch_ = epoch;
     told_ = false;
   }
@@ -297,6 +306,7 @@ class SharedStore : public Store {
   }
 
   static constexpr const char* kStopped = "this coordinator has stopped; it writes no more";
+  static constexpr int kMostAsked = 5;
   static constexpr std::int64_t kDuePage = 64;
   static constexpr std::int64_t kChangesInRow = 8;
 
