@@ -1,5 +1,6 @@
 /// Pages of lists, with each filter, on a store of many finished and some unfinished sagas: how long the slowest page took.
-/// Usage: lists [finished] [unfinished] [folder for the store | a conninfo of PostgreSQL]
+/// Usage: lists [finished] [unfinished] [folder for the store | postgres | mysql]
+/// A server is the one that tools/with_postgres.sh or tools/with_mariadb.sh has started.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -12,19 +13,33 @@
 #include "bench.hpp"
 #include "sagas.hpp"
 #include <dtm/dtm.hpp>
-#ifdef DTM_BENCH_POSTGRES
+#ifdef DTM_BENCH_SERVERS
+#include <dtm/store/mysql/mysql_store.hpp>
 #include <dtm/store/postgres/postgres_store.hpp>
 #endif
 
 namespace {
 
 std::unique_ptr<dtm::Store> Open(const std::string& where) {
-#ifdef DTM_BENCH_POSTGRES
-  if (where.find('=') != std::string::npos) {
+#ifdef DTM_BENCH_SERVERS
+  const auto of = [](const char* name) {
+    const char* const value = std::getenv(name);
+    return std::string(value == nullptr ? "" : value);
+  };
+  if (where == "postgres") {
     dtm::PostgresStoreOptions options;
     options.durability = dtm::Durability::kProcess;
     options.store_timeout = std::chrono::seconds(60);
-    return dtm::PostgresStore(where, options);
+    return dtm::PostgresStore(of("DTM_POSTGRES"), options);
+  }
+  if (where == "mysql") {
+    dtm::MysqlAddress address;
+    address.socket = of("DTM_MYSQL_SOCKET");
+    address.user = of("DTM_MYSQL_USER");
+    address.database = of("DTM_MYSQL_DATABASE");
+    dtm::MysqlStoreOptions options;
+    options.store_timeout = std::chrono::seconds(60);
+    return dtm::MysqlStore(address, options);
   }
 #endif
   return std::make_unique<dtm::SqliteStore>(where, dtm::Durability::kProcess);
@@ -95,7 +110,7 @@ void Measure(dtm::Store& store, const char* name, const dtm::ScanFilter& filter)
   bench::Print(
       "lists",
       {{"first_page_ms", first}, {"slowest_page_ms", slowest}, {"pages", pages}, {"found", found}},
-      {{"filter", name}});
+      {{"store", store.Kind()}, {"filter", name}});
 }
 
 }  // namespace
@@ -104,7 +119,7 @@ int main(int argc, char** argv) {
   const int finished = argc > 1 ? std::atoi(argv[1]) : 1000000;
   const int unfinished = argc > 2 ? std::atoi(argv[2]) : 10000;
   const std::string where = argc > 3 ? argv[3] : ".";
-  const bool is_file = where.find('=') == std::string::npos;
+  const bool is_file = where != "postgres" && where != "mysql";
   const bench::TempFile file(is_file ? where + "/lists_bench.db" : "/tmp/dtm_lists_no_such_file");
   const bench::Watch watch;
   const std::unique_ptr<dtm::Store> store = Open(is_file ? file.Path() : where);
@@ -145,6 +160,6 @@ int main(int argc, char** argv) {
                {{"first_page_ms", counting.Wall() * 1e3},
                 {"found", static_cast<double>(backlog.unfinished)},
                 {"stuck", static_cast<double>(backlog.stuck)}},
-               {{"filter", "(count)"}});
+               {{"store", store->Kind()}, {"filter", "(count)"}});
   return 0;
 }

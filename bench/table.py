@@ -76,9 +76,9 @@ def stores(results):
 
 
 def lists(results):
-    rows = [[result['filter'], number(result['first_page_ms']), number(result.get('slowest_page_ms')), number(result.get('pages')),
+    rows = [[result['store'], result['filter'], number(result['first_page_ms']), number(result.get('slowest_page_ms')), number(result.get('pages')),
              number(result['found'])] for result in results if result['bench'] == 'lists']
-    print_table('lists: a page of 100, in ms (goal <= 100)', ['filter', 'first', 'slowest', 'pages', 'found'], rows)
+    print_table('lists: a page of 100, in ms (goal <= 100)', ['store', 'filter', 'first', 'slowest', 'pages', 'found'], rows)
 
 
 def start_up(results):

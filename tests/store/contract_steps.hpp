@@ -11,6 +11,7 @@
 #include "tests/catch.hpp"
 #include "tests/store/contract_records.hpp"
 #include "tests/support/transactions.hpp"
+#include <dtm/core/limits.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm_test {
@@ -112,6 +113,57 @@ inline void StepsAreAdded(Store& store) {
     }
   }
   ExpectStored(store, other);
+}
+
+/// What a workflow may be at most, of bytes that take the most room in any form of text.
+inline void LargestWorkflowIsStored(Store& store) {
+  const std::size_t half = dtm::kMaxWorkflowBytes / 2;
+  const auto expect = [&store](const Transaction& one) {
+    CHECK(Difference(*store.Load(one.definition->gid), one).empty());
+    const auto due = DuePage(store, At(1000), {}, 1000);
+    REQUIRE(due.size() == 1);
+    CHECK(Difference(due[0], one).empty());
+  };
+  Transaction one = Registering("largest", dtm::TransType::kWorkflow, 0);
+  auto definition = std::make_shared<dtm::Definition>(*one.definition);
+  definition->workflow = "flow";
+  definition->data = std::string(half, '\\');
+  one.definition = definition;
+  one.last_error = std::string(dtm::kMaxReasonBytes, '\'');
+  one.branches.resize(2 + 2 * dtm::kMaxWorkflowBranches);
+  REQUIRE(Put(store, one));
+  auto larger = std::make_shared<dtm::Definition>(*one.definition);
+  const std::size_t each = half / dtm::kMaxWorkflowBranches;
+  for (std::size_t i = 0; i < dtm::kMaxWorkflowBranches; ++i) {
+    larger->steps.push_back({"", "", std::string(each, i % 2 == 0 ? '\0' : '\'')});
+  }
+  one.definition = larger;
+  std::vector<dtm::Change> changes{{&one, true, false, false, dtm::kMaxWorkflowBranches}};
+  store.Begin();
+  store.Apply(changes);
+  store.Commit();
+  REQUIRE(changes[0].applied);
+  ++one.version;
+  expect(one);
+  REQUIRE(PutRedefined(store, one));
+  expect(one);
+  one.status = Status::kSucceed;
+  one.finished = At(1);
+  REQUIRE(Put(store, one));
+  one.definition = std::make_shared<dtm::Definition>(*one.definition);
+  Transaction other = NewTransaction("another");  // in one message, as one, and in a new row
+  auto whole = std::make_shared<dtm::Definition>(*one.definition);
+  whole->gid = "whole";
+  Transaction again = Registering("whole", dtm::TransType::kWorkflow, 0);
+  again.definition = whole;
+  again.branches = one.branches;
+  store.Begin();
+  const Batch batch(store, {&other, &again});
+  store.Commit();
+  CHECK(batch.Applied());
+  again.version = 1;
+  CHECK(Difference(*store.Load("whole"), again).empty());
+  CHECK(Difference(*store.Load("largest"), one).empty());
 }
 
 /// A row may be given again; what had been added to the old one is not the new one's.

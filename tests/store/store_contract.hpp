@@ -46,6 +46,7 @@ inline std::vector<Check> Checks() {
           {"a change may write another definition, of any size", DefinitionFollowsChanges},
           {"a lost change leaves the definition alone", LostChangeLeavesTheDefinition},
           {"steps are added", StepsAreAdded},
+          {"the largest workflow is stored", LargestWorkflowIsStored},
           {"added steps expire with their transaction", AddedStepsExpireWithTheirTransaction},
           {"a journal grows with its changes", JournalGrowsWithItsChanges},
           {"a long journal is folded", JournalIsFolded},
