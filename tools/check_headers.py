@@ -23,7 +23,6 @@ LONGER = {
     'dtm/coordinator/loop/commands.hpp': (321, 'to be divided: commands that another coordinator has to obey'),
     'dtm/http/api/api.hpp': (323, 'to be divided: the table of routes'),
     'dtm/http/api/lists.hpp': (323, 'to be divided: the numbers of the overview'),
-    'dtm/store/memory.hpp': (339, 'to be divided: a batch that can be undone'),
 }
 
 # header: why it has no tests/<room>/<header>_test.cpp

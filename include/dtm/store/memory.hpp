@@ -17,6 +17,7 @@
 
 #include <dtm/core/journal.hpp>
 #include <dtm/store/journal_codec.hpp>
+#include <dtm/store/memory_batch.hpp>
 #include <dtm/store/memory_search.hpp>
 #include <dtm/store/search.hpp>
 #include <dtm/store/store.hpp>
@@ -29,82 +30,47 @@ class MemoryStore : public Store {
  public:
   const char* Kind() const override { return "memory"; }
 
-  void Begin() override {
-    if (open_) throw StoreError("a batch is open already; commit it or roll it back first");
-    open_ = true;
-    batch_.clear();
-    removed_.clear();
-    forgotten_.clear();
-    new_rows_.clear();
-    told_.clear();
-    new_values_ = values_;
-  }
-
-  Result Run(const Work& work) override {
-    const std::shared_ptr<const Values> before = new_values_;
-    Result result = CatchAsResult([&work] { return work(WorkContext()); });
-    if (result.kind != Result::Kind::kSuccess) new_values_ = before;
-    return result;
-  }
+  void Begin() override { batch_.Begin(values_); }
+  Result Run(const Work& work) override { return batch_.Run(work); }
 
   bool Has(const std::string& gid) override {
-    return rows_.count(gid) > 0 || new_rows_.count(gid) > 0 || kept_.count(gid) > 0;
+    return rows_.count(gid) > 0 || batch_.rows.count(gid) > 0 || kept_.count(gid) > 0;
   }
 
   std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
-    const KeyValue* found = new_values_->Find(category, key);
-    if (found == nullptr) return std::nullopt;
-    return *found;
+    return batch_.GetValue(category, key);
   }
-
-  void PutValue(const KeyValue& value) override {
-    const KeyValue* old = new_values_->Find(value.category, value.key);
-    KeyValue kept = value;
-    kept.id = old == nullptr ? ++last_value_ : old->id;
-    kept.version = old == nullptr ? 1 : old->version + 1;
-    kept.created = old == nullptr ? value.updated : old->created;
-    const auto changed = std::make_shared<Values>(*new_values_);
-    changed->rows_of[{value.category, value.key}] = kept.id;
-    changed->by_row[kept.id] = std::move(kept);
-    new_values_ = changed;
-  }
-
+  void PutValue(const KeyValue& value) override { batch_.PutValue(value); }
   bool RemoveValue(const std::string& category, const std::string& key) override {
-    const KeyValue* old = new_values_->Find(category, key);
-    if (old == nullptr) return false;
-    const auto changed = std::make_shared<Values>(*new_values_);
-    changed->by_row.erase(old->id);
-    changed->rows_of.erase({category, key});
-    new_values_ = changed;
-    return true;
+    return batch_.RemoveValue(category, key);
   }
 
   void Apply(std::vector<Change>& changes) override {
     for (Change& change : changes) {
       Transaction& transaction = *change.transaction;
       change.applied = transaction.id == 0 ? Insert(transaction) : Update(transaction);
-      if (change.applied && !change.journal.empty()) Tell(transaction.id, change);
+      if (change.applied && !change.journal.empty()) batch_.Tell(transaction.id, change);
     }
   }
 
   void Commit() override {
-    if (!open_) throw StoreError("there is no open batch to commit");
+    if (!batch_.IsOpen()) throw StoreError("there is no open batch to commit");
     const std::lock_guard<std::mutex> lock(mutex_);
     std::map<std::pair<Time, std::int64_t>, bool> due;
-    for (const auto& [row, transaction] : batch_) {
+    for (const auto& [row, transaction] : batch_.records) {
       if (!IsFinal(transaction.status)) due[{transaction.due, row}] = true;
     }
-    rows_.reserve(rows_.size() + new_rows_.size());
-    for (auto& [row, journal] : told_) {
+    rows_.reserve(rows_.size() + batch_.rows.size());
+    for (auto& [row, journal] : batch_.told) {
       const auto old = journals_.find(row);
-      if (old != journals_.end()) Join(old->second, journal);
+      if (old != journals_.end()) journal.Follow(old->second);
     }
     // All or nothing: below nothing needs memory.
-    open_ = false;
-    values_ = new_values_;
-    rows_.merge(new_rows_);
-    while (!batch_.empty()) {
-      auto node = batch_.extract(batch_.begin());
+    batch_.Close();
+    values_ = batch_.values;
+    rows_.merge(batch_.rows);
+    while (!batch_.records.empty()) {
+      auto node = batch_.records.extract(batch_.records.begin());
       const auto old = records_.find(node.key());
       if (old == records_.end()) {
         records_.insert(std::move(node));
@@ -114,23 +80,23 @@ class MemoryStore : public Store {
       }
     }
     due_.merge(due);
-    for (auto& entry : told_) journals_.erase(entry.first);
-    journals_.merge(told_);
-    for (const std::int64_t row : removed_) {
+    for (auto& entry : batch_.told) journals_.erase(entry.first);
+    journals_.merge(batch_.told);
+    for (const std::int64_t row : batch_.removed) {
       const auto record = records_.find(row);
       if (record == records_.end()) continue;  // two steps of retention in one batch
       KeptGid kept = KeptOf(record->second);
-      if (keep_gids_) kept_[kept.gid] = std::move(kept);
+      if (batch_.keep_gids) kept_[kept.gid] = std::move(kept);
       rows_.erase(record->second.definition->gid);
       records_.erase(record);
       journals_.erase(row);
     }
-    for (const std::string& gid : forgotten_) kept_.erase(gid);
+    for (const std::string& gid : batch_.forgotten) kept_.erase(gid);
   }
 
-  void Rollback() noexcept override { open_ = false; }
+  void Rollback() noexcept override { batch_.Close(); }
 
-  void Recover() override { open_ = false; }
+  void Recover() override { batch_.Close(); }
 
   std::string Check(const std::atomic<bool>&) override { return {}; }
 
@@ -221,7 +187,7 @@ class MemoryStore : public Store {
 
   std::int64_t Expire(Time before, std::int64_t after, std::size_t limit, bool keep_gids) override {
     const std::lock_guard<std::mutex> lock(mutex_);
-    keep_gids_ = keep_gids;
+    batch_.keep_gids = keep_gids;
     std::int64_t last = 0;
     std::size_t seen = 0;
     for (auto record = records_.upper_bound(after); record != records_.end() && seen < limit;
@@ -230,7 +196,8 @@ class MemoryStore : public Store {
       const Time newest = records_.rbegin()->second.created;
       if (transaction.created >= before && transaction.created <= newest) return 0;
       last = record->first;
-      if (IsFinal(transaction.status) && transaction.finished < before) removed_.push_back(last);
+      if (IsFinal(transaction.status) && transaction.finished < before)
+        batch_.removed.push_back(last);
     }
     return seen == limit ? last : 0;
   }
@@ -242,7 +209,7 @@ class MemoryStore : public Store {
     for (auto kept = kept_.upper_bound(after); kept != kept_.end() && seen < limit;
          ++kept, ++seen) {
       last = kept->first;
-      if (kept->second.finished < before) forgotten_.push_back(last);
+      if (kept->second.finished < before) batch_.forgotten.push_back(last);
     }
     return seen == limit ? last : std::string();
   }
@@ -252,87 +219,32 @@ class MemoryStore : public Store {
     const std::string& gid = transaction.definition->gid;
     if (Has(gid)) return false;
     transaction.id = ++last_row_;
-    new_rows_[gid] = transaction.id;
-    Keep(transaction, 1);
+    batch_.rows[gid] = transaction.id;
+    batch_.Keep(transaction, 1, Owner());
     return true;
   }
 
   bool Update(const Transaction& transaction) {
-    const auto in_batch = batch_.find(transaction.id);
+    const auto in_batch = batch_.records.find(transaction.id);
     const auto stored = records_.find(transaction.id);
-    const Transaction* old = in_batch != batch_.end()   ? &in_batch->second
-                             : stored != records_.end() ? &stored->second
-                                                        : nullptr;
+    const Transaction* old = in_batch != batch_.records.end() ? &in_batch->second
+                             : stored != records_.end()       ? &stored->second
+                                                              : nullptr;
     if (old == nullptr || old->version != transaction.version) return false;
-    Keep(transaction, transaction.version + 1);
+    batch_.Keep(transaction, transaction.version + 1, Owner());
     return true;
   }
-
-  void Keep(const Transaction& transaction, std::uint64_t version) {
-    Transaction& kept = batch_[transaction.id] = transaction;
-    kept.version = version;
-    kept.owner = Owner();
-    for (Branch& branch : kept.branches) {  // what no store keeps
-      branch.in_flight = branch.unsent = false;
-      branch.previous_deadline = Time{};
-    }
-  }
-
-  struct Journal {
-    std::string bytes;
-    std::size_t folded = 0;  ///< bytes when it was folded last
-    unsigned history = 0;
-  };
-
-  void Tell(std::int64_t row, const Change& change) {
-    Journal& told = told_[row];
-    told.bytes.append(change.journal);
-    told.history = change.history;
-  }
-
-  /// Puts the old ones before the new ones. It is folded whenever it has doubled.
-  static void Join(const Journal& old, Journal& journal) {
-    journal.bytes.insert(0, old.bytes);
-    journal.folded = old.folded;
-    if (journal.bytes.size() < 2 * journal.folded + kFoldedFrom) return;
-    std::vector<JournalEntry> entries;
-    codec::DecodeJournal(journal.bytes, entries);
-    FoldJournal(entries, journal.history);
-    journal.bytes.clear();
-    codec::EncodeJournal(entries, journal.bytes);
-    journal.folded = journal.bytes.size();
-  }
-  static constexpr std::size_t kFoldedFrom = 1024;
-
-  /// Never changed once they are kept: a batch that writes values makes new ones.
-  struct Values {
-    std::map<std::int64_t, KeyValue> by_row;
-    std::map<std::pair<std::string, std::string>, std::int64_t> rows_of;
-
-    const KeyValue* Find(const std::string& category, const std::string& key) const {
-      const auto row = rows_of.find({category, key});
-      return row == rows_of.end() ? nullptr : &by_row.at(row->second);
-    }
-  };
 
   std::mutex mutex_;  // guards what is committed; only the owner's calls change it
   memory_store::Records records_;
   std::unordered_map<std::string, std::int64_t> rows_;
   memory_store::DueOnes due_;
   std::map<std::string, KeptGid> kept_;
-  std::map<std::int64_t, Journal> journals_;
-  std::shared_ptr<const Values> values_ = std::make_shared<Values>();
-  // The open batch, the owner's alone.
-  bool open_ = false;
+  std::map<std::int64_t, memory_store::Journal> journals_;
+  std::shared_ptr<const memory_store::Values> values_ = std::make_shared<memory_store::Values>();
+  // The owner's alone.
+  memory_store::OpenBatch batch_;
   std::int64_t last_row_ = 0;
-  std::map<std::int64_t, Transaction> batch_;
-  std::unordered_map<std::string, std::int64_t> new_rows_;
-  std::map<std::int64_t, Journal> told_;
-  std::vector<std::int64_t> removed_;
-  bool keep_gids_ = false;
-  std::vector<std::string> forgotten_;
-  std::shared_ptr<const Values> new_values_ = values_;
-  std::int64_t last_value_ = 0;
 };
 
 }  // namespace v1
