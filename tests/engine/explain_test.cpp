@@ -58,6 +58,8 @@ TEST_CASE("explain: a wait names the branch, the attempts, the errors and the ne
   const std::string text = Explain(t, kNow);
   CHECK_THAT(text, ContainsSubstring("branch 01 action http://bank/a1: next try in 40.0 s "
                                      "(3 tries, 3 errors in a row)"));
+  CHECK_THAT(Explain(Standing("2", Status::kSubmitted, "P e1 P P"), kNow),
+             ContainsSubstring("(1 try, 1 error in a row)"));
   CHECK_THAT(text, ContainsSubstring("last error: branch 01 action") &&
                        ContainsSubstring("connection lost"));
   CHECK_THAT(text, ContainsSubstring("rolled back if not done in 30.0 s"));

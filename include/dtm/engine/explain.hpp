@@ -59,7 +59,10 @@ inline std::string ExplainBranch(const Transaction& transaction, std::size_t ind
     if (branch.asked_when && branch.next_try > now) text += ", as it asked for (Retry-After)";
   }
   text += " (" + std::to_string(branch.tries) + (branch.tries == 1 ? " try" : " tries");
-  if (branch.errors > 0) text += ", " + std::to_string(branch.errors) + " errors in a row";
+  if (branch.errors > 0) {
+    text += ", " + std::to_string(branch.errors) + (branch.errors == 1 ? " error" : " errors") +
+            " in a row";
+  }
   return text + ")";
 }
 
