@@ -6,7 +6,8 @@
 /// Coordinators call a branch again when they got no reply. They may call its compensation although the
 /// action never arrived, and the action may arrive late, after its compensation. A barrier makes
 /// that harmless: each call leaves a row in a table beside the business rows, in their transaction,
-/// and these rows decide. The file for your database does that: barrier/sqlite_barrier.hpp.
+/// and these rows decide. The file for your database does that: barrier/sqlite_barrier.hpp, postgres_barrier.hpp,
+/// mysql_barrier.hpp, redis_barrier.hpp.
 #pragma once
 
 #include <cstddef>
@@ -128,7 +129,9 @@ inline Barrier BarrierFromQuery(const std::multimap<std::string, std::string>& q
   return Barrier(value("trans_type"), value("gid"), value("branch_id"), value("op"));
 }
 
-/// For a registered C++ function whose rows are in another file than its coordinator's.
+/// For a registered C++ function. (One whose rows are in its coordinator's own file needs no barrier:
+/// Coordinator::RegisterInTransaction.)
+/// @throws Error  a value is not valid, see Barrier.
 inline Barrier BarrierFrom(const BranchInfo& info) {
   return Barrier(Name(info.trans_type), info.gid, info.branch_id, Name(info.op));
 }

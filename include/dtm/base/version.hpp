@@ -1,4 +1,5 @@
 /// The version of the library. CMake and the packages read it from here.
+/// Needs: nothing. Threads: a constant.
 
 /// Needs: nothing. Threads: constants only.
 #pragma once

@@ -98,7 +98,9 @@ class Msg : public OptionSetters<Msg> {
   /// @throws StoreError     the coordinator could not store it; nothing was stored.
   TransResult Submit() const { return endpoint_->Submit(definition_); }
 
-  /// Submit, then waits up to `timeout` for the end: the returned status is unfinished if that did not come.
+  /// Submit, then waits up to `timeout` for the end (Duration::max(): for ever): the returned status is unfinished if that did
+  /// not come.
+  /// @throws as Submit, but a message that was aborted is returned, not thrown.
   [[nodiscard]] TransResult SubmitAndWait(Duration timeout) const {
     return endpoint_->SubmitAndWait(definition_, timeout);
   }

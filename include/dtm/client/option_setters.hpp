@@ -23,8 +23,8 @@ class OptionSetters {
   }
   Builder SetWaitResult(bool wait = true) && { return std::move(SetWaitResult(wait)); }
 
-  /// The transaction is rolled back if it has not succeeded by then; 1 s to 1 day. By default a saga and a
-  /// workflow have no timeout; msg, tcc and xa have 35 s for their submit.
+  /// A saga is rolled back if it has not succeeded by then, counted from its creation; by default it has no timeout. Of a msg,
+  /// tcc or xa it is the time for its submit (35 s, see Options::timeout_to_fail). 1 s to 1 day.
   Builder& SetTimeoutToFail(std::chrono::seconds timeout) & {
     Options().timeout_to_fail = timeout;
     return Self();

@@ -86,7 +86,7 @@ class Saga : public OptionSetters<Saga> {
   /// Cost: one commit, shared with everything else that is submitted at that moment.
   TransResult Submit() const { return endpoint_->Submit(definition_); }
 
-  /// Submit, then waits up to `timeout` for the end.
+  /// Submit, then waits up to `timeout` for the end; Duration::max(): for ever.
   /// @return succeed, failed (with the reason) or, at the timeout, the unfinished status.
   /// @throws as Submit, but a saga that was rolled back is returned, not thrown.
   [[nodiscard]] TransResult SubmitAndWait(Duration timeout) const {

@@ -34,8 +34,9 @@ class Tcc : public GlobalTransaction {
   /// if that can be read from the same JSON. Returns the body of the reply (empty for a function).
   /// @throws InDoubtError   there was no answer to the registration; the try was not called.
   /// @throws FailureError   the try refused: let it pass, and everything is cancelled.
-  /// @throws RejectedError  the transaction is decided already (its timeout); the try was not called.
-  /// @throws LogicError     JSON cannot hold the payload, or a function cannot read it; the try was not called.
+  /// @throws RejectedError  the transaction is decided already (its timeout), or a URL cannot be called; the try was not called.
+  /// @throws LogicError     JSON cannot hold the payload, a function cannot read it, or it is the 100th branch of this
+  ///                        initiator; the try was not called.
   /// @throws Error          the try gave no definite result (OngoingError: not yet). Let it pass, too.
   template <typename Payload, typename Try, typename Confirm, typename Cancel>
   std::string CallBranch(const Payload& payload, const Try& try_branch, const Confirm& confirm,
@@ -58,7 +59,7 @@ class Tcc : public GlobalTransaction {
   }
 };
 
-/// Prepares a TCC, runs `body(Tcc&)`, and submits. Returns once it is durable that all branches will be confirmed (with
+/// Prepares a TCC, runs `body(Tcc&)` in this thread, and submits. Returns once it is durable that all branches will be confirmed (with
 /// options.wait_result: once they are, after 6 s at the latest). If `body` throws, all branches are cancelled and the
 /// exception passes. After a crash they are cancelled when options.timeout_to_fail (35 s) is over.
 /// @throws InDoubtError   there was no answer to prepare or submit; ask for the gid.

@@ -26,9 +26,10 @@ class Xa : public GlobalTransaction {
 
   /// Calls the branch, which does its work in an XA transaction, registers itself and prepares. Later it is called at the
   /// same url to commit or to roll back. The call has `request_timeout` (3 s by default). Returns the body of its reply.
-  /// @throws FailureError  it refused: let it pass, and everything is rolled back.
-  /// @throws LogicError    JSON cannot hold the payload; the branch was not called.
-  /// @throws Error         it gave no definite result (OngoingError: not yet). Let it pass, too.
+  /// @throws FailureError   it refused: let it pass, and everything is rolled back.
+  /// @throws RejectedError  its URL cannot be called; the branch was not called.
+  /// @throws LogicError     JSON cannot hold the payload, or it is the 100th branch; the branch was not called.
+  /// @throws Error          it gave no definite result (OngoingError: not yet). Let it pass, too.
   template <typename Payload, typename Branch>
   std::string CallBranch(const Payload& payload, const Branch& branch) {
     static_assert(branch_args::CheckPayload<Branch, Payload>());

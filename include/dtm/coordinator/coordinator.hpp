@@ -1,6 +1,5 @@
 /// The embedded coordinator: what a program creates, registers its functions with, and submits to.
-/// Needs: nlohmann/json, SQLite (by the constructor that takes a file). Threads: every method is
-/// thread-safe. Protocol: §2.2, as a C++ interface.
+/// Needs: nlohmann/json, SQLite (by the constructor that takes a file). Threads: every method is thread-safe. Protocol: §2.2.
 #pragma once
 
 #include <cstddef>
@@ -41,14 +40,16 @@
 namespace dtm {
 inline namespace v1 {
 
-/// Drives transactions to their end, through crashes: submitted transactions are durable, and continue
-/// when a program opens the same file and registers the same functions again.
+/// Drives transactions to their end, through crashes: submitted transactions are durable, and continue when a program opens
+/// the same file and registers the same functions again.
 ///
-/// Start() gives it a thread of its own. Without Start the program calls Poll(): functions run inside Poll,
-/// and calls that wait (Submit, Wait, ...) drive the coordinator themselves.
+/// Start() gives it a thread of its own. Without Start the program calls Poll(): functions run inside Poll, and calls that
+/// wait (Submit, Wait, ...) drive the coordinator themselves. A method that waits throws LogicError inside a callback of the
+/// coordinator (of SubmitAsync, Transact, RegisterInTransaction), where it would wait for itself; Wait and SubmitAndWait throw
+/// it inside a branch function, too. A time to wait of Duration::max() is for ever.
 ///
-/// Declare what the functions capture before the coordinator, so that it lives longer. In a forked child
-/// every method throws LogicError and the destructor touches nothing.
+/// Declare what the functions capture before the coordinator, so that it lives longer. In a forked child every method throws
+/// LogicError and the destructor touches nothing.
 class Coordinator : public EmbeddedEndpoint {
  public:
   /// Opens or creates the SQLite file, checks and locks it.
@@ -69,18 +70,16 @@ class Coordinator : public EmbeddedEndpoint {
   /// Stops, and waits for functions that are running, as long as it takes; logs a warning after a second.
   ~Coordinator() override = default;
 
-  /// Registers a branch function under a name. The store keeps the name: register the same names after a
-  /// restart; transactions that need a missing one wait for it.
+  /// Registers a branch function under a name. The store keeps the name: register the same names after a restart; transactions
+  /// that need a missing one wait for it.
   ///
-  /// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; T is anything
-  /// nlohmann/json can read. It returns nothing (success) or Result: Success, Failure (definite:
-  /// roll back), Ongoing (call again after the retry interval). A thrown FailureError is a Failure, an
-  /// OngoingError an Ongoing; after any other exception the function is called again, with growing waits.
+  /// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; T is anything nlohmann/json can read. It returns nothing
+  /// (success) or Result: Success, Failure (definite: roll back), Ongoing (call again after the retry interval). A thrown
+  /// FailureError is a Failure, an OngoingError an Ongoing; after any other exception it is called again, with growing waits.
   ///
-  /// It may be called again after a crash, so it must be idempotent (BranchInfo identifies the call), and a
-  /// compensation must do nothing if its action did nothing. It may block: there is no deadline, and while it
-  /// runs no other call of its branch starts. Several threads may call it at once, so it is called as const (no
-  /// `mutable` lambda); it may capture move-only values.
+  /// It may be called again after a crash, so it must be idempotent (BranchInfo identifies the call), and a compensation must do
+  /// nothing if its action did nothing. It may block: there is no deadline, and while it runs no other call of its branch
+  /// starts. Several threads may call it at once, so it is called as const (no `mutable` lambda); it may capture move-only values.
   /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
   template <typename T, typename Function>
   LocalBranch<T> Register(const std::string& name, Function function) {
@@ -101,11 +100,10 @@ class Coordinator : public EmbeddedEndpoint {
   /// with SQLite `function(sqlite3*, const T&)`, or also `const BranchInfo&`. Its writes, its result and the next step are one
   /// commit: its effect happens exactly once, without a barrier. A Failure or an exception undoes its writes.
   ///
-  /// It runs on the coordinator's thread and everything else waits, so it should take less than 5 ms and do nothing
-  /// but SQL. Transactions, ATTACH, PRAGMA and the dtm_ tables are denied. It may run several times, and is committed
-  /// once. If the initiator calls it itself (the try of a tcc, the action of an xa, the step of a workflow), that has a
-  /// commit of its own. A workflow's step is recorded in the next commit, so a crash in between runs the step again. It
-  /// cannot be called for a coordinator elsewhere.
+  /// It runs on the coordinator's thread and everything else waits, so it should take less than 5 ms and do nothing but SQL.
+  /// Transactions, ATTACH, PRAGMA and the dtm_ tables are denied. It may run several times, and is committed once. If the
+  /// initiator calls it itself (the try of a tcc, the action of an xa, the step of a workflow), that has a commit of its own. A
+  /// workflow's step is recorded in the next commit, so a crash in between runs it again. No coordinator elsewhere can call it.
   /// @throws LogicError  the name is taken, the function is an empty std::function or pointer, or several coordinators share
   /// the store (PgOutbox is what they have instead).
   template <typename T, typename Function>
@@ -150,8 +148,7 @@ class Coordinator : public EmbeddedEndpoint {
 
   /// For event loops, instead of Start: does what there is to do, runs functions and alerts, and returns how long the
   /// program may sleep before it polls again: zero if there is more to do already, at most an hour. Options::on_wake is
-  /// called when something comes earlier; WakeFd turns that into a file descriptor.
-  /// Any thread may poll; turns are made one at a time. After Stop it does nothing.
+  /// called when something comes earlier; WakeFd turns that into a file descriptor. Any thread may poll. Nothing after Stop.
   /// @throws LogicError  it was started.
   Duration Poll() { return Checked().Poll(); }
 
@@ -165,7 +162,8 @@ class Coordinator : public EmbeddedEndpoint {
     return Checked().Stop(TimeIn(limit));
   }
 
-  /// The committed record; nothing if there is none. Like List and ListValues it reads the store in this thread.
+  /// The committed record; nothing if there is none. If the record has expired and only its gid is kept (Options::keep_gids), it
+  /// has `expired` and no branches. Like List and ListValues it reads the store in this thread.
   /// @throws StoreError  the store cannot be read.
   std::optional<Transaction> Query(const std::string& gid) { return Checked().store->Load(gid); }
 
@@ -201,7 +199,7 @@ class Coordinator : public EmbeddedEndpoint {
     return MakeTimeline(std::move(*stored), std::move(entries));
   }
 
-  /// Waits up to `timeout` for the end; returns the status at that time.
+  /// Waits up to `timeout` for the end; returns the status at that time, which may be an unfinished one.
   /// @throws InDoubtError   the store failed meanwhile.
   /// @throws RejectedError  there is no such transaction.
   /// @throws LogicError     called in a branch function, which could wait for itself.
@@ -272,7 +270,8 @@ class Coordinator : public EmbeddedEndpoint {
         [&](ValueCallback<Gids> answer) { ListWaitingAsync(wait, limit, std::move(answer)); });
   }
 
-  /// Messages to `topic://<topic>` that are stored from now on go to this url too.
+  /// Messages to `topic://<topic>` that are stored from now on go to this url too. At most 1000 subscribers a topic; 128 bytes
+  /// for its name, 2048 for a url, 1024 for a remark (for people), all of it UTF-8. Durable when it returns.
   /// @throws InDoubtError, StoreError  the store failed; in doubt: it may be stored, look with ListValues.
   /// @throws RejectedError  "this url exists", or a limit; nothing was changed.
   void Subscribe(const std::string& topic, const std::string& url, const std::string& remark = {}) {
@@ -289,9 +288,10 @@ class Coordinator : public EmbeddedEndpoint {
     Await([&](AnswerCallback answer) { DeleteTopicAsync(topic, std::move(answer)); });
   }
 
-  /// Committed values such as topics; an empty category or key matches any, `position` is the one that the page
-  /// before returned.
-  /// @throws StoreError  the store cannot be read.
+  /// Committed values such as topics (category "topics"); an empty category or key matches any, `limit` is 1 to 1000, and
+  /// `position` the one that the page before returned.
+  /// @throws StoreError     the store cannot be read.
+  /// @throws RejectedError  the limit is out of range.
   KeyValuePage ListValues(const std::string& category, const std::string& key = {},
                           std::int64_t position = 0, std::size_t limit = 100) {
     CheckListLimit(limit);

@@ -27,7 +27,7 @@ enum class JournalKind : std::uint8_t {
   kError = 8,       ///< the call of `row` had no definite answer, `text` says why
   kNotSent = 9,     ///< the call of `row` did not start, `text` says why
   kRollback = 10,   ///< it is rolled back from now on; `text` says why, `row` is whose reason it is
-  kStuck = 11,      ///< nothing goes on with it until somebody retries or stops it; `text` says why
+  kStuck = 11,      ///< it waits for a person: RetryNow, Skip or ForceStop; `text` says why
   kSucceeded = 12,  ///< it ended
   kFailed = 13,     ///< it ended, rolled back or stopped
   kCancel = 14,     ///< somebody asked to roll it back; `text` says why

@@ -25,7 +25,8 @@ inline namespace v1 {
 struct TransOptions {
   bool wait_result =
       false;  ///< Submit returns when the transaction has ended, not when it is stored
-  std::chrono::seconds timeout_to_fail{0};  ///< after this long an unfinished saga is rolled back
+  /// After this long an unfinished saga is rolled back, and a msg, tcc or xa waits no longer for its submit; a workflow has none.
+  std::chrono::seconds timeout_to_fail{0};
   std::chrono::seconds request_timeout{0};  ///< deadline of one branch call by URL
   std::chrono::seconds retry_interval{0};   ///< first wait after an error; fixed wait after ONGOING
   /// How often the actions of a saga, counted together, are called again before it is rolled back; 0 = no limit.

@@ -38,7 +38,7 @@ struct ServerOptions {
   std::shared_ptr<IoThread> io{};
 };
 
-/// In a forked child it does not serve, and its destructor touches nothing; the child has neither its port nor its
+/// Serves the HTTP API of one coordinator, by HTTP without TLS. In a forked child it does not serve, and its destructor touches nothing; the child has neither its port nor its
 /// connections.
 class Server {
  public:
@@ -65,8 +65,11 @@ class Server {
   }
 
   /// Serves on one thread for all connections (ServerOptions::io), and up to 64 for what reads the store or runs a function of
-  /// the program. Port 0: any that is free. Returns the port.
-  /// @throws Error  it cannot listen there, or the address is public and there is no token.
+  /// the program. `host` is an address or name of this machine, such as "127.0.0.1", "::1" or "0.0.0.0"; port 0: any that is
+  /// free. Returns the port; connections are accepted from then on.
+  /// @throws Error       it cannot listen there, the address is not the loopback and there is no token, or the token has
+  ///                     characters that it may not have.
+  /// @throws LogicError  it listens already.
   int Start(const std::string& host, int port) {
     CheckPlace(host);
     Own& own = own_.Get();

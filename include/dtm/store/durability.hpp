@@ -5,9 +5,11 @@
 namespace dtm {
 inline namespace v1 {
 
-/// kPower: one fsync per commit, survives the loss of power. kProcess: survives the death of the
-/// process (kill -9), not that of the machine.
-enum class Durability { kPower, kProcess };
+/// What a commit survives.
+enum class Durability {
+  kPower,   ///< the loss of power: one fsync a commit
+  kProcess  ///< the death of the process (kill -9), not that of the machine
+};
 
 }  // namespace v1
 }  // namespace dtm

@@ -26,10 +26,10 @@ enum class DrawFormat {
 struct DrawOptions {
   bool colour = false;  ///< kText: with escape codes of terminals
   std::size_t width =
-      96;  ///< kText: the columns of a line, 40 to 1000; what is beyond counts as these
+      96;  ///< kText: the columns of a line; less than 40 is 40, more than 1000 1000
 };
 
-/// A diagram that a program has made, or changed (the names of its lifelines, for example).
+/// Draws a diagram that a program has made, or changed (the names of its lifelines, for example).
 inline std::string Draw(const Diagram& diagram, DrawFormat format,
                         const DrawOptions& options = {}) {
   switch (format) {
@@ -41,7 +41,7 @@ inline std::string Draw(const Diagram& diagram, DrawFormat format,
   return {};
 }
 
-/// The diagram of a transaction: who called whom, when, and what came of it; from the top to the bottom. Texts of others
+/// Draws a transaction: who called whom, when, and what came of it; from the top to the bottom. Texts of others
 /// (gids, URLs, errors) are shown in one line, without control characters and without the passwords of URLs.
 inline std::string Draw(const Timeline& story, DrawFormat format, const DrawOptions& options = {}) {
   return Draw(MakeDiagram(story), format, options);

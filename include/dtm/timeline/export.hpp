@@ -234,7 +234,8 @@ class Writer {
 
 }  // namespace export_parts
 
-/// `settings`: of the coordinator that drove it, if they are known; see ExportSettings.
+/// The transaction as one JSON document of the version kExportVersion, UTF-8, with a line break at its end. `settings`: of the
+/// coordinator that drove it, if they are known: ExportSettings::Of(tm.Settings()).
 inline std::string Export(const Timeline& story, ExportContent content = ExportContent::kFull,
                           const ExportSettings& settings = {}) {
   using export_parts::Json;

@@ -1,5 +1,6 @@
 /// The settings of an embedded coordinator.
-/// Needs: std. Threads: values; `log` is called from any thread, `on_alert` and `on_event` from one that is not the loop.
+/// Needs: std. Threads: values; `log` and `on_wake` are called from any thread, `on_alert`, `on_event` and `on_span` each from
+/// one of its own (without Start: inside Poll).
 /// Protocol: §3 (alert).
 #pragma once
 
@@ -51,7 +52,8 @@ struct Options {
   /// The URL at which a dtm::Server serves this coordinator ("http://this-host:36789/api/dtmsvr"). The branches that
   /// a tcc or xa calls are told it, so that they can register. Empty: they cannot.
   std::string server_url;
-  /// Finished transactions are removed after this time; with Duration::max(), never. Unfinished ones are never removed.
+  /// Finished transactions are removed after this time, 0 or more; with Duration::max(), never. Unfinished ones are never
+  /// removed.
   Duration keep_finished = std::chrono::hours(24);
   /// The gids of finished transactions are kept for this time after their end, so that a gid does not run again. The
   /// same content gets the status that it ended with; other content is refused, and so is a workflow, whose result is

@@ -43,10 +43,11 @@ class SqliteStore : public Store {
 
   /// Opens or creates the file (0600), locks it against a second coordinator, and migrates an older
   /// schema. The lock is a separate file beside it, `<path>-lock`. A relative path is resolved now.
-  /// @throws StoreError  in use by another coordinator, unreadable, read-only, damaged, or of a newer schema.
   /// `on_open` is called with the connection that writes, whenever it was opened: a place to create the program's own
   /// tables (CREATE TABLE IF NOT EXISTS) and to migrate them, for Transact and RegisterInTransaction.
   /// `cache_bytes`: pages of the file that are kept in memory.
+  /// @throws StoreError  in use by another coordinator, unreadable, read-only, damaged, or of a newer schema.
+  /// @throws what `on_open` throws.
   explicit SqliteStore(const std::string& path, Durability durability = Durability::kPower,
                        OnOpen on_open = {}, std::size_t cache_bytes = sqlite_schema::kCacheBytes)
       : connections_(path, durability, std::move(on_open), cache_bytes) {}
