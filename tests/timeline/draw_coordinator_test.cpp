@@ -8,6 +8,7 @@
 #include "tests/coordinator/sql_kit.hpp"
 #include "tests/support/quiet.hpp"
 #include <dtm/client/saga.hpp>
+#include <dtm/testing/shared_memory_store.hpp>
 #include <dtm/testing/test_coordinator.hpp>
 #include <dtm/timeline/draw.hpp>
 
@@ -237,4 +238,58 @@ TEST_CASE("draw: without a journal the record is drawn") {
         Lines{"application > coordinator: submit", "no journal was kept: this is from the record",
               "coordinator < bank-a: 01 Out success", "coordinator < bank-b: 02 In success",
               "application < coordinator: succeed"});
+}
+
+namespace {
+
+/// Two nodes on one store, both alive.
+struct TwoNodes {
+  static dtm::Options NamedAs(const char* name) {
+    dtm::Options options = Named();
+    options.node_name = name;
+    return options;
+  }
+  void Pass(dtm::Duration duration) { TestCoordinator::AdvanceAll({&one, &two}, duration); }
+
+  const std::shared_ptr<dtm::testing::SharedMemoryTables> tables =
+      std::make_shared<dtm::testing::SharedMemoryTables>();
+  const std::shared_ptr<dtm::testing::VirtualTime> time =
+      std::make_shared<dtm::testing::VirtualTime>();
+  const TestCoordinator::OpenStore open = [this] {
+    return dtm::testing::SharedMemoryStore(tables, time);
+  };
+  TestCoordinator one{{}, NamedAs("one"), open, time};
+  TestCoordinator two{{}, NamedAs("two"), open, time};
+};
+
+}  // namespace
+
+TEST_CASE(
+    "draw: a node that goes on with what another one had does not say that this one is gone") {
+  TwoNodes nodes;
+  SECTION("any node may have what is prepared") {
+    nodes.one->Prepare(New(TransType::kTcc));
+    nodes.Pass(milliseconds(10));
+    nodes.two->RegisterBranch("g", TransType::kTcc,
+                              Step{"http://bank-a/Confirm", "http://bank-a/Cancel", "", "01"});
+    nodes.Pass(milliseconds(10));
+    nodes.one->Submit(New(TransType::kTcc));
+    nodes.Pass(seconds(1));
+    CHECK(LinesOf(nodes.one->Timeline("g").value()) ==
+          Lines{"application > coordinator: prepare", "two goes on with it",
+                "application > coordinator: register 01", "one goes on with it",
+                "application > coordinator: submit", "coordinator > bank-a: 01 Confirm",
+                "coordinator < bank-a: success", "application < coordinator: succeed"});
+  }
+  SECTION("and may stop what another one drives") {
+    nodes.one.Branches().On("http://bank-a/Out", Result::Error("busy"));
+    nodes.one->Submit(TwoBanks());
+    nodes.Pass(milliseconds(10));
+    nodes.two->ForceStop("g", dtm::By{"dave", "enough"});
+    nodes.Pass(milliseconds(10));
+    CHECK(LinesOf(nodes.one->Timeline("g").value()) ==
+          Lines{"application > coordinator: submit", "coordinator > bank-a: 01 Out",
+                "coordinator < bank-a: error: busy", "two goes on with it",
+                "force-stopped by dave: enough", "application < coordinator: failed"});
+  }
 }

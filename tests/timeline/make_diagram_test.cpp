@@ -162,6 +162,24 @@ TEST_CASE("diagram: a story is never longer than can be read, and its decisions 
         Names{"cancelled by who: why"});
 }
 
+TEST_CASE(
+    "diagram: of a story that is shortened no process ends without the next one, and none is left "
+    "out") {
+  for (std::size_t before = 41; before < 130; ++before) {
+    Story story;
+    for (int i = 0; i < 200; ++i) story.Step("local:tx/Do");
+    story.Tell(0, JournalKind::kSubmitted, dtm::kNoRow, "", "a");
+    for (std::size_t i = 0; i < 200; ++i) {
+      if (i == before) story.Tell(0, JournalKind::kTakenUp, dtm::kNoRow, "", "b");
+      story.Call(0, 0, 2 * i + 1);
+    }
+    const Diagram diagram = dtm::MakeDiagram(story.Make());
+    CHECK(diagram.events.size() < 200);
+    CHECK(TextsOf(diagram, DiagramEvent::Kind::kEnd) == Names{"a is gone"});
+    CHECK(TextsOf(diagram, DiagramEvent::Kind::kBegin) == Names{"taken up by b"});
+  }
+}
+
 TEST_CASE("diagram: an answer that comes after other calls says whose it is") {
   const Diagram diagram = dtm::MakeDiagram(story_kit::QueriedMessage());
   CHECK(TextsOf(diagram, DiagramEvent::Kind::kReply) ==

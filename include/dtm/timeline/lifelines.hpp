@@ -20,7 +20,6 @@
 #include <dtm/core/url.hpp>
 #include <dtm/timeline/drawing/diagram.hpp>
 #include <dtm/timeline/drawing/shown_text.hpp>
-#include <dtm/timeline/timeline.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -102,25 +101,6 @@ inline std::string CallInWords(const Definition& definition, std::size_t row) {
   if (!implied || name.empty()) text += std::string(" ") + Name(op);
   if (op != Op::kResume && !name.empty()) text += " " + name;
   return ShownName(text);
-}
-
-/// Of "machine:4711" only the number, if all are of one machine: that is how a coordinator names itself.
-inline std::vector<std::string> ProcessNames(const std::vector<DrivenBy>& runs) {
-  const auto host = [](const std::string& name) {
-    const std::size_t colon = name.rfind(':');
-    const bool number = colon != std::string::npos && colon + 1 < name.size() &&
-                        name.find_first_not_of("0123456789", colon + 1) == std::string::npos;
-    return number ? name.substr(0, colon + 1) : std::string();
-  };
-  const bool one = std::all_of(runs.begin(), runs.end(), [&](const DrivenBy& run) {
-    return !host(run.process).empty() && host(run.process) == host(runs.front().process);
-  });
-  std::vector<std::string> names;
-  for (const DrivenBy& run : runs) {
-    const std::size_t skipped = one ? host(run.process).size() : 0;
-    names.push_back((one ? "process " : "") + ShownName(run.process.substr(skipped)));
-  }
-  return names;
 }
 
 /// The lifelines of one drawing. First Add each call, then Name.

@@ -15,6 +15,7 @@
 #include <dtm/timeline/drawing/diagram.hpp>
 #include <dtm/timeline/drawing/shown_text.hpp>
 #include <dtm/timeline/drawing/spans.hpp>
+#include <dtm/timeline/drivers.hpp>
 #include <dtm/timeline/folds.hpp>
 #include <dtm/timeline/lifelines.hpp>
 #include <dtm/timeline/record_story.hpp>
@@ -59,13 +60,13 @@ class DiagramMaker {
         times_(begin_, story.entries),
         folds_(FoldStory::Make(story, times_.since)),
         lifelines_(definition_),
-        attempts_(story.entries.size()) {
+        attempts_(story.entries.size()),
+        drivers_(story) {
     for (const Attempt& attempt : story.attempts) {
       for (const std::size_t entry : {attempt.begin_entry, attempt.end_entry}) {
         if (entry < attempts_.size()) attempts_[entry] = &attempt;
       }
     }
-    processes_ = ProcessNames(story.runs);
   }
 
   static Time BeginOf(const Timeline& story) {
@@ -108,7 +109,7 @@ class DiagramMaker {
     const JournalEntry& entry = story_.entries[i];
     events_.At(times_.since[i]);
     if (const auto fold = folds_.folds.find(i); fold != folds_.folds.end()) TellFold(fold->second);
-    if (entry.kind == JournalKind::kTakenUp) ++run_;
+    drivers_.Pass(entry);
     if (folds_.hidden[i]) return;
     if (times_.set_back[i] >= kWorthANote) {
       events_.Note("the clock was set back by " + drawing::SpanInWords(times_.set_back[i]), "",
@@ -130,7 +131,7 @@ class DiagramMaker {
       case JournalKind::kOngoing:
       case JournalKind::kError:
       case JournalKind::kNotSent: return TellResult(i, last_call);
-      case JournalKind::kRollback: return TellRollback(entry);
+      case JournalKind::kRollback: return TellRollback(i);
       case JournalKind::kStuck: return events_.Note("stuck", entry.text, Tone::kBad);
       case JournalKind::kSucceeded: return TellEnded(Status::kSucceed, Tone::kGood);
       case JournalKind::kFailed: return TellEnded(Status::kFailed, Tone::kBad);
@@ -140,7 +141,7 @@ class DiagramMaker {
       case JournalKind::kFinish:
         return entry.text.empty() ? TellInitiator("finish")
                                   : TellInitiator("fail", entry.text, Tone::kBad);
-      case JournalKind::kTakenUp: return TellTakenUp();
+      case JournalKind::kTakenUp: return drivers_.TellTakenUp(i, events_);
       case JournalKind::kGap: return TellGap(entry, times_.since[i]);
       case JournalKind::kRepair: return TellAsked(lifelines_.Call(entry.row) + " skipped", entry);
     }
@@ -216,8 +217,10 @@ class DiagramMaker {
     events_.Done(begun && service && sent, retries);
   }
 
-  /// The reason is told once: mostly it is the answer above.
-  void TellRollback(const JournalEntry& entry) {
+  /// The reason is told once: mostly it is the answer above. What is stopped fails without being rolled back.
+  void TellRollback(std::size_t i) {
+    const JournalEntry& entry = story_.entries[i];
+    if (i > 0 && story_.entries[i - 1].kind == JournalKind::kForceStop) return;
     const DiagramEvent* last = events_.Last();
     const bool told = last != nullptr && IsArrow(last->kind) && last->tone == Tone::kBad;
     const bool branch = entry.row != kNoRow && !told;
@@ -234,20 +237,6 @@ class DiagramMaker {
   void TellAsked(const std::string& what, const JournalEntry& entry) {
     const std::string who = ShownName(entry.who);
     events_.Note(who.empty() ? what : what + " by " + who, entry.text, Tone::kWarning);
-  }
-
-  void TellTakenUp() {
-    const std::string before = Process(run_ - 1), now = Process(run_);
-    const bool same = before == now && !now.empty();
-    events_.Break(before.empty() ? "its process is gone" : before + " is gone",
-                  same          ? "started again"
-                  : now.empty() ? "taken up"
-                                : "taken up by " + now);
-  }
-
-  /// Empty if it is not known.
-  std::string Process(std::size_t run) const {
-    return run < processes_.size() ? processes_[run] : std::string();
   }
 
   void TellGap(const JournalEntry& entry, Duration until) {
@@ -278,10 +267,9 @@ class DiagramMaker {
   const Folds folds_;
   Lifelines lifelines_;
   std::vector<const Attempt*> attempts_;  // by entry
+  Drivers drivers_;
   StoryEvents events_;
-  std::size_t last_call_ = kNoEntry;      // the entry whose call is the last event
-  std::vector<std::string> processes_{};  // which drove it
-  std::size_t run_ = 0;                   // of them
+  std::size_t last_call_ = kNoEntry;  // the entry whose call is the last event
   bool ended_ = false;
 };
 

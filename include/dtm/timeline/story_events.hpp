@@ -98,7 +98,7 @@ class StoryEvents {
     events_.push_back(std::move(event));
   }
 
-  /// Leaves the first and the last events, and some notes and breaks between.
+  /// Leaves the first and the last events, and some notes and all breaks between.
   void Shorten() {
     if (events_.size() <= kMaxEvents) return;
     constexpr std::size_t kHalf = kMaxEvents / 2;
@@ -107,9 +107,11 @@ class StoryEvents {
     std::vector<DiagramEvent> kept(events_.begin(), events_.begin() + kHalf);
     std::size_t notes = 0, left_out = 0;
     for (std::size_t i = kHalf; i < events_.size(); ++i) {
-      const bool passed = events_[i].kind == EventKind::kSpan && !events_[i].at;
-      const bool note = !IsArrow(events_[i].kind) && !passed;
-      if (i < last && (!note || ++notes > kNotesBetween)) {
+      const EventKind kind = events_[i].kind;
+      const bool breaks = kind == EventKind::kEnd || kind == EventKind::kBegin;
+      const bool passed = kind == EventKind::kSpan && !events_[i].at;
+      const bool note = !breaks && !passed && !IsArrow(kind);
+      if (i < last && !breaks && (!note || ++notes > kNotesBetween)) {
         ++left_out;
         continue;
       }
