@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
 """Branches in C++, Go and Python on the same databases and the same barrier tables: bank.cpp, go/bank, python/bank.py.
 
-  banks.py --build DIR [--prepare] [--seed N] [--rounds N] BANK DTM_SERVER
+  banks.py --build DIR [--prepare] [--seed N] [--rounds N] [--database NAME] BANK DTM_SERVER
     BANK, DTM_SERVER   the programs interop_bank and dtm-server
     --prepare          only installs and builds what the run needs
     --rounds           how often each part is repeated (default 1)
+    --database         postgres (default) or mysql: what two servers of ours share
 
-It starts PostgreSQL, MariaDB, Redis and both servers, ours and the real one. Then
+It starts PostgreSQL, MariaDB, Redis, ours and the real server, and two of ours on one database, each request to one of them by
+chance. Then
 - barrier calls of one transaction come to a random client each, one after the other; replies, rows and balances are those of
   Model;
 - the same at once: they are those of the model in some order;
-- whole transactions with branches in all languages, and the initiator in one, run on our server and on the real one: all
+- whole transactions with branches in all languages, and the initiator in one, run on our server, on two and on the real one: all
   accounts are changed, or none, and nothing stays prepared. Also xa with the two phases of a branch in different languages.
+(Barrier calls alone come to no coordinator, so it does not matter to them how many there are.)
 Where dtm's clients differ, that has a name in DIFFERENCES, and nothing else may differ.
 """
 import argparse
@@ -28,7 +31,7 @@ import time
 import urllib.parse
 from pathlib import Path
 
-from run import HERE, TOOLS, Problem, Server, go_server, install_python, prepare_go
+from run import DATABASES, HERE, TOOLS, Pair, Problem, Server, go_server, install_python, prepare_go
 
 DIFFERENCES = {  # docs/differences.md has each
     'W30': 'Redis: the Go client looks at the balance before it looks for a repeat, and its rollback undoes nothing',
@@ -303,7 +306,7 @@ class Run:
             status = (json.loads(connection.getresponse().read()).get('transaction') or {}).get('status')
             connection.close()
             time.sleep(0.02)
-        check(status == wanted, f'{kind} {gid} on {server.kind} is {status} and should be {wanted}; {what}')
+        check(status == wanted, f'{kind} {gid} on {server.title} is {status} and should be {wanted}; {what}')
 
     def finish(self, gid, succeeds, places):
         """No branch of an xa that has ended is prepared any more; `places`: branch_id, the client of the second phase, database."""
@@ -366,14 +369,15 @@ def run(args, build, env):
     try:
         for name, command in commands.items():  # C++ first, which makes the tables
             banks[name] = Bank(name, command, env)
-        with Server('ours', args.server) as ours, Server('go', go_server()) as real:
-            print(f'seed {args.seed}', flush=True)
+        print(f'seed {args.seed}', flush=True)
+        with Server('ours', args.server) as ours, Pair(args.server, args.database, args.seed) as pair, Server('go', go_server()) as real:
+            servers = (ours, pair, real)
             it = Run(banks, args.seed)
             parts = [(f'{part.__name__} {db}', part, db, count * args.rounds) for db in CLIENTS
                      for part, count in ((it.one_by_one, 250), (it.at_once, 60))]
-            parts += [(f'{kind} on {server.kind}', it.transactions, server, kind, 8 * args.rounds)
-                      for server in (ours, real) for kind in ('saga', 'tcc', 'msg', 'xa')]
-            parts += [(f'xa crossed on {server.kind}', it.all_crossed, server) for server in (ours, real)]
+            parts += [(f'{kind} on {server.title}', it.transactions, server, kind, 8 * args.rounds)
+                      for server in servers for kind in ('saga', 'tcc', 'msg', 'xa')]
+            parts += [(f'xa crossed on {server.title}', it.all_crossed, server) for server in servers]
             for name, part, *about in parts:
                 begin = time.monotonic()
                 try:
@@ -383,6 +387,12 @@ def run(args, build, env):
                 except (Wrong, OSError, http.client.HTTPException) as problem:
                     counts[1] += 1
                     print(f'FAILED {name}: {problem}', flush=True)
+            for server in (ours, pair):
+                wrong = server.stop()
+                counts[bool(wrong)] += 1
+                print(f'FAILED {server.title}: {wrong}' if wrong else f'ok {server.title} stopped', flush=True)
+                if wrong:
+                    print(server.tail(), flush=True)
             for db in ('postgres', 'mysql'):
                 left = it.prepared(db)
                 counts[bool(left)] += 1
@@ -405,6 +415,7 @@ def main():
     parser.add_argument('--prepare', action='store_true')
     parser.add_argument('--seed', type=int, default=random.randrange(10**6))
     parser.add_argument('--rounds', type=int, default=1)
+    parser.add_argument('--database', choices=DATABASES, default='postgres')
     parser.add_argument('bank')
     parser.add_argument('server')
     args = parser.parse_args()

@@ -4,8 +4,9 @@
   run.py --build DIR [go] [python] [PROGRAM...]      the clients to run (go and python if none is named)
     --server ours|go         ours needs --server-binary; go is made by tools/go_dtm.sh if no binary is given
     --server-binary PATH
-    --shared                 two servers of ours on the PostgreSQL that DTM_POSTGRES names, each request to one of them by
-                             chance; `crash` kills the one that drives what came last. Run it by tools/with_postgres.sh
+    --shared                 two servers of ours on one database, each request to one of them by chance; `crash` kills the
+                             one that drives what came last. Run it by tools/with_postgres.sh or tools/with_mariadb.sh
+    --database postgres|mysql  which, for --shared (postgres)
     --command                what is named is one command, which finds the URL of --shared in DTM_COORDINATOR, and no client
     --seed N                 repeats what chance decides
     --prepare                only installs and builds what the run needs, below DIR; once, it takes a minute
@@ -193,16 +194,42 @@ class Node(Server):
         return ['--store', self.database], {'NODE_NAME': self.name}
 
 
+class Postgres:
+    """A new database on the server of tools/with_postgres.sh."""
+
+    def __init__(self, name):
+        self.url = f'{os.environ["DTM_POSTGRES"]} dbname={name}'
+        self.ask(f'CREATE DATABASE {name}', os.environ['DTM_POSTGRES'])
+
+    def ask(self, text, url=None):
+        return subprocess.run(['psql', '-qAtX', url or self.url, '-c', text], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
+class Mysql:
+    """The same, of tools/with_mariadb.sh."""
+
+    def __init__(self, name):
+        self.name, env = name, os.environ
+        self.url = f'mysql://{env["DTM_MYSQL_USER"]}@{env["DTM_MYSQL_HOST"]}:{env["DTM_MYSQL_PORT"]}/{name}'
+        self.ask(f'CREATE DATABASE {name}', 'mysql')
+
+    def ask(self, text, name=None):
+        return subprocess.run(['mariadb', '--no-defaults', f'--socket={os.environ["DTM_MYSQL_SOCKET"]}', '-u', os.environ['DTM_MYSQL_USER'],
+                               '-Ne', text, name or self.name], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
+DATABASES = {'postgres': Postgres, 'mysql': Mysql}
+
+
 class Pair:
     """Two servers on one database, which look like one."""
-    kind, title, databases = 'ours', 'two of ours', 0
+    kind, databases = 'ours', 0
 
-    def __init__(self, binary, seed):
+    def __init__(self, binary, database, seed):
         Pair.databases += 1
-        name = f'interop_{os.getpid()}_{Pair.databases}'
-        self.database = f'{os.environ["DTM_POSTGRES"]} dbname={name}'
-        self.sql(os.environ['DTM_POSTGRES'], f'CREATE DATABASE {name}')
-        self.nodes = [Node(binary, self.database, str(number)) for number in range(2)]
+        self.title = f'two of ours on {database}'
+        self.database = DATABASES[database](f'interop_{os.getpid()}_{Pair.databases}')
+        self.nodes = [Node(binary, self.database.url, str(number)) for number in range(2)]
         self.random, self.crashes = random.Random(seed), [0, 0]
         self.front = Either([node.port for node in self.nodes], seed)
 
@@ -215,14 +242,10 @@ class Pair:
         self.url = f'http://127.0.0.1:{self.port}/api/dtmsvr'
         return self
 
-    @staticmethod
-    def sql(database, text):
-        return subprocess.run(['psql', '-qAtX', database, '-c', text], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
-
     def crash(self):
         """Of the one that drives what came last."""
-        name = self.sql(self.database, 'SELECT name FROM dtm_trans t JOIN dtm_node n ON n.id = owner WHERE due IS NOT NULL '
-                                       'ORDER BY t.id DESC LIMIT 1')
+        name = self.database.ask('SELECT name FROM dtm_trans t JOIN dtm_node n ON n.id = owner WHERE due IS NOT NULL '
+                                 'ORDER BY t.id DESC LIMIT 1')
         which = int(name) if name else self.random.randrange(2)
         self.crashes[which] += 1
         self.nodes[which].crash()
@@ -291,6 +314,7 @@ def main():
     parser.add_argument('--server', choices=['ours', 'go'], default='ours')
     parser.add_argument('--server-binary')
     parser.add_argument('--shared', action='store_true')
+    parser.add_argument('--database', choices=DATABASES, default='postgres')
     parser.add_argument('--command', action='store_true')
     parser.add_argument('--seed', type=int, default=random.randrange(1000000))
     parser.add_argument('--prepare', action='store_true')
@@ -314,7 +338,7 @@ def main():
         if args.shared:
             print(f'seed {args.seed}', flush=True)
         if args.command:
-            with Pair(binary, args.seed) as pair:
+            with Pair(binary, args.database, args.seed) as pair:
                 done = subprocess.run(args.clients, env={**os.environ, 'DTM_COORDINATOR': pair.url}, check=False)
                 wrong = pair.stop() or (f'it ends with {done.returncode}' if done.returncode else None)
                 if wrong:
@@ -322,7 +346,7 @@ def main():
                 report.add(Path(args.clients[0]).name, f'FAILED command: {wrong}' if wrong else 'ok command', 0)
             args.clients = []
         for client in args.clients:
-            with Pair(binary, args.seed) if args.shared else Server(args.server, binary) as server:
+            with Pair(binary, args.database, args.seed) if args.shared else Server(args.server, binary) as server:
                 run(client, build, server, report)
     except (Problem, OSError, subprocess.CalledProcessError) as problem:
         report.add('run.py', f'FAILED: {problem}', 0)

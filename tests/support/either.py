@@ -51,12 +51,22 @@ class Either:
         return self
 
     def __exit__(self, *_):
+        asyncio.run_coroutine_threadsafe(self.end(), self.loop).result(10)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
+        self.loop.close()
+
+    async def end(self):
+        """Of connections that clients keep."""
+        self.server.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     async def listen(self):
-        server = await asyncio.start_server(self.serve, '127.0.0.1', self.port, backlog=1000)
-        self.port = server.sockets[0].getsockname()[1]
+        self.server = await asyncio.start_server(self.serve, '127.0.0.1', self.port, backlog=1000)
+        self.port = self.server.sockets[0].getsockname()[1]
 
     async def serve(self, reader, writer):
         """One connection of a client, with one of its own to each server that it has met."""
@@ -78,7 +88,7 @@ class Either:
                     behind.pop(which)[1].close()
                 if not stays or not stays_behind:  # the reply said so
                     return
-        except (Gone, OSError):  # then the client sees the same
+        except (Gone, OSError, asyncio.CancelledError):  # then the client sees the same
             pass
         finally:
             for each in (writer, *(pair[1] for pair in behind.values())):
