@@ -22,6 +22,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/catch.hpp"
+#include "tests/http/two_nodes.hpp"
 #include "tests/support/quiet.hpp"
 #include <dtm/coordinator/coordinator.hpp>
 #include <dtm/coordinator/parts/branch_caller.hpp>
@@ -269,31 +270,51 @@ class TalkingBranches : public dtm::BranchCaller {
   void Stop() override {}
 };
 
-/// A coordinator in memory, and its server.
-struct Api {
-  explicit Api(const dtm::ServerOptions& options = {}) : server(tm, options) {
+/// A coordinator in memory, and its server; or two dtm-server on one database, see two_nodes.hpp.
+class Api {
+ public:
+  explicit Api(const dtm::ServerOptions& options = {})
+      : server(tm, options),
+        token_(options.token.empty() ? "" : "Authorization: Bearer " + options.token + "\r\n") {
+    if (TwoServers::Asked()) {
+      two_ = std::make_unique<TwoNodes>(options.token);
+      return;
+    }
     tm.Use(std::make_unique<TalkingBranches>());
     tm.Start();
-    port = server.Start("127.0.0.1", 0);
+    port_ = server.Start("127.0.0.1", 0);
   }
+
+  bool AtTwoNodes() const { return two_ != nullptr; }
+  /// Where requests go; of two nodes, to one of them.
+  int Port() const { return two_ ? two_->Port() : port_; }
 
   /// The final answer to a request, on a connection of its own.
   RawReply Ask(const std::string& request) const {
-    RawClient client(port);
-    (void)client.Send(request);
+    RawClient client(Port());
+    (void)client.Send(two_ ? two_->ToServers(request) : request);
     RawReply reply = client.Read(request.compare(0, 5, "HEAD ") == 0);
     while (reply.status / 100 == 1) reply = client.Read();
     const bool says_so = reply.Header("connection") == "close";
     const bool has_to = reply.status == 413 || reply.status == 415;
     if ((says_so || has_to) && !client.Closed()) reply.problem = "the connection stays open";
+    if (two_) reply.body = two_->FromServers(std::move(reply.body));
     return reply;
   }
 
-  bool Stored(const std::string& gid) { return tm.Query(gid).has_value(); }
+  /// A transaction as the query shows it; null if it is not stored.
+  Json Shown(const std::string& gid) const {
+    return Ask(Get("query?gid=" + dtm::PercentEncoded(gid), token_)).Parsed()["transaction"];
+  }
+  bool Stored(const std::string& gid) const { return !Shown(gid).is_null(); }
 
   dtm::Coordinator tm{std::make_unique<dtm::MemoryStore>(), Quiet()};
   dtm::Server server;
-  int port = 0;
+
+ private:
+  const std::string token_;  ///< as a header
+  std::unique_ptr<TwoNodes> two_;
+  int port_ = 0;
 };
 
 /// A request and its answer. `body` is the exact body, with `*` for anything; or, for an error,

@@ -78,15 +78,15 @@ double Sample(const std::string& metrics, const std::string& name,
 TEST_CASE("stop does not wait for clients that are idle or in the middle of a request") {
   Api api;
   std::vector<std::unique_ptr<RawClient>> clients;
-  for (int i = 0; i < 20; ++i) clients.push_back(Idle(api.port));
+  for (int i = 0; i < 20; ++i) clients.push_back(Idle(api.Port()));
   const std::string request = Post("submit", Saga("never"));
   for (int i = 0; i < 5; ++i) {
-    clients.push_back(std::make_unique<RawClient>(api.port));  // has said nothing
-    clients.push_back(std::make_unique<RawClient>(api.port));
+    clients.push_back(std::make_unique<RawClient>(api.Port()));  // has said nothing
+    clients.push_back(std::make_unique<RawClient>(api.Port()));
     clients.back()->Send(request.substr(0, 20));
-    clients.push_back(Idle(api.port));
+    clients.push_back(Idle(api.Port()));
     clients.back()->Send(request.substr(0, request.size() - 3));
-    clients.push_back(std::make_unique<RawClient>(api.port));
+    clients.push_back(std::make_unique<RawClient>(api.Port()));
     clients.back()->Send(Request("POST", "submit", "Transfer-Encoding: chunked\r\n") + "5\r\nab");
   }
   const auto start = Clock::now();
@@ -98,7 +98,7 @@ TEST_CASE("stop does not wait for clients that are idle or in the middle of a re
     CHECK(reply.problem != "silence");
   }
   CHECK(!api.Stored("never"));
-  RawClient late(api.port);
+  RawClient late(api.Port());
   late.Send(kPing);
   CHECK(late.Read().status == 0);
   api.server.Stop();  // again: nothing to do
@@ -142,9 +142,9 @@ TEST_CASE("connections above the limit get 503, and those that come later are se
   options.max_connections = 4;
   const Api api(options);
   std::vector<std::unique_ptr<RawClient>> clients;
-  for (int i = 0; i < 4; ++i) clients.push_back(Idle(api.port));
+  for (int i = 0; i < 4; ++i) clients.push_back(Idle(api.Port()));
   for (int i = 0; i < 10; ++i) {
-    RawClient above(api.port);
+    RawClient above(api.Port());
     above.Send(kPing);
     CHECK(Wrong(above.Read(), 503, "") == "");
     CHECK(above.Closed());
@@ -157,7 +157,7 @@ TEST_CASE("connections above the limit get 503, and those that come later are se
   const auto deadline = Clock::now() + Ms(10000);
   int status = 0;
   while (status != 200 && Clock::now() < deadline) {  // it has to notice that two have gone
-    RawClient later(api.port);
+    RawClient later(api.Port());
     later.Send(kPing);
     status = later.Read().status;
     CHECK((status == 200 || status == 503));
@@ -169,7 +169,8 @@ TEST_CASE("500 connections at once are all served") {
   AllowFiles(2000);
   const Api api;
   std::vector<std::unique_ptr<RawClient>> clients;
-  for (int i = 0; i < 500; ++i) clients.push_back(std::make_unique<RawClient>(api.port, Ms(30000)));
+  for (int i = 0; i < 500; ++i)
+    clients.push_back(std::make_unique<RawClient>(api.Port(), Ms(30000)));
   for (int round = 0; round < 2; ++round) {
     std::map<std::string, int> wrong;
     for (auto& client : clients) client->Send(Post("submit", Saga("same")));
@@ -182,7 +183,7 @@ TEST_CASE("clients that send slowly or nothing do not keep others from being ser
   const Api api;
   std::vector<std::unique_ptr<RawClient>> slow;
   for (int i = 0; i < 100; ++i) {
-    slow.push_back(std::make_unique<RawClient>(api.port));
+    slow.push_back(std::make_unique<RawClient>(api.Port()));
     if (i % 3 != 0) slow.back()->Send("G");
   }
   const auto start = Clock::now();
@@ -198,7 +199,7 @@ TEST_CASE("clients that wait for a result do not keep others from being served")
   std::vector<std::unique_ptr<RawClient>> waiting;
   const std::string hang = Step("http://b/hang") + R"(,"wait_result":true)";
   for (int i = 0; i < 100; ++i) {
-    waiting.push_back(std::make_unique<RawClient>(api.port));
+    waiting.push_back(std::make_unique<RawClient>(api.Port()));
     waiting.back()->Send(Post("submit", Saga("hang" + std::to_string(i), hang)));
   }
   const auto start = Clock::now();
@@ -217,7 +218,7 @@ TEST_CASE("clients that wait for a result do not keep others from being served")
 TEST_CASE("clients that leave without reading do no harm") {
   Api api;
   for (int i = 0; i < 200; ++i) {
-    RawClient client(api.port);
+    RawClient client(api.Port());
     client.Send(Post("submit", Saga("left" + std::to_string(i))) + kPing + Get("all?limit=1000"));
   }
   CHECK(Wrong(api.Ask(kPing), 200, kPong) == "");
@@ -226,9 +227,9 @@ TEST_CASE("clients that leave without reading do no harm") {
 TEST_CASE("a port that is taken is refused, and so is an address that is not ours") {
   Api api;
   dtm::Server second(api.tm);
-  const std::string place = "127.0.0.1:" + std::to_string(api.port);
-  CHECK_THROWS_WITH(second.Start("127.0.0.1", api.port), ContainsSubstring(place));
-  CHECK_THROWS_AS(second.Start("127.0.0.1", api.port), dtm::Error);
+  const std::string place = "127.0.0.1:" + std::to_string(api.Port());
+  CHECK_THROWS_WITH(second.Start("127.0.0.1", api.Port()), ContainsSubstring(place));
+  CHECK_THROWS_AS(second.Start("127.0.0.1", api.Port()), dtm::Error);
   CHECK(Wrong(api.Ask(kPing), 200, kPong) == "");
   dtm::ServerOptions options;
   options.token = "secret";
@@ -241,7 +242,7 @@ TEST_CASE("a port that is taken is refused, and so is an address that is not our
   CHECK_THROWS_AS(dtm::Server(api.tm, options).Start("127.0.0.1", -1), dtm::Error);
   // After a failure it can still be started elsewhere.
   const int port = second.Start("127.0.0.1", 0);
-  CHECK(port != api.port);
+  CHECK(port != api.Port());
   RawClient client(port);
   client.Send(kPing);
   CHECK(Wrong(client.Read(), 200, kPong) == "");
@@ -290,7 +291,7 @@ TEST_CASE("of many submissions of one gid one content wins") {
     std::vector<std::thread> threads;
     for (int i = 0; i < kThreads; ++i) {
       threads.emplace_back([&, i] {
-        RawClient client(api.port);
+        RawClient client(api.Port());
         const std::string body = Saga(gid, Step("", "", i % 2 == 0 ? "even" : "odd"));
         while (!go) std::this_thread::yield();
         client.Send(Post("submit", body));
@@ -381,7 +382,7 @@ TEST_CASE("metrics have dtm's names") {
 TEST_CASE(
     "a forked child ends without the server, and keeps neither its port nor its connections") {
   auto api = std::make_unique<Api>();
-  const int port = api->port;
+  const int port = api->Port();
   const auto client = Idle(port);
   const std::string end = dtm_test::InChild([&]() -> std::string {
     ::alarm(20);
@@ -411,7 +412,8 @@ TEST_CASE("a forked child does not keep the port and connections of a server tha
   if (program == 0) {
     ::alarm(60);
     Api api;
-    (void)!::write(up[1], &api.port, sizeof api.port);
+    const int served = api.Port();
+    (void)!::write(up[1], &served, sizeof served);
     char connected = 0;
     (void)!::read(down[0], &connected, 1);
     if (::fork() == 0) {

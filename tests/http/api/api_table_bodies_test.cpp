@@ -174,10 +174,10 @@ TEST_CASE("keys match without regard to case, and the last of equal keys counts"
       });
   for (const char* gid : {"k3", "k7"}) CHECK(api.Stored(gid));
   for (const char* gid : {"k1", "k2", "k5", "k6"}) REQUIRE(api.Stored(gid));
-  CHECK(api.tm.Query("k1")->definition->options.retry_interval.count() == 7);
-  CHECK(api.tm.Query("k2")->definition->steps.at(0).payload == "x");
-  CHECK(api.tm.Query("k5")->definition->steps.at(0).action.empty());
-  CHECK(api.tm.Query("k6")->definition->options.retry_limit == 9);
+  CHECK(api.Shown("k1")["retry_interval"] == 7);
+  CHECK(api.Shown("k2")["payloads"] == Json({"x"}));
+  CHECK(api.Shown("k5")["steps"][0].value("action", "") == "");
+  CHECK(api.Shown("k6")["retry_limit"] == 9);
   CHECK(!api.Stored(kNever));
 }
 
@@ -292,12 +292,12 @@ TEST_CASE("what the values may be") {
   CheckRows(api, rows);
   CHECK(api.Stored("v12"));
   const auto payload = [&](const char* gid, std::size_t step) {
-    return api.tm.Query(gid)->definition->steps.at(step).payload;
+    return api.Shown(gid)["payloads"].at(step).get<std::string>();
   };
   CHECK(payload("v4", 0) == "a");
   CHECK(payload("v6", 1) == "b");
   CHECK(payload("v7", 0) + payload("v7", 1) == "ab");
-  CHECK(api.tm.Query("c2")->definition->orders.at(2) == std::vector<int>{0, 1});
+  CHECK(Json::parse(api.Shown("c2").value("custom_data", ""))["orders"]["2"] == Json({0, 1}));
   CHECK(!api.Stored(kNever));
 }
 

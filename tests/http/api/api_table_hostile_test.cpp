@@ -41,13 +41,12 @@ std::string Submit(const std::string& framing, const std::string& host = "Host: 
 /// What is wrong with how these bytes were taken; nothing if they were refused or not answered at
 /// all, what is hidden was not carried out, and others are served. `also`: statuses the first
 /// answer may have besides.
-std::string Harm(const std::string& bytes, const std::vector<int>& also) {
+std::string Harm(const Api& api, const std::string& bytes, const std::vector<int>& also) {
   const std::vector<int> refused = {400, 413, 431, 501, 505};
   const auto in = [](const std::vector<int>& statuses, int status) {
     return std::count(statuses.begin(), statuses.end(), status) > 0;
   };
-  Api api;
-  RawClient client(api.port);
+  RawClient client(api.Port());
   (void)client.Send(bytes);
   client.EndOfSending();
   std::string answers;
@@ -65,9 +64,10 @@ std::string Harm(const std::string& bytes, const std::vector<int>& also) {
 }
 
 void CheckRefused(const std::vector<Case>& cases, const std::vector<int>& also = {}) {
+  const Api api;
   for (const Case& c : cases) {
     INFO(c.name << "\n" << c.bytes.substr(0, 300));
-    CHECK(Harm(c.bytes, also) == "");
+    CHECK(Harm(api, c.bytes, also) == "");
   }
 }
 
@@ -142,7 +142,7 @@ TEST_CASE("odd but correct HTTP is served") {
 
 TEST_CASE("HTTP/1.0 is answered and closed") {
   const Api api;
-  RawClient client(api.port);
+  RawClient client(api.Port());
   client.Send("GET /api/ping HTTP/1.0\r\nHost: localhost\r\n\r\n");
   CHECK(Wrong(client.Read(), 200, kPong) == "");
   CHECK(client.Closed());
@@ -150,7 +150,7 @@ TEST_CASE("HTTP/1.0 is answered and closed") {
 
 TEST_CASE("Connection: close closes") {
   const Api api;
-  RawClient client(api.port);
+  RawClient client(api.Port());
   client.Send(Get("version", "Connection: close\r\n"));
   CHECK(client.Read().status == 200);
   CHECK(client.Closed());
@@ -158,7 +158,7 @@ TEST_CASE("Connection: close closes") {
 
 TEST_CASE("many requests on one connection, also before the answers") {
   Api api;
-  RawClient client(api.port);
+  RawClient client(api.Port());
   for (int i = 0; i < 20; ++i) {
     client.Send(Post("submit", Saga("k" + std::to_string(i))));
     REQUIRE(Wrong(client.Read(), 200, kDone) == "");
@@ -183,7 +183,7 @@ TEST_CASE("after an error the connection goes on, or the answer says that it end
   for (const std::string& wrong :
        {Get("nowhere"), Post("submit", "{"), Post("submit", "[]"), Post("submit", Saga(""))}) {
     INFO(wrong);
-    RawClient client(api.port);
+    RawClient client(api.Port());
     client.Send(wrong + Post("submit", Saga("next")));
     const RawReply reply = client.Read();
     REQUIRE(reply.status / 100 == 4);
@@ -199,7 +199,7 @@ TEST_CASE("after an error the connection goes on, or the answer says that it end
 TEST_CASE("a request byte by byte, and in two halves at every place") {
   Api api;
   const std::string request = Post("submit", Saga("slow"));
-  RawClient client(api.port);
+  RawClient client(api.Port());
   for (const char c : request) REQUIRE(client.Send(std::string(1, c)));
   CHECK(Wrong(client.Read(), 200, kDone) == "");
   for (std::size_t at = 1; at < request.size(); at += 3) {
@@ -212,7 +212,7 @@ TEST_CASE("a request byte by byte, and in two halves at every place") {
 
 TEST_CASE("Expect: 100-continue") {
   const Api api;
-  RawClient client(api.port);
+  RawClient client(api.Port());
   const std::string body = Saga("patient");
   const std::string length = "Content-Length: " + std::to_string(body.size()) + "\r\n";
   client.Send(Submit("Expect: 100-continue\r\n" + length + "\r\n"));
@@ -236,14 +236,14 @@ TEST_CASE("requests that end in the middle leave nothing behind") {
   const std::string request = Post("submit", Saga("half"));
   for (std::size_t size = 0; size < request.size(); size += 7) {
     INFO(size);
-    RawClient client(api.port);
+    RawClient client(api.Port());
     client.Send(request.substr(0, size));
     client.EndOfSending();
     const std::vector<RawReply> replies = client.ReadAll();
     CHECK(replies.back().problem != "silence");
     CHECK(replies[0].status / 100 != 2);
   }
-  for (int i = 0; i < 50; ++i) RawClient(api.port).Send(request.substr(0, 60));  // and gone
+  for (int i = 0; i < 50; ++i) RawClient(api.Port()).Send(request.substr(0, 60));  // and gone
   CHECK(!api.Stored("half"));
   CHECK(Wrong(api.Ask(Get("/api/ping")), 200, kPong) == "");
 }

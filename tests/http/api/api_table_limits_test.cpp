@@ -98,7 +98,7 @@ TEST_CASE("a body above 1 MiB is 413 and the connection is closed") {
   // Only announced: the answer does not wait for it.
   for (const char* length : {"1048577", "99999999999", "9223372036854775807"}) {
     INFO(length);
-    RawClient client(api.port);
+    RawClient client(api.Port());
     client.Send(Request("POST", "submit", "Content-Length: " + std::string(length) + "\r\n"));
     CHECK(Wrong(client.Read(), 413, "") == "");
     CHECK(client.Closed());
@@ -144,7 +144,7 @@ TEST_CASE("GET, HEAD and DELETE have no body") {
            {Request(method, path, "", "{}"),
             Request(method, path, "Transfer-Encoding: chunked\r\n") + "2\r\n{}\r\n0\r\n\r\n"}) {
         INFO(request);
-        RawClient client(api.port);
+        RawClient client(api.Port());
         client.Send(request);
         const RawReply reply = client.Read(*method == 'H');
         CHECK(reply.status == 400);

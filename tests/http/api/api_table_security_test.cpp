@@ -124,7 +124,7 @@ TEST_CASE("the token is asked for everywhere but at ping") {
 
 TEST_CASE("a refused request does not take the next one on its connection with it") {
   const Api api(WithToken("secret"));
-  RawClient client(api.port);
+  RawClient client(api.Port());
   client.Send(Get("version"));
   const RawReply refused = client.Read();
   CHECK(refused.status == 401);
@@ -160,7 +160,7 @@ TEST_CASE(
     return api.Ask(line + " HTTP/1.1\r\nHost: " + host + "\r\nContent-Length: " +
                    std::to_string(body.size()) + "\r\nConnection: close\r\n\r\n" + body);
   };
-  const std::string own = "http://127.0.0.1:" + std::to_string(api.port);
+  const std::string own = "http://127.0.0.1:" + std::to_string(api.Port());
   CHECK(Wrong(ask("GET " + own + "/api/ping", "127.0.0.1", ""), 200, kPong) == "");
   CHECK(Wrong(ask("GET HTTP://LocalHost/api/ping", "evil.example", ""), 200, kPong) == "");
   CHECK(Wrong(ask("GET https://[::1]:7/api/ping", "localhost", ""), 200, kPong) == "");
@@ -183,7 +183,7 @@ TEST_CASE(
 
 TEST_CASE("without a token only the loopback's names are served") {
   Api api;
-  const std::string port = ":" + std::to_string(api.port);
+  const std::string port = ":" + std::to_string(api.Port());
   std::vector<Row> rows;
   for (const std::string& host :
        {std::string("localhost"), std::string("127.0.0.1"), "localhost" + port, "127.0.0.1" + port,
@@ -239,7 +239,7 @@ TEST_CASE("no foreign page gets through, with the token or without") {
   Api closed(WithToken("secret"));
   const std::string right = Authorization("Bearer secret");
   const auto check = [](Api& api, const std::string& more) {
-    const std::string own = "127.0.0.1:" + std::to_string(api.port);
+    const std::string own = "127.0.0.1:" + std::to_string(api.Port());
     std::vector<Row> rows;
     for (const std::string& headers :
          {std::string("Origin: http://evil.example"), std::string("Origin: null"),

@@ -96,7 +96,7 @@ TEST_CASE("io_thread: several callers come and go on one thread") {
     tm.Start();
     dtm::Definition saga;
     saga.gid = "g";
-    saga.steps = {{"http://127.0.0.1:" + std::to_string(api.port) + "/api/ping", "", "1"}};
+    saga.steps = {{"http://127.0.0.1:" + std::to_string(api.Port()) + "/api/ping", "", "1"}};
     if (i % 2 == 0) {
       CHECK(tm.SubmitAndWait(saga, std::chrono::seconds(10)).Succeeded());
     } else {
