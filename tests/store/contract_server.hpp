@@ -115,6 +115,50 @@ struct ServerContract {
     CHECK(opened == 4);
   }
 
+  /// However many are asked for.
+  static void AnswersHaveABoundedSize() {
+    using namespace store_contract;  // NOLINT(google-build-using-namespace)
+    const auto store = OpenEmpty();
+    constexpr std::size_t kEach = 1000;
+    std::vector<std::int64_t> ids;
+    for (int i = 0; i < 20; ++i) {
+      Transaction one = Registering("g" + std::to_string(i), dtm::TransType::kWorkflow, kEach);
+      REQUIRE(Put(*store, one));
+      REQUIRE(PutAdded(*store, one, 2, kEach));
+      ids.insert(ids.begin(), one.id);
+    }
+    const auto connection = Kit::Tables()->Connect();
+    const auto me = static_cast<std::int64_t>(store->Owner());
+    const std::int64_t of_search[] = {0, 0, 0, INT64_MAX, 0, 0};
+    const auto read = [&](Query query, std::int64_t limit, std::int64_t bytes) {
+      if (query == Query::kDue) {
+        return connection->Run(query, {me, INT64_MIN, std::int64_t{0}, INT64_MAX, limit, bytes});
+      }
+      std::vector<dtm::SqlValue> values(std::begin(of_search), std::end(of_search));
+      values.insert(values.end(), {dtm::SqlBytes{""}, limit, bytes});
+      if (query == Query::kSearch) {
+        values.emplace_back(&ids);
+      } else {
+        values.insert(values.end(), {ids.back(), ids.front()});
+      }
+      return connection->Run(query, values);
+    };
+    for (const Query query : {Query::kDue, Query::kSearch, Query::kSearchRange}) {
+      CHECK(read(query, 64, INT64_MAX)->Count() == 20);
+      CHECK(read(query, 7, INT64_MAX)->Count() == 7);
+      CHECK(read(query, 64, 1)->Count() == 1);
+      const auto some = read(query, 64, 4 * 3 * kEach);
+      CHECK(some->Count() == 4);
+      CHECK(dtm::shared_store::MayHaveMore(*some, {64, 4 * 3 * kEach}));
+      CHECK_FALSE(dtm::shared_store::MayHaveMore(*read(query, 64, INT64_MAX), {64, SIZE_MAX}));
+      CHECK(some->Number(0, dtm::shared_store::kId) ==
+            (query == Query::kDue ? ids.back() : ids.front()));
+    }
+    // What retention reads for the hash of the content counts all of it, too.
+    const auto looked = connection->Run(Query::kLook, {std::int64_t{0}, std::int64_t{1}});
+    CHECK(looked->Number(0, 3) > static_cast<std::int64_t>(3 * kEach));
+  }
+
   static void ExpiresInSmallSteps() {
     using namespace store_contract;  // NOLINT(google-build-using-namespace)
     const auto store = OpenEmpty();

@@ -166,6 +166,32 @@ inline void LargestWorkflowIsStored(Store& store) {
   CHECK(Difference(*store.Load("largest"), one).empty());
 }
 
+/// What is read page by page comes whole and in its order, also where a few records fill a page.
+inline void LargeRecordsComeInOrder(Store& store) {
+  std::vector<std::string> gids;
+  for (int i = 0; i < 12; ++i) {
+    const std::size_t bytes = std::size_t{1} << (i % 3 == 0 ? 4 : 20);
+    Transaction one = Registering("large" + std::to_string(i), dtm::TransType::kWorkflow, bytes);
+    one.due = At(i / 2);
+    REQUIRE(Put(store, one));
+    REQUIRE(PutAdded(store, one, 2, bytes / 2));
+    gids.push_back(one.definition->gid);
+  }
+  CHECK(Gids(DuePage(store, At(1000), {}, 1000)) == gids);
+  std::vector<std::string> newest(gids.rbegin(), gids.rend());
+  CHECK(Gids(All(store)) == newest);
+  dtm::ScanFilter filter;
+  filter.unfinished = true;
+  std::vector<std::string> found;
+  std::int64_t position = 0;
+  do {
+    const dtm::ScanPage page = store.Scan(filter, position, 100);
+    for (const std::string& gid : Gids(page.transactions)) found.push_back(gid);
+    position = page.next;
+  } while (position != 0);
+  CHECK(found == newest);
+}
+
 /// A row may be given again; what had been added to the old one is not the new one's.
 inline void AddedStepsExpireWithTheirTransaction(Store& store) {
   for (const bool keep_gid : {false, true}) {

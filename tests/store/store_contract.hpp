@@ -47,6 +47,7 @@ inline std::vector<Check> Checks() {
           {"a lost change leaves the definition alone", LostChangeLeavesTheDefinition},
           {"steps are added", StepsAreAdded},
           {"the largest workflow is stored", LargestWorkflowIsStored},
+          {"large records come in order", LargeRecordsComeInOrder},
           {"added steps expire with their transaction", AddedStepsExpireWithTheirTransaction},
           {"a journal grows with its changes", JournalGrowsWithItsChanges},
           {"a long journal is folded", JournalIsFolded},

@@ -230,9 +230,11 @@ class MysqlConnection {
     const auto text = [](const std::string& value) {
       return value.empty() ? nullptr : value.c_str();
     };
-    if (mysql_real_connect(connection_.get(), address.host.c_str(), text(address.user),
-                           text(address.password), text(address.database), address.port,
-                           text(address.socket), 0) == nullptr) {
+    // With a host libmariadb would not look at the socket.
+    const char* const host = address.socket.empty() ? address.host.c_str() : nullptr;
+    if (mysql_real_connect(connection_.get(), host, text(address.user), text(address.password),
+                           text(address.database), address.port, text(address.socket),
+                           0) == nullptr) {
       const std::string at = address.socket.empty()
                                  ? address.host + ", port " + std::to_string(address.port)
                                  : address.socket;

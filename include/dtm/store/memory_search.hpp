@@ -42,13 +42,15 @@ class Searched : public SearchSource {
     }
     return ids;
   }
-  std::vector<Transaction> Read(const Ids& ids, bool, const ScanFilter& filter,
-                                std::size_t most) override {
-    std::vector<Transaction> read;
+  /// They are in memory already, so their bytes do not count.
+  Part Read(const Ids& ids, bool, const ScanFilter& filter, std::size_t most,
+            std::size_t /*bytes*/) override {
+    Part read;
     for (const std::int64_t id : ids) {
       const Transaction& record = records_.at(id);
-      if (Matches(filter, record)) read.push_back(record);
-      if (read.size() == most) break;
+      if (Matches(filter, record)) read.records.push_back(record);
+      read.whole = read.records.size() < most;
+      if (!read.whole) break;
     }
     return read;
   }

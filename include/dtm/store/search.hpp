@@ -37,10 +37,16 @@ class SearchSource {
                                       std::size_t most) = 0;
   /// The largest ids below this one, largest first, and at most `most`.
   virtual Ids Below(std::int64_t id, std::size_t most) = 0;
-  /// Of these ids, in their order, the first `most` whose records may match the filter: where it is cheap to see that one
-  /// does not, it is left out. `in_a_row`: there were no others between them, so they may be read in one go.
-  virtual std::vector<Transaction> Read(const Ids& ids, bool in_a_row, const ScanFilter& filter,
-                                        std::size_t most) = 0;
+  struct Part {
+    std::vector<Transaction> records;
+    bool whole =
+        true;  ///< false: it ends behind the last of the records, whatever the ids behind it are
+  };
+  /// Of these ids, in their order, those whose records may match the filter: where it is cheap to see that one does not, it
+  /// is left out. At most `most`, and none behind those that come to `bytes` bytes: each may have megabytes. `in_a_row`:
+  /// there were no others between them, so they may be read in one go.
+  virtual Part Read(const Ids& ids, bool in_a_row, const ScanFilter& filter, std::size_t most,
+                    std::size_t bytes) = 0;
 };
 
 namespace search {
@@ -115,7 +121,7 @@ class PageInWork {
 
   /// Looks at these until the page ends; returns at how many. `in_a_row`: see SearchSource::Read.
   std::size_t LookAt(const SearchSource::Ids& ids, bool in_a_row) {
-    constexpr std::size_t kAtATime = 32;  // a record may be a megabyte
+    constexpr std::size_t kAtATime = 32;
     constexpr std::size_t kLargest = 2048;
     std::size_t at = 0;
     while (at < ids.size() && !Ended()) {
@@ -123,14 +129,16 @@ class PageInWork {
       const std::size_t most = (std::min)(kAtATime, limit_ - found_.size());
       const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(at);
       const SearchSource::Ids part(begin, begin + static_cast<std::ptrdiff_t>(size));
-      std::vector<Transaction> read = source_.Read(part, in_a_row, filter_, most);
-      const bool full = read.size() == most;
-      at = full ? static_cast<std::size_t>(
-                      std::upper_bound(ids.begin(), ids.end(), read.back().id, std::greater<>()) -
-                      ids.begin())
-                : at + size;
-      if (read.empty()) chunk_ = (std::min)(2 * chunk_, kLargest);
-      for (Transaction& transaction : read) {
+      SearchSource::Part read = source_.Read(part, in_a_row, filter_, most, kMostBytes - bytes_);
+      if (read.whole) {
+        at += size;
+      } else {
+        const std::int64_t last = read.records.back().id;
+        at = static_cast<std::size_t>(
+            std::upper_bound(ids.begin(), ids.end(), last, std::greater<>()) - ids.begin());
+      }
+      if (read.records.empty()) chunk_ = (std::min)(2 * chunk_, kLargest);
+      for (Transaction& transaction : read.records) {
         bytes_ += BytesOf(*transaction.definition);
         if (Matches(filter_, transaction)) found_.push_back(std::move(transaction));
       }

@@ -65,6 +65,9 @@ TEST_CASE("MariaDB: the schema file has the tables that the store makes") {
 TEST_CASE("MariaDB: a store of a newer version, or of none, is refused and not touched") {
   Server::OtherVersionsAreRefused();
 }
+TEST_CASE("MariaDB: an answer has a bounded size, however many large records there are") {
+  Server::AnswersHaveABoundedSize();
+}
 TEST_CASE("MariaDB: of several that open an empty database at once each finds the tables") {
   Server::SeveralOpenAtOnce();
 }

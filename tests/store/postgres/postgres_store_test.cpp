@@ -56,6 +56,9 @@ TEST_CASE("the schema file has the tables that the store makes") {
 TEST_CASE("a store of a newer version, or of none, is refused and not touched") {
   Server::OtherVersionsAreRefused();
 }
+TEST_CASE("PostgreSQL: an answer has a bounded size, however many large records there are") {
+  Server::AnswersHaveABoundedSize();
+}
 TEST_CASE("of several that open an empty database at once one makes the tables") {
   Server::SeveralOpenAtOnce();
 }

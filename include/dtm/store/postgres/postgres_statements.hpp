@@ -10,12 +10,28 @@ inline namespace v1 {
 namespace postgres_store {
 
 /// See shared_store::Column.
-inline std::string Records(const std::string& rest) {
+inline std::string Records(const std::string& rest, const std::string& from = "dtm_trans ") {
   return "SELECT id, gid, type, status, version, created, finished, due, owner, state, definition, "
          "content, CASE WHEN type IN (3, 4, 5) THEN (SELECT string_agg(int4send(s.nr::int) || "
          "int4send(length(s.step)) || s.step, ''::bytea ORDER BY s.nr) FROM dtm_step s WHERE "
-         "s.trans = dtm_trans.id) END, app FROM dtm_trans " +
-         rest;
+         "s.trans = dtm_trans.id) END, app FROM " +
+         from + rest;
+}
+
+/// What a record has in its blobs, and in its steps.
+inline constexpr char kBytes[] =
+    "octet_length(definition) + octet_length(state) + CASE WHEN type IN (3, 4, 5) THEN (SELECT "
+    "coalesce(sum(octet_length(s.step)), 0) FROM dtm_step s WHERE s.trans = dtm_trans.id) ELSE 0 "
+    "END";
+
+/// See shared_store::Bounded. `which`: behind WHERE.
+inline std::string BoundedRecords(const std::string& which, const std::string& order,
+                                  const std::string& limit, const std::string& bytes) {
+  return Records("WHERE ahead < " + bytes + " ORDER BY " + order,
+                 "(SELECT id AS part, sum(size) OVER (ORDER BY " + order +
+                     ") - size AS ahead FROM (SELECT id, due, " + kBytes +
+                     " AS size FROM dtm_trans WHERE " + which + " ORDER BY " + order + " LIMIT " +
+                     limit + ") sizes) parts JOIN dtm_trans ON id = part ");
 }
 
 /// Of a member that is one, for as long as this statement runs: whoever is to inherit from it waits.
@@ -52,18 +68,20 @@ inline std::string TextOf(shared_store::Query query) {
     case Query::kSearchRange:
       // Steps in rows of their own may have the target. Without a reason and an error the first two texts of the state,
       // behind the number of errors, are empty.
-      return Records(
-          std::string("WHERE ") +
-          (query == Query::kSearch ? "id = ANY ($9)" : "id >= $9 AND id <= $10") +
-          " AND ($1 = 0 OR type = $1) AND ($2 = 0 OR status = $2) AND created >= $3 AND created <= "
-          "$4 AND ($5 = 0 OR due IS NOT NULL) AND ($5 < 2 OR owner < 0 OR (due = "
-          "9223372036854775807 AND length(state) > 1 AND get_byte(state, 1) & 1 = 1)) AND ($6 = 0 "
-          "OR substr(state, 4, 2) <> '\\x0000'::bytea) AND (length($7) = 0 OR type IN (3, 4, 5) OR "
-          "position($7 in definition) > 0) ORDER BY id DESC LIMIT $8");
+      return BoundedRecords(
+          std::string(query == Query::kSearch ? "id = ANY ($10)" : "id >= $10 AND id <= $11") +
+              " AND ($1 = 0 OR type = $1) AND ($2 = 0 OR status = $2) AND created >= $3 AND "
+              "created <= "
+              "$4 AND ($5 = 0 OR due IS NOT NULL) AND ($5 < 2 OR owner < 0 OR (due = "
+              "9223372036854775807 AND length(state) > 1 AND get_byte(state, 1) & 1 = 1)) AND ($6 "
+              "= 0 "
+              "OR substr(state, 4, 2) <> '\\x0000'::bytea) AND (length($7) = 0 OR type IN (3, 4, "
+              "5) OR "
+              "position($7 in definition) > 0)",
+          "id DESC", "$8", "$9");
     case Query::kDue:
-      return Records(
-          "WHERE owner = $1 AND due IS NOT NULL AND (due, id) > ($2, $3) AND due <= $4 "
-          "ORDER BY due, id LIMIT $5");
+      return BoundedRecords("owner = $1 AND due IS NOT NULL AND (due, id) > ($2, $3) AND due <= $4",
+                            "due, id", "$5", "$6");
     case Query::kNextDue:
       return "SELECT min(due) FROM dtm_trans WHERE owner = $1 AND due IS NOT NULL AND due > $2";
     case Query::kCount:
@@ -84,8 +102,8 @@ inline std::string TextOf(shared_store::Query query) {
              "($2 = '' OR cat = $2) AND ($3 = '' OR k = $3) ORDER BY id LIMIT $4";
     case Query::kNewest: return "SELECT created FROM dtm_trans ORDER BY id DESC LIMIT 1";
     case Query::kLook:
-      return "SELECT id, created, finished, (length(definition) + length(state))::bigint FROM "
-             "dtm_trans WHERE id > $1 ORDER BY id LIMIT $2";
+      return std::string("SELECT id, created, finished, (") + kBytes +
+             ")::bigint FROM dtm_trans WHERE id > $1 ORDER BY id LIMIT $2";
     case Query::kRecords: return Records("WHERE id = ANY ($1)");
     case Query::kRemove:
       return "WITH t AS (DELETE FROM dtm_trans WHERE id = ANY ($1) AND due IS NULL RETURNING id), "

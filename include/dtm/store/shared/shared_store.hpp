@@ -192,14 +192,14 @@ class SharedStore : public Store {
     std::int64_t due = Stored(after.due);
     std::int64_t id = after.id;
     for (;;) {
-      const auto rows = ReadMine(Query::kDue, {Me(), due, id, Stored(now), kDuePage});
+      const auto rows = ReadMine(Query::kDue, {Me(), due, id, Stored(now), kDuePage, kDueBytes});
       for (std::size_t row = 0; row < rows->Count(); ++row) {
         Transaction stored = shared_store::ReadTransaction(*rows, row, peers_.Me().app);
         due = Stored(stored.due);
         id = stored.id;
         if (!visit(std::move(stored))) return;
       }
-      if (rows->Count() < static_cast<std::size_t>(kDuePage)) return;
+      if (!shared_store::MayHaveMore(*rows, {kDuePage, kDueBytes})) return;
     }
   }
 
@@ -308,6 +308,7 @@ class SharedStore : public Store {
   static constexpr const char* kStopped = "this coordinator has stopped; it writes no more";
   static constexpr int kMostAsked = 5;
   static constexpr std::int64_t kDuePage = 64;
+  static constexpr std::int64_t kDueBytes = std::int64_t{4} << 20;
   static constexpr std::int64_t kChangesInRow = 8;
 
   const std::unique_ptr<shared_store::Database> database_;

@@ -54,9 +54,9 @@ inline bool MayCall(const sql::Statement& row, const std::string& part) {
          row.View(9).find(part) != std::string_view::npos;
 }
 
-inline std::vector<Transaction> ReadWanted(Reader& reader, const SearchSource::Ids& ids,
-                                           bool in_a_row, const ScanFilter& filter,
-                                           std::size_t most) {
+inline SearchSource::Part ReadWanted(Reader& reader, const SearchSource::Ids& ids, bool in_a_row,
+                                     const ScanFilter& filter, std::size_t most,
+                                     std::size_t bytes) {
   if (ids.empty()) return {};
   sql::Statement& search = in_a_row ? reader.search_range : reader.search;
   search.Bind(3, filter.type ? static_cast<std::int64_t>(*filter.type) : 0);
@@ -64,15 +64,19 @@ inline std::vector<Transaction> ReadWanted(Reader& reader, const SearchSource::I
   search.Bind(5, Stored(filter.created_from)).Bind(6, Stored(filter.created_to));
   search.Bind(7, filter.stuck ? 2 : filter.unfinished ? 1 : 0).Bind(8, filter.errors ? 1 : 0);
   const std::string part = StoredPartOf(filter.target);
-  std::vector<Transaction> read;
+  SearchSource::Part read;
   for (const std::int64_t id : ids) {
     const Finally reset{search};
     search.Bind(1, id).Bind(2, ids.back());
-    while (read.size() < most && search.Step()) {
-      if (MayCall(search, part)) read.push_back(ReadTransaction(search, reader.steps));
+    while (read.whole && search.Step()) {
+      if (MayCall(search, part)) {
+        read.records.push_back(ReadTransaction(search, reader.steps));
+        bytes -= (std::min)(bytes, BytesOf(*read.records.back().definition));
+        read.whole = read.records.size() < most && bytes > 0;
+      }
       if (!in_a_row) break;
     }
-    if (in_a_row || read.size() == most) break;
+    if (in_a_row || !read.whole) break;
   }
   return read;
 }
@@ -96,10 +100,10 @@ class Searched : public SearchSource {
     const typename All::Reading reader(all_);
     return IdsBelow(*reader, id, most);
   }
-  std::vector<Transaction> Read(const Ids& ids, bool in_a_row, const ScanFilter& filter,
-                                std::size_t most) override {
+  Part Read(const Ids& ids, bool in_a_row, const ScanFilter& filter, std::size_t most,
+            std::size_t bytes) override {
     const typename All::Reading reader(all_);
-    return ReadWanted(*reader, ids, in_a_row, filter, most);
+    return ReadWanted(*reader, ids, in_a_row, filter, most, bytes);
   }
 
  private:
