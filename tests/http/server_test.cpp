@@ -97,7 +97,7 @@ TEST_CASE("stop does not wait for clients that are idle or in the middle of a re
     CHECK((reply.status == 0 || reply.status >= 400));
     CHECK(reply.problem != "silence");
   }
-  CHECK(!api.Stored("never"));
+  CHECK(!api.tm.Query("never"));
   RawClient late(api.Port());
   late.Send(kPing);
   CHECK(late.Read().status == 0);
