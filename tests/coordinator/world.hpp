@@ -94,7 +94,7 @@ inline Definition NewDefinition(const std::string& gid, std::size_t steps, bool 
 class World {
  public:
   explicit World(dtm::Options options = {})
-      : options_(dtm_test::Quiet(std::move(options))),
+      : options_(Telling(dtm_test::Quiet(std::move(options)))),
         inner(std::make_shared<dtm::MemoryStore>()),
         kit([this](dtm::Coordinator& tm) { Register(tm); }, options_, inner) {}
 
@@ -176,6 +176,7 @@ class World {
 
   /// All that was wrong. Call it when everything has had the time to end.
   const std::vector<std::string>& Violations() {
+    Run(std::chrono::seconds(2));  // its last commit may be in doubt until the store is tried again
     Collect();
     for (const auto& entry : definitions_) CheckSaga(entry.second);
     return violations_;
@@ -183,11 +184,17 @@ class World {
 
   const dtm::Options options_;
   const std::shared_ptr<dtm::MemoryStore> inner;
+  std::map<std::string, std::vector<dtm::Event>> events;  ///< that were told, by gid
   dtm::testing::TestCoordinator kit;
 
  private:
   void Violated(std::string what) {
     if (violations_.size() < 20) violations_.push_back(std::move(what));
+  }
+
+  dtm::Options Telling(dtm::Options options) {
+    options.on_event = [this](const dtm::Event& event) { events[event.gid].push_back(event); };
+    return options;
   }
 
   void Register(dtm::Coordinator& tm) {
@@ -386,6 +393,33 @@ class World {
     for (const std::string& problem :
          dtm_test::JournalProblems::Of(stored, journal, 0, crashes_.size())) {
       Violated(problem);
+    }
+    CheckEvents(stored, journal);
+  }
+
+  /// What was told is in the journal, in order and once; without a crash all of it was told.
+  void CheckEvents(const dtm::Transaction& stored, const std::vector<dtm::JournalEntry>& journal) {
+    const std::string& gid = stored.definition->gid;
+    const std::vector<dtm::Event>& told = events[gid];
+    const bool whole = std::none_of(
+        journal.begin(), journal.end(),
+        [](const dtm::JournalEntry& entry) { return entry.kind == dtm::JournalKind::kGap; });
+    if (!whole) return;
+    auto next = journal.begin();
+    for (const dtm::Event& event : told) {
+      next = std::find_if(next, journal.end(), [&](const dtm::JournalEntry& entry) {
+        const dtm::Event same = dtm::EventOf(stored, entry);
+        return same.time == event.time && same.kind == event.kind && same.op == event.op &&
+               same.branch_id == event.branch_id && same.text == event.text;
+      });
+      if (next == journal.end()) {
+        return Violated(gid + ": an event that the journal does not have: " + Name(event.kind));
+      }
+      ++next;
+    }
+    if (crashes_.empty() && told.size() != journal.size()) {
+      Violated(gid + ": " + std::to_string(journal.size()) + " entries, and told are " +
+               std::to_string(told.size()));
     }
   }
 

@@ -443,6 +443,167 @@ TEST_CASE("events: not in a forked child") {
   CHECK(child == "0");
 }
 
+TEST_CASE("events: a submission in doubt of a gid that is kept, of which nothing else is left") {
+  Options options;
+  options.keep_finished = seconds(100);
+  options.keep_gids = hours(100);
+  Kit kit(options);
+  kit->Submit(NewDefinition("g", 1));
+  kit.kit.Advance(hours(1));
+  REQUIRE(kit.store->Load("g")->expired);
+  const Story before = kit.told["g"];
+  kit.kit.Store().FailOnce(3, StoreFault::kInDoubtNotStored);
+  CHECK_THROWS_AS(kit->Submit(NewDefinition("g", 1)), dtm::InDoubtError);
+  kit.kit.Advance(seconds(5));
+  CHECK(kit.told["g"] == before);
+}
+
+namespace {
+
+/// Two coordinators on one store, and what each tells.
+struct TwoNodes {
+  TestCoordinator::OpenStore Open() {
+    return [this] { return dtm::testing::SharedMemoryStore(tables, time); };
+  }
+  static Options Telling(Story& story) {
+    Options options = dtm_test::Quiet();
+    options.on_event = [&story](const Event& event) { story.push_back(InWords(event)); };
+    return options;
+  }
+  void Advance(dtm::Duration duration) { TestCoordinator::AdvanceAll({&one, &two}, duration); }
+
+  const std::shared_ptr<dtm::testing::SharedMemoryTables> tables =
+      std::make_shared<dtm::testing::SharedMemoryTables>();
+  const std::shared_ptr<dtm::testing::VirtualTime> time =
+      std::make_shared<dtm::testing::VirtualTime>();
+  Story first, second;
+  TestCoordinator one{{}, Telling(first), Open(), time};
+  TestCoordinator two{{}, Telling(second), Open(), time};
+};
+
+}  // namespace
+
+/// What is prepared is not in memory, so its submit begins like that of a new one, and both first versions look alike.
+TEST_CASE(
+    "events: a submit in doubt of what was prepared, of all types, here or by the run before") {
+  int in_doubt = 0;
+  for (const TransType type :
+       {TransType::kMsg, TransType::kTcc, TransType::kXa, TransType::kWorkflow}) {
+    for (const auto fault : {StoreFault::kInDoubtNotStored, StoreFault::kInDoubtButStored}) {
+      for (const bool restarted : {false, true}) {
+        for (std::uint64_t n = 1; n < 9; ++n) {
+          CAPTURE(Name(type), static_cast<int>(fault), restarted, n);
+          TwoNodes nodes;
+          const auto submit = [&](TestCoordinator& at) {
+            if (type == TransType::kWorkflow) {
+              at->FinishWorkflow("g", Status::kSucceed, "", "");
+            } else {
+              at->Submit(type == TransType::kMsg ? Message("g") : Registering("g", type));
+            }
+          };
+          Definition definition = type == TransType::kMsg ? Message("g") : Registering("g", type);
+          if (type == TransType::kWorkflow) {
+            definition.workflow = "order";
+            (void)nodes.one->PrepareWorkflow(definition);
+          } else {
+            nodes.one->Prepare(definition);
+          }
+          nodes.Advance(milliseconds(5));
+          if (restarted) nodes.one.Crash();
+          nodes.Advance(milliseconds(500));
+          CHECK(nodes.first == Story{"prepared"});
+          nodes.one.Store().FailOnce(n, fault);
+          for (int tries = 0; tries < 3; ++tries) {
+            try {
+              submit(nodes.one);
+              break;
+            } catch (const dtm::InDoubtError&) {
+              ++in_doubt;
+            } catch (const std::exception&) {
+            }
+            nodes.Advance(seconds(1));
+            const bool submitted = nodes.two.Store().Load("g")->version > 1;
+            if (!submitted) CHECK(nodes.first == Story{"prepared"});
+          }
+          nodes.Advance(seconds(3));
+          Story all = nodes.first;
+          CHECK(all == StoryIn(nodes.two.Store(), "g"));
+        }
+      }
+    }
+  }
+  CHECK(in_doubt > 8);
+}
+
+TEST_CASE("events: a submission in doubt of what has ended in its first commit") {
+  for (const auto fault : {StoreFault::kInDoubtNotStored, StoreFault::kInDoubtButStored}) {
+    for (std::uint64_t n = 1; n < 9; ++n) {
+      CAPTURE(static_cast<int>(fault), n);
+      Kit kit;
+      Definition saga = NewDefinition("g", 1);
+      saga.steps = {{"", "", "{}"}};
+      kit->Submit(saga);
+      kit.kit.Advance(milliseconds(5));
+      REQUIRE(kit.store->Load("g")->version == 1);
+      kit.CheckAll("g");
+      kit.kit.Store().FailOnce(n, fault);
+      try {
+        kit->Submit(saga);
+      } catch (const std::exception&) {
+      }
+      kit.kit.Advance(seconds(2));
+      kit.CheckAll("g");
+    }
+  }
+}
+
+TEST_CASE("events: a submission in doubt that another coordinator has stored at the same time") {
+  int in_doubt = 0;
+  for (const bool prepare : {false, true}) {
+    for (std::uint64_t n = 1; n < 9; ++n) {
+      CAPTURE(prepare, n);
+      TwoNodes nodes;
+      nodes.two.Branches().On("http://g/01/action", {ScriptedAnswer::Silence()});
+      const Definition definition = prepare ? Message("g") : NewDefinition("g", 1);
+      const auto submit = [&](TestCoordinator& at) {
+        prepare ? at->Prepare(definition) : at->Submit(definition);
+      };
+      nodes.one.Store().FailOnce(n, StoreFault::kInDoubtNotStored);
+      try {
+        submit(nodes.one);
+        continue;  // it was not the operation of a commit
+      } catch (const dtm::InDoubtError&) {
+        ++in_doubt;
+      } catch (const std::exception&) {
+      }
+      submit(nodes.two);
+      nodes.Advance(seconds(1));
+      REQUIRE(nodes.two.Store().Load("g")->version == 1);
+      CHECK(nodes.first.empty());
+      REQUIRE(!nodes.second.empty());
+      CHECK(nodes.second[0] == (prepare ? "prepared" : "submitted"));
+    }
+  }
+  CHECK(in_doubt == 2);
+}
+
+TEST_CASE("events: a change in doubt of what another coordinator has stopped in the meantime") {
+  TwoNodes nodes;
+  nodes.one.Branches().On("http://g/01/action", {{Result::Success(), seconds(1), false}});
+  nodes.one->Submit(NewDefinition("g", 2));
+  nodes.Advance(milliseconds(999));
+  const Story before = nodes.first;
+  nodes.one.Store().FailOnce(3, StoreFault::kInDoubtNotStored);
+  nodes.time->MoveTowards(nodes.time->Now() + milliseconds(1));
+  nodes.one->Poll();  // its result, in doubt
+  nodes.two->ForceStop("g");
+  nodes.Advance(seconds(5));
+  CHECK(nodes.one->Query("g")->status == Status::kFailed);
+  CHECK(nodes.one->Query("g")->version == 2);
+  CHECK(nodes.first == before);
+  CHECK(nodes.second.back() == "failed");
+}
+
 TEST_CASE("events: of two coordinators on one store each tells what it drives") {
   const auto tables = std::make_shared<dtm::testing::SharedMemoryTables>();
   const auto time = std::make_shared<dtm::testing::VirtualTime>();

@@ -24,6 +24,28 @@
 namespace dtm {
 inline namespace v1 {
 
+/// Tells the record that a change makes from those that others have made with the same gid and version: an earlier run, another
+/// coordinator on the store, or this one, of an earlier submission.
+struct RecordMark {
+  RecordMark() = default;
+  /// `changed`: as it will be stored.
+  explicit RecordMark(const Transaction& changed)
+      : version(changed.version + 1),
+        created(changed.created),
+        driver(changed.driver),
+        status(changed.status) {}
+
+  bool IsOf(const Transaction& stored) const {
+    return stored.version == version && stored.created == created && stored.driver == driver &&
+           stored.status == status && !stored.expired;
+  }
+
+  std::uint64_t version = 0;
+  Time created{};
+  std::uint64_t driver = 0;
+  Status status{};
+};
+
 class EventFeed {
  public:
   using Events = std::vector<std::shared_ptr<const Event>>;
@@ -42,7 +64,7 @@ class EventFeed {
     for (const JournalEntry& entry : entries) {
       events_.push_back(std::make_shared<const Event>(EventOf(transaction, entry, spans_)));
     }
-    changes_.push_back({transaction.definition->gid, transaction.version + 1, events_.size()});
+    changes_.push_back({transaction.definition->gid, RecordMark(transaction), events_.size()});
     durable_.reserve(durable_.size() + events_.size());
   }
 
@@ -60,8 +82,8 @@ class EventFeed {
     doubtful_.clear();
     for (std::size_t n = 0; n < changes_.size(); ++n) {
       const auto settled = settled_.find(changes_[n].gid);
-      if (settled != settled_.end() && settled->second == changes_[n].version) continue;
-      doubtful_.push_back({std::move(changes_[n].gid), changes_[n].version, {}});
+      if (settled != settled_.end() && settled->second == changes_[n].mark.version) continue;
+      doubtful_.push_back({std::move(changes_[n].gid), changes_[n].mark, {}});
       doubtful_.back().events.reserve(changes_[n].end - BeginOf(n));
       Take(n, events_, doubtful_.back().events);
     }
@@ -74,8 +96,8 @@ class EventFeed {
     while (!doubtful_.empty()) {
       const Doubtful& next = doubtful_.front();
       const std::optional<Transaction> stored = store.Load(next.gid);
-      if (stored && stored->version == next.version) {
-        settled_[next.gid] = next.version;
+      if (stored && next.mark.IsOf(*stored)) {
+        settled_[next.gid] = next.mark.version;
         durable_.insert(durable_.end(), next.events.begin(), next.events.end());
       }
       doubtful_.pop_front();
@@ -85,12 +107,12 @@ class EventFeed {
  private:
   struct Change {
     std::string gid;
-    std::uint64_t version = 0;  ///< of the record, with it
-    std::size_t end = 0;        ///< of its events
+    RecordMark mark;
+    std::size_t end = 0;  ///< of its events
   };
   struct Doubtful {
     std::string gid;
-    std::uint64_t version = 0;
+    RecordMark mark;
     Events events;
   };
 
