@@ -3,12 +3,14 @@ coordinators share a store.
 
 Log lines are `KIND MICROSECONDS LIFE ...`, by a clock of this machine that never jumps:
   M life member                 the process is this member now
-  I life gid plan               it is about to submit this saga; plan: JSON, which steps fail and whether it succeeds
-  A life gid status             it was told that it is stored, in this status
-  R life gid why                it was told that it is not
-  U life gid why                it was told that nobody knows; it submits it again
+  I life gid plan               it is about to submit this; plan: JSON, its type, which steps fail and whether it succeeds
+  A life gid status             it was told that it is stored, or will end, in this status
+  R life gid why                it was told that it is not stored
+  U life gid why                it was told that nobody knows; a saga is submitted again
+  P life gid why                it is stored, and its initiator got an error, so it will be undone if nobody has submitted it
   B life gid step op member asked   a function is called; when its thread asked last whether that is allowed, or 0
-  E life gid step op kind       it returns
+  W life name asked             the request with this name might be sent; when that was asked
+  V life gid step op name       it arrives at the service; name -: of an initiator, which asks nobody
 and the driver's own: K life (killed), D life (cut off or stopped: from now on it cannot beat), C life (goes on after a stop).
 """
 import collections
@@ -17,18 +19,33 @@ import json
 PREPARED, SUBMITTED, ABORTING, SUCCEED, FAILED = range(1, 6)
 FINAL = {SUCCEED: 'succeed', FAILED: 'failed'}
 
+ON_THE_WIRE = 1_000_000  # us from when a request might be sent until it arrives; no process of this machine takes longer unless it is stopped
+
+# What an initiator calls itself, which no lease covers. An initiator of a message may also ask its own question.
+DIRECT = {('tcc', 'try'), ('xa', 'action'), ('workflow', 'action'), ('workflow', 'commit'), ('workflow', 'rollback'), ('message', 'msg')}
+
+# How often each op of a step takes effect: if it ends well; and what is undone by what if it does not, and what nothing undoes.
+Effect = collections.namedtuple('Effect', 'good undone by never')
+EFFECTS = {'saga': Effect({'action': 1}, 'action', 'compensate', ()),
+           'message': Effect({'action': 1}, None, None, ('action',)),
+           'tcc': Effect({'try': 1, 'confirm': 1}, 'try', 'cancel', ('confirm',)),
+           'xa': Effect({'action': 1}, None, None, ('action',)),
+           'workflow': Effect({'action': 1, 'commit': 1}, 'action', 'rollback', ('commit',))}
+
 # A change of a row of dtm_trans, by a trigger. Version 0: there is no row.
 Change = collections.namedtuple('Change', 'id gid version0 version1 owner0 owner1 status0 status1 at')
 # A change of a row of dtm_node. Heir None: there is no row.
 Member = collections.namedtuple('Member', 'id heir0 heir1 at')
 Row = collections.namedtuple('Row', 'id gid version status owner ended')
-Call = collections.namedtuple('Call', 'at life gid step op member asked')
+Call = collections.namedtuple('Call', 'at life gid step op member asked')  # member None: it came by URL
+# How long after a death the first call was: when others inherited, when they claimed, and the call itself; microseconds.
+Takeover = collections.namedtuple('Takeover', 'time at life inherited claimed')
 
 
 class ClusterChecker:
     def __init__(self):
         self.plans, self.submitters, self.told = {}, collections.defaultdict(set), collections.defaultdict(list)
-        self.members, self.calls, self.deaths, self.continued = {}, [], [], []
+        self.members, self.calls, self.deaths, self.continued, self.sent = {}, [], [], [], {}
         self.changes, self.rows, self.inherited = collections.defaultdict(list), {}, {}
         self.effects = collections.defaultdict(collections.Counter)
         self.violations, self.counts, self.takeovers = [], collections.Counter(), []
@@ -50,6 +67,11 @@ class ClusterChecker:
                 step, op, member, asked = rest[1].split(' ')
                 self.calls.append(Call(at, life, rest[0], int(step), op, int(member), int(asked)))
                 self.members.setdefault(int(member), life)
+            elif kind == 'W':
+                self.sent[life, rest[0]] = int(rest[1])
+            elif kind == 'V':
+                step, op, name = rest[1].split(' ')
+                self.calls.append(Call(at, life, rest[0], int(step), op, None, self.sent.get((life, name), 0)))
             elif kind in 'KD':
                 self.deaths.append((at, life))
             elif kind == 'C':
@@ -94,7 +116,9 @@ class ClusterChecker:
         if not row.ended or row.status not in FINAL:
             return self.complain('unfinished', gid, f'it has status {row.status} in the end')
         self.counts[FINAL[row.status]] += 1
-        if (row.status == SUCCEED) != plan['succeeds']:
+        self.counts[plan['type'], FINAL[row.status]] += 1
+        # Those that are prepared fail by their timeout if their initiator is away.
+        if (row.status == SUCCEED) != plan['succeeds'] and (row.status == SUCCEED or plan['type'] in ('saga', 'workflow')):
             self.complain('outcome', gid, f'it is {FINAL[row.status]}, and should not be')
         for entry in accepted:
             if entry[3] in FINAL.values() and entry[3] != FINAL[row.status]:
@@ -102,14 +126,21 @@ class ClusterChecker:
         return self.check_effects(gid, row, plan)
 
     def check_effects(self, gid, row, plan):
-        for step in range(1, len(plan['fails']) + 1):
-            done, undone = (self.effects[gid][step, op] for op in ('action', 'compensate'))
-            fails = plan['fails'][step - 1]
-            good = (done, undone) == (1, 0) if row.status == SUCCEED else done == undone and done <= 1
-            if not good or (fails and done):
-                self.complain('effect', gid, f'step {step} of a saga that is {FINAL[row.status]} took effect {done} times and was '
-                                             f'undone {undone} times')
-        if any(not 1 <= step <= len(plan['fails']) for step, _ in self.effects[gid]):
+        """Those of each step, and the local step of a message, which decides."""
+        effects, kind = self.effects[gid], EFFECTS[plan['type']]
+        for step, fails in enumerate(plan['fails'], 1):
+            counts = collections.Counter({op: count for (of, op), count in effects.items() if of == step})
+            if row.status == SUCCEED:
+                good = counts == collections.Counter(kind.good) and not fails
+            else:
+                done = counts[kind.undone]
+                good = done == counts[kind.by] and done <= 1 and not any(counts[op] for op in kind.never) and not (fails and done)
+            if not good:
+                self.complain('effect', gid, f'step {step} of a {plan["type"]} that is {FINAL[row.status]} took effect: {dict(counts)}')
+        decides = plan['type'] == 'message'
+        if effects[0, 'msg'] != (decides and row.status == SUCCEED):
+            self.complain('effect', gid, f'it is {FINAL[row.status]}, and its local step was committed {effects[0, "msg"]} times')
+        if any(not 1 <= step <= len(plan['fails']) and (step, op) != (0, 'msg') for step, op in effects):
             self.complain('effect', gid, 'a step that it does not have took effect')
 
     def check_history(self, gid, changes):
@@ -131,21 +162,37 @@ class ClusterChecker:
 
     def check_callers(self):
         """Only who owns it calls, until others inherit from it. A call counts from when its thread was told that it may begin: no
-        lease covers a thread that is stopped between that and its first line."""
+        lease covers a thread that is stopped between that and its first line, or a request that is on the wire."""
         for gid, calls in self.calls_of().items():
             changes = sorted(self.changes.get(gid, []), key=lambda change: change.at)
             for call in calls:
                 self.counts['calls'] += 1
+                if call.member is None:
+                    self.counts['requests'] += 1
                 if not call.asked:
-                    self.complain('unasked', gid, f'{call.op} of step {call.step} by {call.life} looked at no lease')
-                problem = self.problem_of(call, changes, call.asked or call.at)
+                    if not self.is_direct(call):
+                        self.complain('unasked', gid, f'{call.op} of step {call.step} by {call.life} looked at no lease')
+                    continue
+                problem = self.problem_of(call, changes, call.asked)
                 if problem:
                     self.complain(*problem)
                 elif self.problem_of(call, changes, call.at):
-                    self.counts['late'] += 1
-                    if not any(life == call.life and call.asked <= at <= call.at for at, life in self.continued):
-                        self.complain('late', gid, f'{call.op} of step {call.step} by {call.life} began {call.at - call.asked} us after it '
-                                                   'was allowed, when another owned it, and nobody had stopped it')
+                    self.check_late(call)
+
+    def is_direct(self, call):
+        """The initiator's own. A workflow runs wherever it is resumed; everything else where it was begun."""
+        kind = self.plans[call.gid]['type'] if call.gid in self.plans else None
+        return (kind, call.op) in DIRECT and (kind == 'workflow' or call.life in self.submitters[call.gid])
+
+    def check_late(self, call):
+        """It was allowed, and began when another owned it: it was on the wire, or its process was stopped in between."""
+        if any(life == call.life and call.asked <= at <= call.at for at, life in self.continued):
+            self.counts['late'] += 1
+        elif call.member is None and call.at - call.asked <= ON_THE_WIRE:
+            self.counts['on_the_wire'] += 1
+        else:
+            self.complain('late', call.gid, f'{call.op} of step {call.step} by {call.life} began {call.at - call.asked} us after it was '
+                                            'allowed, when another owned it, and nobody had stopped it')
 
     def problem_of(self, call, changes, at):
         name = f'{call.op} of step {call.step} by {call.life}'
@@ -175,13 +222,15 @@ class ClusterChecker:
                 if not change.version0 or change.owner0 == change.owner1:
                     continue
                 self.counts['claimed'] += 1
-                resumed = [call.at for call in calls.get(gid, []) if call.at >= change.at and call.life == after]
-                if resumed:
-                    first.setdefault(before, []).append((change.at, min(resumed)))
+                resumed = [call.at for call in calls.get(gid, []) if call.at >= change.at and call.life == after and call.asked]
+                heir = self.inherited.get(change.owner0)  # else it lives, and gave up one that is prepared
+                if resumed and heir is not None and heir <= change.at:
+                    first.setdefault(before, []).append((min(resumed), change.at, heir))
         deaths = sorted(self.deaths)
         for at, life in deaths:
             later = [death for death, who in deaths if who == life and death > at]
             end = min(later, default=float('inf'))
-            resumed = [call for claim, call in first.get(life, []) if at <= claim < end]
+            resumed = [(call, claim, heir) for call, claim, heir in first.get(life, []) if at <= claim < end]
             if resumed:
-                self.takeovers.append((min(resumed) - at, at, life))
+                call, claim, heir = min(resumed)
+                self.takeovers.append(Takeover(call - at, at, life, heir - at, claim - at))

@@ -21,8 +21,8 @@ class Forger:
         self.now += 1000
         self.lines.append(' '.join([kind, str(self.now), life, *map(str, words)]))
 
-    def submit(self, gid='g', life='a1', fails=(False,), told='A'):
-        self.say('I', life, gid, json.dumps({'fails': list(fails), 'succeeds': not any(fails)}))
+    def submit(self, gid='g', life='a1', fails=(False,), told='A', kind='saga'):
+        self.say('I', life, gid, json.dumps({'type': kind, 'fails': list(fails), 'succeeds': not any(fails)}))
         if told:
             self.say(told, life, gid, 'submitted')
 
@@ -42,6 +42,22 @@ class Forger:
         if takes_effect:
             self.effects.append((gid, step, op))
         self.say('E', life, gid, step, op, 0)
+
+    def request(self, gid='g', life='a1', step=1, op='action', direct=False, late=0):
+        """By URL; it arrives so many microseconds after it was sent."""
+        self.now += 1000
+        name = '-' if direct else f'{len(self.lines)}'
+        if not direct:
+            self.lines.append(f'W {self.now} {life} {name} {self.now}')
+        self.lines.append(f'V {self.now + late} {life} {gid} {step} {op} {name}')
+        self.effects.append((gid, step, op))
+
+    def whole(self, kind, ops, status, fails=(False,)):
+        """One of this type that ended so, with these ops of its step 1."""
+        self.submit(kind=kind, fails=fails)
+        self.write(status=PREPARED)
+        self.effects += [('g', 1, op) for op in ops]
+        self.write(status=status)
 
     def saga(self, gid='g'):
         self.submit(gid)
@@ -88,7 +104,19 @@ class ClusterCheckerTest(unittest.TestCase):
         self.f.write(owner=2, status=SUCCEED)
         checker, kinds = self.f.check()
         self.assertEqual(kinds, [])
-        self.assertEqual([(time, life) for time, _, life in checker.takeovers], [(3000, 'a1')])
+        self.assertEqual([(each.time, each.life, each.inherited, each.claimed) for each in checker.takeovers], [(3000, 'a1', 1000, 2000)])
+
+    def test_prepared_one_that_another_submits(self):
+        """Its owner was cut off for a moment, and lives: that is no takeover."""
+        self.f.submit(kind='tcc', life='b1')
+        self.f.write(status=PREPARED)
+        self.f.say('D', 'a1')
+        self.f.effects.append(('g', 1, 'try'))
+        self.f.write(owner=2)
+        self.f.call(op='confirm', life='b1', member=2)
+        self.f.write(owner=2, status=SUCCEED)
+        checker, kinds = self.f.check()
+        self.assertEqual((kinds, checker.takeovers), ([], []))
 
     def test_lost(self):
         self.f.submit()
@@ -261,6 +289,114 @@ class ClusterCheckerTest(unittest.TestCase):
         self.f.call(asked=asked)
         self.f.write(owner=2, status=SUCCEED)
         self.expect('late')
+
+    def test_url(self):
+        self.f.submit()
+        self.f.write()
+        self.f.request()
+        self.f.write(status=SUCCEED)
+        checker, kinds = self.f.check()
+        self.assertEqual((kinds, checker.counts['requests']), ([], 1))
+
+    def url_and_claim(self, late):
+        """It is sent, and then another claims."""
+        self.f.submit()
+        self.f.write()
+        self.f.request(late=late)
+        self.f.inherit()
+        self.f.write(owner=2)
+        self.f.now += late
+        self.f.write(owner=2, status=SUCCEED)
+
+    def test_url_on_the_wire(self):
+        self.url_and_claim(5000)
+        checker, kinds = self.f.check()
+        self.assertEqual((kinds, checker.counts['on_the_wire']), ([], 1))
+
+    def test_url_long_on_the_wire(self):
+        self.url_and_claim(2_000_000)
+        self.expect('late')
+
+    def test_url_stopped_before_it_is_sent(self):
+        self.url_and_claim(2_000_000)
+        self.f.lines.append(f'C {self.f.now - 5000} a1')
+        self.expect()
+
+    def test_url_after_a_claim(self):
+        self.f.submit()
+        self.f.write()
+        self.f.inherit()
+        self.f.write(owner=2)
+        self.f.request()
+        self.f.write(owner=2, status=SUCCEED)
+        self.expect('former')
+
+    def test_url_without_a_lease(self):
+        self.f.submit()
+        self.f.write()
+        self.f.request(direct=True)
+        self.f.write(status=SUCCEED)
+        self.expect('unasked')
+
+    def test_try_of_the_initiator(self):
+        self.f.submit(kind='tcc')
+        self.f.write(status=PREPARED)
+        self.f.request(op='try', direct=True)
+        self.f.request(op='confirm')
+        self.f.write(status=SUCCEED)
+        self.expect()
+
+    def test_try_of_somebody_else(self):
+        self.f.submit(kind='tcc')
+        self.f.write(status=PREPARED)
+        self.f.request(op='try', direct=True, life='b1')
+        self.f.request(op='confirm')
+        self.f.write(status=SUCCEED)
+        self.expect('unasked')
+
+    def test_the_other_types(self):
+        """What their steps may have done in the end, and what not."""
+        good = (('tcc', ('try', 'confirm'), SUCCEED), ('tcc', ('try', 'cancel'), FAILED), ('tcc', (), FAILED),
+                ('workflow', ('action', 'commit'), SUCCEED), ('xa', ('action',), SUCCEED), ('xa', (), FAILED), ('message', (), FAILED))
+        bad = (('tcc', ('try',), SUCCEED), ('tcc', ('try', 'confirm', 'confirm'), SUCCEED), ('tcc', ('try', 'confirm', 'cancel'), SUCCEED),
+               ('tcc', ('try',), FAILED), ('tcc', ('cancel',), FAILED), ('tcc', ('try', 'confirm', 'cancel'), FAILED),
+               ('workflow', ('action',), SUCCEED), ('workflow', ('action', 'commit', 'rollback'), SUCCEED), ('xa', (), SUCCEED),
+               ('xa', ('action',), FAILED), ('message', ('action',), FAILED))
+        for kinds, cases in (([], good), (['effect'], bad)):
+            for case in cases:
+                self.f = Forger()
+                self.f.whole(*case)
+                with self.subTest(case=case):
+                    self.assertEqual(self.f.check()[1], kinds)
+
+    def test_workflow_that_fails_without_a_reason(self):
+        self.f.whole('workflow', (), FAILED)
+        self.expect('outcome')
+
+    def message(self, local, status):
+        self.f.effects += [('g', 0, 'msg')] * local
+        self.f.whole('message', ('action',) if status == SUCCEED else (), status)
+
+    def test_message_whose_local_step_is_committed(self):
+        self.message(1, SUCCEED)
+        self.expect()
+
+    def test_message_whose_local_step_is_not_committed(self):
+        self.message(0, SUCCEED)
+        self.expect('effect')
+
+    def test_message_that_is_forgotten(self):
+        self.message(1, FAILED)
+        self.expect('effect')
+
+    def test_message_whose_local_step_is_committed_twice(self):
+        self.message(2, SUCCEED)
+        self.expect('effect')
+
+    def test_told_that_it_will_be_undone(self):
+        self.f.whole('tcc', (), FAILED)
+        self.f.say('P', 'a1', 'g', 'a try gave no answer')
+        self.expect()
 
     def test_every_kind_is_tested(self):
         """A new kind of complaint needs a forged history."""

@@ -29,6 +29,8 @@ class MysqlBank {
       : connection_(AddressOf(address), std::chrono::seconds(3)) {
     Sql("SET SESSION innodb_lock_wait_timeout = 1");
   }
+  /// Galera has none; and MariaDB may lose a prepared transaction out of sight until it is restarted (xa::Astray).
+  static constexpr bool kXa = false;
   bool Works() const { return works_; }
 
   dtm::Result Book(dtm::Barrier& barrier, const std::string& sql, bool fails) {
@@ -38,6 +40,12 @@ class MysqlBank {
       return fails ? dtm::Result::Failure("told to fail") : dtm::Result::Success();
     });
     works_ = result.kind != dtm::Result::Kind::kError;
+    return result;
+  }
+  dtm::Result Asked(const dtm::Barrier& barrier) {
+    works_ = false;
+    dtm::Result result = barriers_.QueryPrepared(barrier);
+    works_ = true;
     return result;
   }
 

@@ -7,6 +7,7 @@
 
 #include "cluster_worker.hpp"
 #include <dtm/barrier/postgres_barrier.hpp>
+#include <dtm/barrier/xa/postgres_xa.hpp>
 #include <dtm/sql/postgres.hpp>
 #include <dtm/store/postgres/postgres_store.hpp>
 
@@ -17,10 +18,19 @@ class PostgresBank {
   explicit PostgresBank(const std::string& conninfo) : connection_(conninfo) {
     Sql("SET lock_timeout = '1s'");
   }
+  static constexpr bool kXa = true;
   bool Works() const { return PQstatus(connection_.Handle()) == CONNECTION_OK; }
 
   dtm::Result Book(dtm::Barrier& barrier, const std::string& sql, bool fails) {
     return barriers_.Call(barrier, [&](PGconn*) {
+      Sql(sql);
+      return fails ? dtm::Result::Failure("told to fail") : dtm::Result::Success();
+    });
+  }
+  dtm::Result Asked(const dtm::Barrier& barrier) { return barriers_.QueryPrepared(barrier); }
+  dtm::Result Xa(const dtm::XaCall& call, dtm::Endpoint& coordinator, const std::string& sql,
+                 bool fails) {
+    return xa_.Handle(call, coordinator, [&](PGconn*) {
       Sql(sql);
       return fails ? dtm::Result::Failure("told to fail") : dtm::Result::Success();
     });
@@ -37,6 +47,7 @@ class PostgresBank {
 
   dtm::PgConnection connection_;
   dtm::PgBarrierTable barriers_{connection_.Handle()};
+  dtm::PgXaBranch xa_{connection_.Handle()};
 };
 
 }  // namespace survival

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Three coordinators share a store under load. One after the other they are killed, stopped and cut off from their database, and
-that is killed and fails over. Then all of them go on until everything has ended, and cluster_checker.py judges what they and the
-database wrote down.
+"""Three coordinators share a store under load: sagas, messages, tcc, workflows and xa, whose branches are functions and URLs. One
+after the other they are killed, stopped and cut off from their database, and that is killed and fails over. Then all of them go on
+until everything has ended, and cluster_checker.py judges what they, the service (cluster_branches.py) and the database wrote down.
 
 Run it beside a server, with CYCLES=500 for long: tools/with_postgres.sh tests/survival/cluster_test.py postgres PROGRAM
 """
@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ import time
 from cluster_checker import Change, ClusterChecker, Member, Row
 from cluster_engines import ENGINES, until
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 LEASE = 1.2  # s, the default
 # A takeover is to be found within 2 s, which is reported; on a machine that does much else it takes longer.
 WORST = 30.0
@@ -102,10 +104,13 @@ class Node:
         store = test.engine.address([proxy.port for proxy in self.proxies])
         self.process = await asyncio.create_subprocess_exec(
             'setpriv', '--pdeathsig', 'KILL', test.program, store, test.engine.business('abc'.index(self.name)), test.file('worker.log'), self.life(),
-            str(test.seed), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=test.errors)
-        line = await asyncio.wait_for(self.process.stdout.readline(), test.patience)
-        if line != b'ready\n':
-            raise RuntimeError(f'{self.life()} did not become ready')
+            str(test.seed), test.url, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=test.errors)
+        await self.hear('ready')
+
+    async def hear(self, word):
+        line = await asyncio.wait_for(self.process.stdout.readline(), self.test.patience)
+        if line != f'{word}\n'.encode():
+            raise RuntimeError(f'{self.life()} did not say that it is {word}')
 
     def life(self):
         return f'{self.name}{self.lives}'
@@ -135,14 +140,19 @@ class Node:
 class Test:
     def __init__(self, options):
         self.program, self.cycles, self.longest = os.path.abspath(options.program), options.cycles, options.longest
+        self.longest_stop = options.longest_stop
         self.seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
         self.patience = options.patience
         self.folder = tempfile.mkdtemp(prefix=f'dtm-cluster-{options.engine}-', dir=os.getcwd())
         self.errors = open(self.file('worker.err'), 'w')
         self.random = random.Random(self.seed)
         self.engine = ENGINES[options.engine](self.folder)
+        self.engine.faults = [fault for fault in self.engine.faults if fault not in options.without.split(',')]
         self.log, self.done = [], collections.Counter()
         self.log_read, self.member_of = 0, {}
+        self.long_stop, self.stopped, self.stops = None, None, []
+        self.loads = []  # (time, load average, how late a timer of ours was)
+        self.faults = []  # (begin, end, kind)
 
     def file(self, name):
         return os.path.join(self.folder, name)
@@ -167,20 +177,31 @@ class Test:
     async def run(self):
         await self.engine.prepare()
         self.offset = clock_offset()
+        self.service = await asyncio.create_subprocess_exec(
+            'setpriv', '--pdeathsig', 'KILL', sys.executable, os.path.join(HERE, 'cluster_branches.py'), self.file('service.db'),
+            self.file('worker.log'), stdout=asyncio.subprocess.PIPE)
+        port = await asyncio.wait_for(self.service.stdout.readline(), self.patience)
+        self.url = f'http://127.0.0.1:{int(port)}/'
         self.nodes = [Node(self, name, ports) for name, ports in zip('abc', self.engine.ports)]
+        watch = asyncio.create_task(self.watch_load())
         try:
             await asyncio.gather(*(node.start() for node in self.nodes))
             await asyncio.sleep(1)
             for cycle, fault in zip(range(self.cycles), self.deck()):
                 self.last = cycle == self.cycles - 1
-                await getattr(self, fault)(self.random.choice(self.nodes))
+                begin = now()
+                await getattr(self, fault)(self.random.choice([node for node in self.nodes if node is not self.stopped]))
+                self.faults.append((begin, now(), fault))
                 self.done[fault] += 1
                 await asyncio.sleep(self.random.uniform(0.2, 1.2))
                 for node in self.nodes:
                     node.check()
+            await self.end_long_stop()
             begin = time.monotonic()
             for node in self.nodes:
                 node.process.stdin.write(b'quiet\n')
+            for node in self.nodes:
+                await node.hear('quiet')
             try:
                 await until('everything ends', self.all_ended, self.patience)
             except RuntimeError:
@@ -189,11 +210,19 @@ class Test:
             for node in self.nodes:
                 await node.end()
         finally:
-            for node in self.nodes:
-                if node.process is not None and node.process.returncode is None:
-                    node.process.kill()
-                    await node.process.wait()
+            watch.cancel()
+            for process in [self.service] + [node.process for node in self.nodes]:
+                if process is not None and process.returncode is None:
+                    process.kill()
+                    await process.wait()
         await self.read()
+
+    async def watch_load(self):
+        """Whether the machine was slow or the coordinators were."""
+        while True:
+            due = time.monotonic() + 0.1
+            await asyncio.sleep(0.1)
+            self.loads.append((now(), os.getloadavg()[0], time.monotonic() - due))
 
     async def all_ended(self):
         return await self.engine.sql('SELECT count(*) FROM dtm_trans WHERE due IS NOT NULL') == [['0']]
@@ -210,11 +239,27 @@ class Test:
         await node.start()
 
     async def stop(self, node):
+        """For longer than `longest`: one at a time, beside the faults of the others, as soon as these have taken over."""
         await node.dies('D')
         node.process.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(self.outage())
+        if self.longest_stop <= self.longest or self.stopped is not None or self.random.random() < 0.6:
+            await self.go_on(node, self.outage())
+            return
+        self.stopped = node
+        self.long_stop = asyncio.create_task(self.go_on(node, self.random.uniform(self.longest, self.longest_stop)))
+        await asyncio.sleep(3 * LEASE)
+
+    async def go_on(self, node, after):
+        await asyncio.sleep(after)
+        self.stops.append(after)
         self.log.append(f'C {now()} {node.life()}')
         node.process.send_signal(signal.SIGCONT)
+        if node is self.stopped:
+            self.stopped = None
+
+    async def end_long_stop(self):
+        if self.long_stop is not None:
+            await self.long_stop
 
     async def cut(self, node):
         await node.dies('D')
@@ -260,6 +305,8 @@ class Test:
         self.members = [Member(*numbers(rest), int(at) - self.offset) for *rest, at in await sql(
             'SELECT id, heir0, heir1, at FROM member_changed')]
         self.effects = [(gid, int(step), op) for gid, step, op in await sql('SELECT gid, step, op FROM effect')]
+        with sqlite3.connect(self.file('service.db')) as service:
+            self.effects += service.execute('SELECT gid, step, op FROM effect').fetchall()
 
     def dump(self):
         for name in ('log', 'rows', 'changes', 'members', 'effects'):
@@ -276,27 +323,46 @@ class Test:
         if abs(clock_offset() - self.offset) > 2000:
             violations.append(('clock', '-', 'somebody set the clock of this machine'))
         counts = checker.counts
-        takeovers = sorted(time for time, _, _ in checker.takeovers)
+        takeovers = sorted(checker.takeovers)
         if not takeovers:
             violations.append(('weak', '-', 'nothing was taken over'))
-        elif takeovers[-1] > WORST * 1e6:
-            violations.append(('slow', '-', f'a takeover took {takeovers[-1] / 1e6:.1f} s'))
-        for kind in ('succeed', 'failed', 'claimed'):
+        elif takeovers[-1].time > WORST * 1e6:
+            violations.append(('slow', '-', f'a takeover took {takeovers[-1].time / 1e6:.1f} s'))
+        types = sorted({plan['type'] for plan in checker.plans.values()})
+        for kind in ['claimed', 'requests'] + [(each, end) for each in types for end in ('succeed', 'failed')]:
             if counts[kind] == 0:
                 violations.append(('weak', '-', f'0 x {kind}'))
         print(f'seed {self.seed}: {self.cycles} cycles:', ', '.join(f'{count} {fault}' for fault, count in self.done.items()))
-        print(f'{counts["accepted"]} accepted, {counts["refused"]} refused, {counts["in_doubt"]} in doubt; {counts["succeed"]} succeeded, '
-              f'{counts["failed"]} failed; {counts["calls"]} calls, {counts["late"]} of them stopped at their first line, {counts["changes"]} changes, '
-              f'{counts["claimed"]} claimed')
+        print(f'{counts["accepted"]} times accepted, {counts["refused"]} refused, {counts["in_doubt"]} in doubt; succeeded + failed:',
+              ', '.join(f'{counts[each, "succeed"]} + {counts[each, "failed"]} {each}' for each in types))
+        print(f'{counts["calls"]} calls, {counts["requests"]} of them by URL; {counts["late"]} stopped at their first line, '
+              f'{counts["on_the_wire"]} on the wire; {counts["changes"]} changes, {counts["claimed"]} claimed')
+        if self.stops:
+            print(f'stopped for {", ".join(f"{each:.1f}" for each in sorted(self.stops))} s')
         if takeovers:
-            within = sum(time <= 2e6 for time in takeovers)
-            print(f'first call after a death: {", ".join(f"{time / 1e6:.2f}" for time in takeovers[-20:])} s; {within} of '
-                  f'{len(takeovers)} within 2 s')
+            alone = [each for each in takeovers if not self.meanwhile(each) & {'restart', 'failover'}]
+            within = sum(each.time <= 2e6 for each in alone)
+            print(f'first call after a death: {", ".join(f"{each.time / 1e6:.2f}" for each in takeovers[-20:])} s; {within} of '
+                  f'{len(alone)} within 2 s, beside {len(takeovers) - len(alone)} while the database was away, too')
+        for each in takeovers:
+            if each.time > 2e6:
+                self.tell_slow(each)
         print(f'all had ended {self.drain_time:.1f} s after the last was submitted')
         print('violations:', dict(collections.Counter(kind for kind, _, _ in violations)) or 0)
         for kind, gid, text in violations[:30]:
             print(f'  {kind}: {gid}: {text}')
         return not violations
+
+    def meanwhile(self, takeover):
+        """Faults between a death and the first call that began after it. Who cannot reach the database takes nothing over."""
+        return {kind for begin, end, kind in self.faults if takeover.at < begin <= takeover.at + takeover.time}
+
+    def tell_slow(self, takeover):
+        during = [(load, late) for at, load, late in self.loads if takeover.at <= at <= takeover.at + takeover.time]
+        load, late = (max(values, default=0) for values in zip(*during)) if during else (0, 0)
+        print(f'  {takeover.time / 1e6:.2f} s of {takeover.life}: heir after {takeover.inherited / 1e6:.2f} s, claimed after '
+              f'{takeover.claimed / 1e6:.2f} s; load average {load:.1f}, our own timers were up to {late:.2f} s late; '
+              f'meanwhile: {", ".join(self.meanwhile(takeover)) or "nothing"}')
 
 
 def main():
@@ -305,6 +371,8 @@ def main():
     parser.add_argument('program', help='built from cluster_<engine>.cpp')
     parser.add_argument('--cycles', type=int, default=int(os.environ.get('CYCLES', '7')))
     parser.add_argument('--longest', type=float, default=5, help='seconds that a coordinator is away')
+    parser.add_argument('--longest-stop', type=float, default=0, help='seconds; those beyond --longest go on beside other faults')
+    parser.add_argument('--without', default='', help='faults that are left out, with commas: failover')
     parser.add_argument('--seed', type=int)
     parser.add_argument('--patience', type=float, default=120, help='seconds to wait for anything')
     parser.add_argument('--keep', action='store_true', help='keep the files')

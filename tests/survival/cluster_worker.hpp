@@ -1,8 +1,9 @@
 /// A coordinator that shares its store with others, under load: the process that cluster_test.py kills, stops and cuts off.
-///   NAME STORE BUSINESS LOG LIFE SEED   submits until its input says `quiet`, and goes on until its input ends; says `ready`
-/// STORE and BUSINESS are addresses of the same database, the former behind a proxy. What it leaves for cluster_checker.py it
-/// appends to LOG: there are also calls that it makes while it cannot reach its store.
-/// Needs: <dtm/dtm.hpp>, POSIX. Threads: the coordinator's, one for the input, and main as the client.
+///   NAME STORE BUSINESS LOG LIFE SEED URL   says `ready`; submits until its input says `quiet`, says `quiet` once it knows what
+///   became of all that it submitted, and goes on until its input ends
+/// STORE and BUSINESS are addresses of the same database, the former behind a proxy; URL is cluster_branches.py. What it leaves
+/// for cluster_checker.py it appends to LOG: there are also calls that it makes while it cannot reach its store.
+/// Needs: <dtm/http.hpp>, POSIX. Threads: the coordinator's, one for the input, and main as the client.
 #pragma once
 
 #include <atomic>
@@ -21,120 +22,68 @@
 #include <utility>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
+#include "cluster_functions.hpp"
+#include "cluster_initiators.hpp"
+#include "cluster_plan.hpp"
+#include "cluster_watch.hpp"
 #include "log.hpp"
-#include <dtm/barrier/barrier.hpp>
+#include <dtm/base/text.hpp>
 #include <dtm/dtm.hpp>
+#include <dtm/http.hpp>
 #include <dtm/store/store.hpp>
-#include <dtm/testing/failing_store.hpp>
 
 namespace survival {
 
-/// One step of a saga, and how its action behaves.
-struct Piece {
-  std::string gid;
-  int step = 0;
-  int ms = 0;  ///< it takes so long
-  bool fails = false;
-};
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Piece, gid, step, ms, fails)
-
-/// What a saga does: a function of its gid, so that any process can submit it again.
-struct ClusterPlan {
-  std::vector<Piece> pieces;
-  bool concurrent = false;
-  bool succeeds = true;
-
-  ClusterPlan(const std::string& gid, std::uint64_t seed) {
-    std::seed_seq sequence{static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32),
-                           static_cast<std::uint32_t>(std::hash<std::string>{}(gid))};
-    std::mt19937 random(sequence);
-    const int count = 1 + static_cast<int>(random() % 3);
-    concurrent = random() % 3 == 0;
-    for (int step = 1; step <= count; ++step) {
-      pieces.push_back({gid, step, 10 + static_cast<int>(random() % 150), false});
-    }
-    if (random() % 4 != 0) return;
-    succeeds = false;
-    pieces[random() % pieces.size()].fails = true;
-  }
-};
-
-/// When this thread asked last whether a call may begin, and it might; a call that begins takes the answer. 0: it did not ask.
-inline std::int64_t& LastAsked() {
-  thread_local std::int64_t micros = 0;
-  return micros;
-}
-
-/// Tells how late after that a call began: its thread may have been stopped in between, which no lease covers.
-class WatchedLease : public dtm::Lease {
- public:
-  explicit WatchedLease(std::shared_ptr<const dtm::Lease> lease) : lease_(std::move(lease)) {}
-  bool Holds() const override {
-    const std::int64_t asked = Log::Now();
-    const bool holds = lease_->Holds();
-    if (holds) LastAsked() = asked;
-    return holds;
-  }
-
- private:
-  const std::shared_ptr<const dtm::Lease> lease_;
-};
-
-class WatchedStore : public dtm::testing::FailingStore {
- public:
-  explicit WatchedStore(std::shared_ptr<dtm::Store> store)
-      : FailingStore(store), store_(std::move(store)) {}
-  std::shared_ptr<const dtm::Lease> OurLease() const override {
-    auto lease = store_->OurLease();
-    if (lease == nullptr) return nullptr;
-    return std::make_shared<WatchedLease>(std::move(lease));
-  }
-
- private:
-  const std::shared_ptr<dtm::Store> store_;
-};
-
-/// `Bank`: made of the address of the business's database, one for each thread. Works() is false once its connection broke, and
-/// Book(barrier, sql) runs the statement behind the barrier.
+/// `Bank`: see ClusterFunctions.
 template <typename Bank>
 class ClusterWorker {
  public:
   ClusterWorker(std::unique_ptr<dtm::Store> store, std::string business, const std::string& log,
-                std::string life, std::uint64_t seed)
+                std::string life, std::uint64_t seed, std::string url)
       : store_(*store),
-        business_(std::move(business)),
         log_(log),
         life_(std::move(life)),
         seed_(seed),
-        random_(std::hash<std::string>{}(life_) + seed),
-        tm_(std::move(store), FastOptions()) {
-    do_ = tm_.Register<Piece>("Do", [this](const Piece& piece, const dtm::BranchInfo& info) {
-      return Call(piece, info);
-    });
-    undo_ = tm_.Register<Piece>("Undo", [this](const Piece& piece, const dtm::BranchInfo& info) {
-      return Call(piece, info);
-    });
+        url_(std::move(url)),
+        random_(std::hash<std::string>{}(life_) + seed) {
+    // Its functions use the rest, so it ends first.
+    tm_ = std::make_unique<dtm::Coordinator>(std::move(store), FastOptions());
+    tm_->Use(std::make_unique<WatchedCaller>(dtm::HttpBranches(), log_, life_));
+    functions_ =
+        std::make_unique<ClusterFunctions<Bank>>(*tm_, store_, std::move(business), log_, life_);
+    initiators_ =
+        std::make_unique<ClusterInitiators<Bank>>(*tm_, *functions_, log_, life_, seed_, url_);
   }
+  ~ClusterWorker() {
+    initiators_->Quiet();
+    tm_.reset();
+  }
+  ClusterWorker(const ClusterWorker&) = delete;
+  ClusterWorker& operator=(const ClusterWorker&) = delete;
 
   int Run() {
     Say("ready");
     NoteMember();
-    tm_.Start();
+    tm_->Start();
+    initiators_->Start();
     std::thread input([this] {
       std::string line;
       while (std::getline(std::cin, line)) quiet_ = true;
       quiet_ = ended_ = true;
     });
-    while (!ended_) {
+    for (bool said = false; !ended_;) {
       NoteMember();
       if (!quiet_ && unanswered_ < kUnanswered) SubmitNew();
       for (const std::string& gid : TakeDoubtful()) Submit(gid);
+      if (quiet_ && !said && KnowsAll()) {
+        said = true;
+        Say("quiet");
+      }
       std::this_thread::sleep_for(kBetween);
     }
     input.join();
-    return tm_.Stop(std::chrono::seconds(20)) ? 0 : 1;
+    initiators_->Quiet();
+    return tm_->Stop(std::chrono::seconds(20)) ? 0 : 1;
   }
 
  private:
@@ -144,6 +93,7 @@ class ClusterWorker {
   static dtm::Options FastOptions() {
     dtm::Options options;
     options.retry_interval = std::chrono::milliseconds(200);
+    options.request_timeout = std::chrono::seconds(2);
     options.max_function_threads = 16;
     options.function_limit = std::chrono::seconds(2);
     return options;
@@ -162,20 +112,22 @@ class ClusterWorker {
   void SubmitNew() {
     // Some are submitted by all at once, under the same gid.
     const auto now = std::chrono::system_clock::now().time_since_epoch() / std::chrono::seconds(1);
-    std::string gid = "own-" + life_ + '-' + std::to_string(++submitted_);
-    if (random_() % 8 == 0) gid = "common-" + std::to_string(now);
-    nlohmann::json steps = nlohmann::json::array();
-    const ClusterPlan plan(gid, seed_);
-    for (const Piece& piece : plan.pieces) steps.push_back(piece.fails);
-    log_.Line("I", life_ + ' ' + gid + ' ' +
-                       nlohmann::json{{"fails", steps}, {"succeeds", plan.succeeds}}.dump());
+    std::string gid = "saga-" + life_ + '-' + std::to_string(++submitted_);
+    if (random_() % 8 == 0) gid = "saga-" + std::to_string(now);
+    log_.Line("I", life_ + ' ' + gid + ' ' + ClusterPlan(gid, seed_).Text());
     Submit(gid);
   }
 
   void Submit(const std::string& gid) {
     const ClusterPlan plan(gid, seed_);
-    dtm::Saga saga = dtm::NewSaga(tm_, gid);
-    for (const Piece& piece : plan.pieces) saga.Add(do_, undo_, piece);
+    dtm::Saga saga = dtm::NewSaga(*tm_, gid);
+    for (const Piece& piece : plan.pieces) {
+      if (piece.url) {
+        saga.Add(url_, url_, piece);
+      } else {
+        saga.Add(functions_->first, functions_->then, piece);
+      }
+    }
     if (plan.concurrent) saga.SetConcurrent();
     ++unanswered_;
     try {
@@ -187,7 +139,11 @@ class ClusterWorker {
   }
 
   void Answered(const std::string& gid, const dtm::Answer& answer) {
+    TakeAnswer(gid, answer);
     --unanswered_;
+  }
+
+  void TakeAnswer(const std::string& gid, const dtm::Answer& answer) {
     try {
       const dtm::TransResult result = answer.Get();
       Says("A", gid, Name(result.status));
@@ -214,45 +170,24 @@ class ClusterWorker {
     return gids;
   }
 
-  dtm::Result Call(const Piece& piece, const dtm::BranchInfo& info) {
-    const std::string op = Name(info.op);
-    const std::string who = info.gid + ' ' + std::to_string(piece.step) + ' ' + op;
-    log_.Line("B", life_ + ' ' + who + ' ' + std::to_string(store_.Owner()) + ' ' +
-                       std::to_string(std::exchange(LastAsked(), 0)));
-    if (piece.gid != info.gid) std::abort();
-    const bool action = info.op == dtm::Op::kAction;
-    if (action) std::this_thread::sleep_for(std::chrono::milliseconds(piece.ms));
-    const dtm::Result result = Book(piece, info, action && piece.fails);
-    log_.Line("E", life_ + ' ' + who + ' ' + std::to_string(static_cast<int>(result.kind)));
-    return result;
-  }
-
-  dtm::Result Book(const Piece& piece, const dtm::BranchInfo& info, bool fails) {
-    thread_local std::unique_ptr<Bank> bank;
-    try {
-      if (bank == nullptr || !bank->Works()) {
-        bank.reset();
-        bank = std::make_unique<Bank>(business_);
-      }
-      dtm::Barrier barrier = dtm::BarrierFrom(info);
-      const std::string sql = "INSERT INTO effect (gid, step, op) VALUES ('" + piece.gid + "', " +
-                              std::to_string(piece.step) + ", '" + Name(info.op) + "')";
-      return bank->Book(barrier, sql, fails);
-    } catch (const std::exception& error) {
-      bank.reset();
-      return dtm::Result::Error(error.what());
-    }
+  /// What became of all that it submitted. Asked again and again once it is quiet.
+  bool KnowsAll() {
+    initiators_->Quiet();
+    if (unanswered_ > 0)
+      return false;  // before the doubtful: an answer counts until it is among these
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return doubtful_.empty();
   }
 
   void Says(const char* kind, const std::string& gid, const std::string& text) {
-    log_.Line(kind, life_ + ' ' + gid + ' ' + text);
+    log_.Line(kind, life_ + ' ' + gid + ' ' + dtm::Printable(text));  // in one line
   }
 
   dtm::Store& store_;
-  const std::string business_;
   Log log_;
   const std::string life_;
   const std::uint64_t seed_;
+  const std::string url_;
   std::mt19937_64 random_;
   std::uint64_t member_ = 0;
   int submitted_ = 0;
@@ -260,14 +195,15 @@ class ClusterWorker {
   std::atomic<bool> quiet_{false}, ended_{false};
   std::mutex mutex_;  // guards doubtful_
   std::deque<std::pair<std::chrono::steady_clock::time_point, std::string>> doubtful_;
-  dtm::LocalBranch<Piece> do_, undo_;
-  dtm::Coordinator tm_;  // last: its functions use the rest
+  std::unique_ptr<dtm::Coordinator> tm_;
+  std::unique_ptr<ClusterFunctions<Bank>> functions_;
+  std::unique_ptr<ClusterInitiators<Bank>> initiators_;
 };
 
 /// `open`: the store at an address.
 template <typename Bank, typename Open>
 int RunClusterWorker(int count, char** argument, const Open& open) {
-  if (count != 6) {
+  if (count != 7) {
     std::cerr << "usage: see the top of tests/survival/cluster_worker.hpp\n";
     return 2;
   }
@@ -284,7 +220,7 @@ int RunClusterWorker(int count, char** argument, const Open& open) {
       return 1;
     }
     return ClusterWorker<Bank>(std::move(store), argument[2], argument[3], argument[4],
-                               std::stoull(argument[5]))
+                               std::stoull(argument[5]), argument[6])
         .Run();
   }
 }
