@@ -340,10 +340,10 @@ class Test:
         if self.stops:
             print(f'stopped for {", ".join(f"{each:.1f}" for each in sorted(self.stops))} s')
         if takeovers:
-            alone = [each for each in takeovers if not self.meanwhile(each) & {'restart', 'failover'}]
+            alone = [each for each in takeovers if not self.meanwhile(each)]
             within = sum(each.time <= 2e6 for each in alone)
             print(f'first call after a death: {", ".join(f"{each.time / 1e6:.2f}" for each in takeovers[-20:])} s; {within} of '
-                  f'{len(alone)} within 2 s, beside {len(takeovers) - len(alone)} while the database was away, too')
+                  f'{len(alone)} within 2 s, beside {len(takeovers) - len(alone)} before which the next fault began')
         for each in takeovers:
             if each.time > 2e6:
                 self.tell_slow(each)
@@ -354,7 +354,7 @@ class Test:
         return not violations
 
     def meanwhile(self, takeover):
-        """Faults between a death and the first call that began after it. Who cannot reach the database takes nothing over."""
+        """Faults that began between a death and the first call: who cannot reach the database soon takes nothing over."""
         return {kind for begin, end, kind in self.faults if takeover.at < begin <= takeover.at + takeover.time}
 
     def tell_slow(self, takeover):
