@@ -21,8 +21,6 @@ LONGER = {
     'dtm/coordinator/state/elsewhere.hpp': (340, 'to be divided: requests to other coordinators, and who waits for them'),
     'dtm/coordinator/state/turn_state.hpp': (333, 'to be divided: what Advance does around the machine'),
     'dtm/coordinator/loop/commands.hpp': (321, 'to be divided: commands that another coordinator has to obey'),
-    'dtm/http/api/api.hpp': (323, 'to be divided: the table of routes'),
-    'dtm/http/api/lists.hpp': (323, 'to be divided: the numbers of the overview'),
 }
 
 # header: why it has no tests/<room>/<header>_test.cpp
@@ -86,7 +84,7 @@ NO_TEST = {
     'dtm/store/sqlite/records.hpp': 'tested with the writer',
     'dtm/core/limits.hpp': 'constants; tested where they are enforced',
     'dtm/http/api/function_call.hpp': 'tested by api_table_test',
-    'dtm/http/api/api_counters.hpp': 'tested with metrics_text, which shows them',
+    'dtm/http/api/numbers/api_counters.hpp': 'tested with metrics_text, which shows them',
     'dtm/http/hosts/host_connection.hpp': 'tested with the host that owns it',
     'dtm/http/hosts/connector.hpp': 'tested with http_host',
     'dtm/http/http1/framing.hpp': 'the rules of head_parser_test',

@@ -12,8 +12,10 @@
 #include <dtm/http/api/json_operations.hpp>
 #include <dtm/http/api/json_rpc_api.hpp>
 #include <dtm/http/api/lists.hpp>
-#include <dtm/http/api/metrics_text.hpp>
+#include <dtm/http/api/numbers/metrics_text.hpp>
+#include <dtm/http/api/numbers/overview_json.hpp>
 #include <dtm/http/api/replies.hpp>
+#include <dtm/http/api/routes.hpp>
 #include <dtm/http/branches.hpp>
 #include <dtm/http/calls/branch_http_call.hpp>
 #include <dtm/http/calls/branch_request.hpp>

@@ -13,14 +13,12 @@
 #include <nlohmann/json.hpp>
 
 #include <dtm/base/text.hpp>
-#include <dtm/base/version.hpp>
 #include <dtm/coordinator/coordinator.hpp>
-#include <dtm/coordinator/parts/branch_caller.hpp>
 #include <dtm/coordinator/parts/gauges.hpp>
-#include <dtm/coordinator/parts/metrics.hpp>
 #include <dtm/coordinator/parts/topics.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/url.hpp>
+#include <dtm/http/api/numbers/overview_json.hpp>
 #include <dtm/http/api/replies.hpp>
 #include <dtm/http/api/timeline_json.hpp>
 #include <dtm/http/wire/json_input.hpp>
@@ -133,20 +131,7 @@ class ApiLists {
   ApiReply Overview(const ApiRequest&) {
     const Gauges now = tm_.Measure();
     if (!now.backlog) throw StoreError("the store cannot be read now; ask again");
-    const Backlog& backlog = *now.backlog;
-    return {200, wire::JsonText({{"version", std::string("v") + kVersion},
-                                 {"store", now.store},
-                                 {"time", wire::TimeText(now.time)},
-                                 {"unfinished", backlog.unfinished},
-                                 {"waiting", backlog.waiting},
-                                 {"stuck", backlog.stuck},
-                                 {"damaged", now.damaged},
-                                 {"oldest_time",
-                                  backlog.oldest == kNever ? "" : wire::TimeText(backlog.oldest)},
-                                 {"in_memory", now.in_memory},
-                                 {"store_fails", now.store_fails},
-                                 {"calls", CallsJson(now)},
-                                 {"counters", CountersJson(tm_.Counted())}})};
+    return {200, wire::JsonText(overview_json::Of(now, tm_.Counted()))};
   }
 
   ApiReply ScanValues(const ApiRequest& request) {
@@ -169,7 +154,6 @@ class ApiLists {
 
  private:
   static constexpr std::size_t kPageBytes = std::size_t{4} << 20;
-  static constexpr std::size_t kMostHosts = 100;
 
   static bool Flag(const ApiRequest& request, const char* key) {
     return QueryInteger(request, key, 0, 0, 1) == 1;
@@ -187,48 +171,6 @@ class ApiLists {
     filter.gid_prefix = TextIn(request, "gidPrefix", kMaxGidBytes);
     filter.target = TextIn(request, "target", kMaxUrlBytes);
     filter.may_be_short = Flag(request, "short");
-  }
-
-  static Json CallsJson(const Gauges& now) {
-    Json hosts = Json::array();
-    for (const HostLoad& host : now.urls.hosts) {
-      if (hosts.size() == kMostHosts) break;
-      hosts.push_back({{"host", host.host},
-                       {"in_flight", host.in_flight},
-                       {"waiting", host.waiting},
-                       {"limited", host.limited}});
-    }
-    const auto load = [](const CallLoad& calls) {
-      return Json{{"in_flight", calls.in_flight}, {"waiting", calls.waiting}};
-    };
-    return {
-        {"functions", load(now.functions)}, {"urls", load(now.urls)}, {"hosts", std::move(hosts)}};
-  }
-
-  static Json CountersJson(const Metrics::Snapshot& done) {
-    Json ended = Json::array(), durations = Json::array(), branches = Json::array();
-    for (const auto& [key, count] : done.ended) {
-      ended.push_back({{"type", Name(key.first)}, {"status", Name(key.second)}, {"count", count}});
-    }
-    for (const auto& [type, histogram] : done.durations) {
-      durations.push_back({{"type", Name(type)},
-                           {"seconds", histogram.sum},
-                           {"bounds", *histogram.bounds},
-                           {"counts", histogram.counts}});
-    }
-    for (const auto& [branch, count] : done.branches) {
-      branches.push_back({{"type", Name(branch.type)},
-                          {"branch_id", branch.branch_id},
-                          {"op", Name(branch.op)},
-                          {"ok", branch.ok},
-                          {"count", count}});
-    }
-    std::uint64_t commits = 0;
-    for (const std::uint64_t count : done.commits.counts) commits += count;
-    return {{"ended", std::move(ended)},
-            {"durations", std::move(durations)},
-            {"branches", std::move(branches)},
-            {"commits", {{"count", commits}, {"seconds", done.commits.sum}}}};
   }
 
   static std::string GidOf(const ApiRequest& request) {

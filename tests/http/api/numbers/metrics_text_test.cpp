@@ -16,7 +16,7 @@
 #include "tests/support/temp_dir.hpp"
 #include <dtm/base/version.hpp>
 #include <dtm/engine/explain.hpp>
-#include <dtm/http/api/metrics_text.hpp>
+#include <dtm/http/api/numbers/metrics_text.hpp>
 
 using dtm::ApiCounters;
 using dtm::Histogram;

@@ -18,7 +18,7 @@
 #include <dtm/coordinator/parts/gauges.hpp>
 #include <dtm/coordinator/parts/metrics.hpp>
 #include <dtm/core/types.hpp>
-#include <dtm/http/api/api_counters.hpp>
+#include <dtm/http/api/numbers/api_counters.hpp>
 
 namespace dtm {
 inline namespace v1 {

@@ -2,11 +2,13 @@
 /// Needs: std. Threads: thread-safe.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <mutex>
 #include <string>
 
+#include <dtm/coordinator/parts/answers.hpp>
 #include <dtm/coordinator/parts/metrics.hpp>
 #include <dtm/core/types.hpp>
 
@@ -28,6 +30,11 @@ class ApiCounters {
     Api& counted = apis_[api];
     ++(status < 400 ? counted.ok : counted.failed);
     counted.durations.Add(took);
+  }
+  /// The same for a request that came at `begin`. Without memory it is not counted.
+  void AnsweredNow(const char* api, int status, std::chrono::steady_clock::time_point begin) {
+    const auto took = std::chrono::steady_clock::now() - begin;
+    Answers::Protected([&] { Answered(api, status, std::chrono::duration_cast<Duration>(took)); });
   }
 
   std::map<std::string, Api> Get() const {
