@@ -228,6 +228,19 @@ TEST_CASE("draw: while it runs, and while it waits") {
   CHECK(lines[5] == "running: 01 Out");
 }
 
+TEST_CASE("draw: what is rolled back waits for what undoes it, not for what it tried before") {
+  TestCoordinator kit({}, Named());
+  kit.Branches().On("http://bank-a/Out", Result::Error("busy"));
+  kit.Branches().On("http://bank-a/OutUndo", Result::Error("busy"));
+  kit->Submit(TwoBanks());
+  kit.Settle();
+  kit->Cancel("g");
+  kit.Settle();
+  const Lines lines = LinesOf(kit);
+  REQUIRE(lines.size() > 2);
+  CHECK(lines[lines.size() - 2] == "waits to try again: 01 compensate OutUndo");
+}
+
 TEST_CASE("draw: without a journal the record is drawn") {
   dtm::Options options = Named();
   options.history = 0;

@@ -170,7 +170,7 @@ class Msg : public OptionSetters<Msg> {
                           "': the local transaction is committed and the message prepared, but its "
                           "submit was refused (" +
                           error.what() + "); submit it again, or the coordinator will ask " +
-                          definition_.query_prepared);
+                          ShownUrl(definition_.query_prepared));
     };
     try {
       return Submit();

@@ -95,6 +95,16 @@ inline void AddMissingRows(Transaction& transaction) {
   }
 }
 
+/// Whether the row may be called in this status: while prepared, the question to the initiator; then the actions, or
+/// the compensations.
+inline bool HasItsTurn(const Transaction& transaction, std::size_t index) {
+  const TransType type = transaction.definition->type;
+  if (HasQueryRow(type)) {
+    return (index == kQueryRow) == (transaction.status == Status::kPrepared);
+  }
+  return (index % 2 == 0) == (transaction.status == Status::kAborting);
+}
+
 inline BranchInfo InfoOf(const Definition& definition, std::size_t row) {
   return {definition.gid, definition.type, BranchIdOf(definition, row), OpOf(definition, row),
           definition.workflow};

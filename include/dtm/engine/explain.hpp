@@ -11,6 +11,7 @@
 #include <dtm/core/in_words.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/result.hpp>
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/schedule.hpp>
 

@@ -61,16 +61,6 @@ inline Duration RetryWait(const Transaction& transaction, std::size_t row, Durat
   return wait + wait * static_cast<Duration::rep>(seed % 1000) / 5000;
 }
 
-/// Whether the row may be called in this status: while prepared, the question to the initiator; then the actions, or
-/// the compensations.
-inline bool HasItsTurn(const Transaction& transaction, std::size_t index) {
-  const TransType type = transaction.definition->type;
-  if (HasQueryRow(type)) {
-    return (index == kQueryRow) == (transaction.status == Status::kPrepared);
-  }
-  return (index % 2 == 0) == (transaction.status == Status::kAborting);
-}
-
 /// The action of a saga had a call that may have had an effect, or counts as done.
 inline bool MayHaveRun(const Branch& action) {
   return action.tries > 0 || action.status == BranchStatus::kSucceed;

@@ -74,7 +74,8 @@ class RecordStory {
       const Branch& branch = record_.branches[row];
       const bool runs = std::find(running.begin(), running.end(), row) != running.end();
       const bool called = branch.tries > 0 && branch.status == BranchStatus::kPrepared;
-      if (called && branch.next_try != Time{} && !runs) waiting.push_back(row);
+      const bool waits = called && branch.next_try != Time{} && HasItsTurn(record_, row);
+      if (waits && !runs) waiting.push_back(row);
     }
     if (!waiting.empty()) events.Note("waits to try again: " + Listed(waiting), "", Tone::kPlain);
     if (const auto due = At(record_.due); due && record_.due != kNever) {

@@ -21,6 +21,7 @@
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/coordinator/state/not_stored.hpp>
 #include <dtm/coordinator/state/turn_state.hpp>
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/validate.hpp>
 #include <dtm/engine/machine.hpp>
@@ -151,7 +152,7 @@ class CollectStage {
     const std::size_t row = arrived.call.row;
     if (!arrived.result.at_once || row >= transaction.branches.size()) return false;
     const Branch& branch = transaction.branches[row];
-    if (!branch.in_flight || !engine::HasItsTurn(transaction, row)) return false;
+    if (!branch.in_flight || !HasItsTurn(transaction, row)) return false;
     if (branch.deadline == Time{}) return true;  // a function ends with its process
     const TransOptions& options = transaction.definition->options;
     const Duration half = IsLocal(arrived.call.Url())
