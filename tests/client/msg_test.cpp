@@ -249,6 +249,20 @@ TEST_CASE(
   CHECK(call.options.branch_headers.at("k") == "v");
 }
 
+TEST_CASE("msg DoAndSubmit: no error shows the password of the query's URL") {
+  const char* const query = "http://user:secret@a/Query";
+  for (const bool committed : {false, true}) {
+    FakeEndpoint endpoint;
+    endpoint.answer = Result::Ongoing("wait");
+    endpoint.instead_of_taking[kSubmit] = [] { throw dtm::BusyError("too much waits"); };
+    const auto business = [&](const BranchInfo&) {
+      return committed ? Result::Success() : Result::Error("lost");
+    };
+    CHECK_THROWS_WITH(One(endpoint).DoAndSubmit(query, business),
+                      ContainsSubstring("a/Query") && !ContainsSubstring("secret"));
+  }
+}
+
 TEST_CASE("msg DoAndSubmit: an error of the submit comes out, and is not followed by an abort") {
   FakeEndpoint endpoint;
   endpoint.instead_of_taking[kSubmit] = [] { throw dtm::InDoubtError("no answer"); };
