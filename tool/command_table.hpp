@@ -105,7 +105,7 @@ inline const std::vector<Command>& Commands() {
        true},
       {"skip",
        {"GID", "BRANCH", "OP"},
-       "takes a branch as done that keeps failing, and lets the rest go on",
+       "counts a branch that keeps failing as done, and lets the rest go on",
        "BRANCH and OP are as show names them, such as 01 action. It needs --because.",
        WhoOptions(),
        true},

@@ -146,14 +146,14 @@ class Doctor {
                        damaged = NumberIn(overview_, "damaged"),
                        unfinished = NumberIn(overview_, "unfinished");
     Add("stuck", stuck + damaged > 0 ? "problem" : "ok",
-        std::to_string(stuck) + " are stuck, " + std::to_string(damaged) + " damaged" +
-            (stuck > 0 ? "; dtm ls --stuck lists them, retry or stop ends it" : ""));
+        std::to_string(stuck) + " stuck, " + std::to_string(damaged) + " damaged" +
+            (stuck > 0 ? "; dtm ls --stuck lists them; see retry, skip and stop" : ""));
     const std::int64_t oldest = MicrosOf(TextIn(overview_, "oldest_time"));
     const std::int64_t age = oldest == 0 ? 0 : NowMicros() - oldest;
     if (oldest > NowMicros() + 60000000)
       Add("time", "warning", "a transaction was made in the future: a clock was wrong");
     Add("unfinished", age > std::int64_t{86400} * 1000000 ? "warning" : "ok",
-        std::to_string(unfinished) + " are unfinished" +
+        std::to_string(unfinished) + " unfinished" +
             (oldest == 0 ? "" : ", the oldest for " + Span((std::max)(age, std::int64_t{0}))));
   }
 
@@ -218,15 +218,15 @@ class Doctor {
     Add("errors", count == 0 ? "ok" : "warning",
         count == 0 ? "no unfinished transaction had an error"
                    : std::to_string(count) + (count == 100 ? " or more" : "") +
-                         " unfinished transactions had an error",
+                         " of the unfinished had an error",
         std::move(failing));
     std::vector<std::string> names;
     for (const auto& [name, times] : missing)
-      names.push_back(name + ": " + std::to_string(times) +
-                      " transactions wait for a program that registers it");
+      names.push_back(name + ": transactions that wait for a program that registers it: " +
+                      std::to_string(times));
     Add("functions", missing.empty() ? "ok" : "problem",
         missing.empty() ? "no function is missing"
-                        : std::to_string(missing.size()) + " functions are missing",
+                        : "functions that are missing: " + std::to_string(missing.size()),
         std::move(names));
   }
 

@@ -378,7 +378,7 @@ class ToolTest(unittest.TestCase):
         self.assertEqual(levels['errors'], 'warning')
         self.assertTrue({'file', 'schema', 'integrity', 'disk', 'log'} <= {check['name'] for check in two['checks']})
         self.assertTrue(any('bad-1' in detail for check in one['checks'] for detail in check['details']))
-        self.assertRegex(self.dtm('doctor'), r'warning +errors +\d+ unfinished transactions had an error')
+        self.assertRegex(self.dtm('doctor'), r'warning +errors +\d+ of the unfinished had an error')
 
     def test_a_bundle_has_nothing_private(self):
         for arguments in (['--url', self.url], ['--file', self.file]):
