@@ -29,6 +29,11 @@ inline std::string Clock(const std::string& time) {
 }
 
 inline std::string Told(const Json& entry) {
+  const std::int64_t left_out = NumberIn(entry, "count");
+  if (TextIn(entry, "kind") == "gap") {
+    return std::string(14, ' ') + "... " + (left_out > 0 ? std::to_string(left_out) + " " : "") +
+           "entries not kept";
+  }
   std::string text = Clock(TextIn(entry, "time")) + "  " + TextIn(entry, "kind");
   if (entry.contains("branch_id"))
     text += " " + Safe(TextIn(entry, "branch_id")) + " " + Safe(TextIn(entry, "op"));
@@ -111,6 +116,8 @@ inline int Watch(Source& source, const Arguments& arguments) {
   for (;;) {
     const Json story = StoryOf(source, gid);
     for (const Json& entry : story.value("entries", Json::array())) {
+      // What was told is in gaps later.
+      if (TextIn(entry, "kind") == "gap" && !last.empty()) continue;
       if (!told.insert(entry.dump(-1, ' ', false, Json::error_handler_t::replace)).second) continue;
       if (arguments.Has("json"))
         PrintJson(entry);
@@ -138,7 +145,8 @@ inline int Export(Source& source, const Arguments& arguments) {
   Query query{{"gid", arguments.values[0]}, {"format", "export"}};
   if (arguments.Has("redacted")) query.emplace_back("redacted", "1");
   (void)StoryOf(source, arguments.values[0]);
-  const Json document = source.Ask("/timeline", query);
+  Json document = source.Ask("/timeline", query);
+  if (source.File() != nullptr) document.erase("settings");  // of the coordinator that looks
   std::printf(
       "%s\n",
       document.dump(arguments.Has("json") ? -1 : 2, ' ', false, Json::error_handler_t::replace)

@@ -288,7 +288,30 @@ class ToolTest(unittest.TestCase):
         redacted = self.dtm('export', 'no', '--redacted', '--json')
         self.assertEqual(redacted.count('\n'), 1)
         self.assertNotIn('no money', redacted)
-        self.assertEqual(json.loads(self.on_file('export', 'no')), document)
+        self.assertEqual(document.pop('settings')['retry_interval_us'], 10000000)
+        self.assertEqual(json.loads(self.on_file('export', 'no')), document)  # whose coordinator had settings that nobody knows here
+
+    def test_a_file_is_shown_with_all_that_it_keeps(self):
+        """Not with as much as a coordinator keeps by default."""
+        file = str(self.folder / 'long.db')
+        server = subprocess.Popen([SERVER, '--db', file, '--listen', '127.0.0.1:0', '--history', '50'], text=True, cwd=self.folder,
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+        self.addCleanup(lambda: (server.kill(), server.communicate()))
+        url = re.search(r'http://[^/]+', server.stdout.readline())[0] + '/api/dtmsvr/'
+
+        def ask(path, **body):
+            request = urllib.request.Request(url + path, json.dumps(body).encode() if body else None)
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return json.load(answer)
+
+        ask('submit', gid='long', trans_type='saga', steps=[{'action': self.bank + '/bad', 'compensate': ''}], payloads=[''])
+        deadline = time.monotonic() + 30
+        while len(attempts := ask('timeline?gid=long')['attempts']) < 40 or attempts[-1]['outcome'] == 'running':
+            self.assertLess(time.monotonic(), deadline)
+            ask('resetNextCronTime', gid='long')
+        shown = json.loads(self.on_file('show', 'long', '--json', file=file))
+        self.assertEqual(len(shown['attempts']), len(attempts))
+        self.assertNotIn('gap', [entry['kind'] for entry in shown['entries']])
 
     # ---- a file
 
