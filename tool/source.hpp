@@ -180,7 +180,8 @@ class FileSource : public Source {
       store_ = store.get();
       dtm::Options options;
       options.log = nullptr;
-      options.history = dtm::kLastAttempts;  // what its coordinator keeps is not known: all is shown
+      options.history =
+          dtm::kLastAttempts;  // what its coordinator keeps is not known: all is shown
       tm_ = std::make_unique<dtm::Coordinator>(std::move(store), options);
       api_ = std::make_unique<dtm::Api>(*tm_);
     } catch (const dtm::StoreError& error) {

@@ -392,6 +392,54 @@ class DeskTest(unittest.TestCase):
         server.ask('forceStop', {'gid': 'restart-1'})
         browser.wait_text('failed', 'main')
 
+    def test_answers_that_are_none(self):
+        """The desk says what is wrong, and asks again."""
+        browser = self.browser
+        self.go()
+        browser.wait_text('unfinished', 'main')
+        broken = 'new Response(new ReadableStream({start(made) { made.error(new TypeError("cut")); }}))'
+        browser.run(f'window.real = fetch; window.fetch = async () => {broken}; return 1')
+        browser.wait_text('does not answer', '#banner')
+        browser.run('window.fetch = async () => new Response("<html>please log in"); return 1')
+        browser.wait_text('did not send JSON', '#banner')
+        browser.run('window.fetch = async () => new Response(`{"message": "the store cannot be read now"}`, {status: 503}); return 1')
+        browser.wait_text('the store cannot be read now', '#banner')
+        self.assertEqual(browser.run('return document.querySelector("#server .dot").className'), 'dot bad')
+        browser.run('window.fetch = real; return 1')
+        browser.wait('document.querySelector("#banner").hidden')
+        self.assertEqual(browser.run('return document.querySelector("#server .dot").className'), 'dot good')
+
+    def test_a_list_that_was_asked_for_while_there_was_no_server(self):
+        self.stuck_saga('unread-1')
+        self.stuck_saga('other-1')
+        browser = self.browser
+        self.go('list')
+        browser.wait_text('other-1', 'tbody')
+        browser.run('window.real = fetch; window.fetch = async () => { throw new TypeError("no server"); }; return 1')
+        browser.type('#filters input[name=gid]', 'unread-')
+        browser.wait_text('does not answer', '#banner')
+        browser.run('window.fetch = real; return 1')
+        browser.wait('document.querySelectorAll("tbody tr").length === 1')
+        self.assertIn('unread-1', browser.text('tbody'))
+        browser.wait_text('1 transaction', '#progress')
+
+    def test_what_a_server_says_of_others_and_of_damage(self):
+        browser = self.browser
+        self.go()
+        browser.wait_text('unfinished', 'main')
+        browser.run("""const real = fetch;
+            window.fetch = async (url, options) => {
+              const told = await (await real(url, options)).json();
+              if (told.nodes) told.nodes.push({name: 'old', url: '', app: '', member: false, silent_ms: null, self: false});
+              if (told.counters) told.damaged = 3;
+              return new Response(JSON.stringify(told));
+            };
+            return 1""")
+        browser.wait_text('records are damaged', 'main')
+        browser.run('location.hash = "#/nodes"; return 1')
+        browser.wait_text('old', 'tbody')
+        self.assertRegex(browser.text('tbody'), r'old\s+gone\s*$')  # when it was heard of is not known
+
     def test_narrow_wide_dark_and_light(self):
         self.stuck_saga('look-' + 'x' * 100)
         browser = self.browser

@@ -323,6 +323,7 @@ const state = {
   locked: false,       // the server wants a token, or another one
   tokenProblem: '',
   reachable: true,
+  trouble: '',         // why the server cannot say how it is, in its words
   overview: null,      // what the server last said of itself
   samples: [],         // of its counters, see sampleOf
   page: {name: 'overview', params: new URLSearchParams(), data: null, problem: '', notice: ''},
@@ -359,9 +360,10 @@ function drawBar() {
     element('a', {href: page.link, 'aria-current': inSection(name) ? 'page' : null}, page.title,
       name === 'list' && stuck > 0 ? [' ', chip('bad', String(stuck), `${stuck} stuck`)] : null))));
   const said = !state.reachable ? 'no answer' : state.overview ? `${state.overview.version} · ${state.overview.store}` : '';
-  morph(byId('server'), box('', element('span', {class: 'dot ' + (!state.reachable ? 'bad' : state.overview ? 'good' : '')}), said));
-  byId('banner').hidden = state.reachable;
-  byId('banner').textContent = state.reachable ? '' : 'The server does not answer. The desk tries again every two seconds; what is shown is what it said last.';
+  const wrong = !state.reachable ? 'The server does not answer.' : state.trouble;
+  morph(byId('server'), box('', element('span', {class: 'dot ' + (wrong ? 'bad' : state.overview ? 'good' : '')}), said));
+  byId('banner').hidden = !wrong;
+  byId('banner').textContent = wrong && `${wrong.replace(/\.?$/, '.')} The desk asks again every two seconds; what is shown is what it said last.`;
 }
 
 const inSection = name => name === state.page.name || (name === 'list' && state.page.name === 'transaction');
@@ -410,27 +412,35 @@ async function ask(path, {query = {}, body, method, as = 'json'} = {}) {
     signal: AbortSignal.timeout(20000),
   });
   if (reply.status === 401) lock();
-  if (!reply.ok) throw new Refused(reply.status, await sentenceOf(reply));
-  return reply[as]();
+  if (!reply.ok) throw new Refused(reply.status, sentenceOf(reply));
+  return as === 'text' ? reply.text : jsonOf(reply);
 }
 
+/** A reply that breaks off is none. */
 async function send(url, options) {
   try {
-    const reply = await fetch(url, options);
+    const {status, ok, text} = await fetch(url, options).then(async reply => ({status: reply.status, ok: reply.ok, text: await reply.text()}));
     if (!state.reachable) set({reachable: true});
-    return reply;
+    return {status, ok, text};
   } catch {
     set({reachable: false});
     throw new Refused(0, 'The server does not answer.');
   }
 }
 
-async function sentenceOf(reply) {
-  const text = await reply.text();
+function jsonOf({status, text}) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Refused(status, 'What answers here is no dtm, or something between: it did not send JSON.');
+  }
+}
+
+function sentenceOf({status, text}) {
   try {
     return JSON.parse(text).message || text;
   } catch {
-    return reply.status === 404 ? 'This server does not know what the desk asked for; it may be older.' : `${reply.status}: ${text.slice(0, 300)}`;
+    return status === 404 ? 'This server does not know what the desk asked for; it may be older.' : `${status}: ${text.slice(0, 300)}`;
   }
 }
 
@@ -443,19 +453,27 @@ function lock() {
   set({locked: true, tokenProblem: state.token ? 'The server does not take this token.' : ''});
 }
 
-/** Asks the server how it is, and what the page shows if that changes by itself. */
+/** Asks the server how it is, and what the page shows if that changes by itself or could not be read. */
 async function poll() {
-  if (document.visibilityState === 'visible' && !state.locked) {
-    try {
-      const overview = await ask('overview');
-      set({overview, samples: [...state.samples, sampleOf(overview)].slice(-SAMPLES)});
-      if (state.page.data === null || state.page.problem || pages[state.page.name].isLive?.(state.page.data)) await load();
-    } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-    }
+  try {
+    if (document.visibilityState === 'visible' && !state.locked) await look();
+  } finally {
+    clearTimeout(poll.timer);
+    poll.timer = setTimeout(poll, POLL_MS);
   }
-  clearTimeout(poll.timer);
-  poll.timer = setTimeout(poll, POLL_MS);
+}
+
+async function look() {
+  try {
+    const overview = await ask('overview');
+    set({overview, trouble: '', samples: [...state.samples, sampleOf(overview)].slice(-SAMPLES)});
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    set({trouble: error.status === 0 || error.status === 401 ? '' : error.message});
+    if (error.status === 0 || error.status === 401) return;
+  }
+  const {name, data, isStale} = state.page;
+  if (data === null || isStale || pages[name].isLive?.(data)) await load();
 }
 
 /** Reads what the present page shows. A reply that comes after the page was left is dropped. */
@@ -466,10 +484,10 @@ async function load() {
   if (!page.load) return;
   try {
     const data = await page.load(params, state.page.data, progress => isHere() && setPage({data: progress}), isHere);
-    if (isHere()) setPage({data, problem: ''});
+    if (isHere()) setPage({data, problem: '', isStale: false});
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    if (isHere() && error.status !== 401) setPage({problem: error.status === 0 ? '' : error.message});
+    if (isHere() && error.status !== 401) setPage({problem: error.status === 0 ? '' : error.message, isStale: true});
   }
 }
 
@@ -527,7 +545,8 @@ function when(text, shown = agoText(text)) {
   return text ? element('time', {datetime: text, title: `${new Date(text).toLocaleString()} (${text})`}, shown) : '';
 }
 
-/** "14:03:07.250", with the day if that is another one. */
+)desk"
+R"desk(/** "14:03:07.250", with the day if that is another one. */
 function clockText(text) {
   const time = new Date(text);
   const day = time.toDateString() === new Date(now()).toDateString() ? '' : time.toLocaleDateString() + ' ';
@@ -540,8 +559,7 @@ const STATUS_KINDS = {succeed: 'good', failed: 'bad', aborting: 'warn', submitte
 const OUTCOME_KINDS = {success: 'good', failure: 'bad', error: 'bad', lost: 'warn', ongoing: 'busy', running: 'busy'};
 
 const isFinal = transaction => transaction.status === 'succeed' || transaction.status === 'failed';
-)desk"
-R"desk(const isStuck = transaction => transaction.stuck === true;
+const isStuck = transaction => transaction.stuck === true;
 
 function statusChips(transaction) {
   return [chip(STATUS_KINDS[transaction.status] ?? '', transaction.status),
@@ -600,6 +618,7 @@ function drawOverview() {
       tile('unfinished', numberText(told.unfinished), linkTo('list', {unfinished: 1})),
       tile('waiting for a time', numberText(told.waiting)),
       tile('stuck', numberText(told.stuck), linkTo('list', {stuck: 1}), stuck ? 'bad' : ''),
+      told.damaged > 0 && tile('records are damaged', numberText(told.damaged), null, 'bad'),
       tile('the oldest began', told.oldest_time ? agoText(told.oldest_time) : '–'),
       tile('ended a second', rateText(lastRate(one => one.succeeded + one.failed))),
       tile('calls a second', rateText(lastRate(one => one.calls + one.badCalls))),
@@ -759,7 +778,8 @@ function filterForm(params) {
     element('select', {name: key}, option('', 'any', key), options.map(([value, shown]) => option(value, shown, key))));
   const field = (key, text, hint) => element('label', {class: 'grow'}, text,
     element('input', {name: key, value: params.get(key), placeholder: hint, autocomplete: 'off', spellcheck: 'false', type: 'search'}));
-  const check = (key, text) => element('label', {class: 'check'}, element('input', {type: 'checkbox', name: key, value: '1', checked: params.get(key) === '1'}), text);
+)desk"
+R"desk(  const check = (key, text) => element('label', {class: 'check'}, element('input', {type: 'checkbox', name: key, value: '1', checked: params.get(key) === '1'}), text);
   return element('form', {class: 'card filters', id: 'filters', role: 'search', 'data-do': 'filter', 'data-key': 'filters'},
     field('gid', 'gid begins with', '/'), field('target', 'calls a function or URL with', ''),
     choice('status', 'status', STATUSES.map(name => [name, name])), choice('type', 'type', TYPES.map(name => [name, name])),
@@ -769,8 +789,7 @@ function filterForm(params) {
 
 function listTable(rows) {
   return box('scroll', table('list folds', ['gid', 'status', 'type', 'began', 'next', 'last error'], rows.map(row => ({
-)desk"
-R"desk(    attributes: {'data-do': 'open', 'data-gid': row.gid, 'data-key': row.gid},
+    attributes: {'data-do': 'open', 'data-gid': row.gid, 'data-key': row.gid},
     cells: [
       element('a', {href: linkTo('transaction', {gid: row.gid}), class: 'mono wrap', 'data-row': true}, row.gid),
       element('span', {}, statusChips(row)), row.trans_type, when(row.create_time), nextText(row),
@@ -940,7 +959,8 @@ function drawTopics(data) {
       field('url', 'URL that is called', 'https://host/path', true), field('remark', 'remark', '', false), element('button', {class: 'main'}, 'Subscribe')),
     !data ? element('p', {class: 'soft'}, 'Reading …') : data.topics.length === 0 ? box('card empty', 'There is no topic yet. A message to topic://name goes to all its subscribers.') :
     data.topics.map(topicCard),
-    data?.next && element('a', {href: linkTo('topics', {at: data.next})}, 'More →'),
+)desk"
+R"desk(    data?.next && element('a', {href: linkTo('topics', {at: data.next})}, 'More →'),
   ];
 }
 
@@ -953,8 +973,7 @@ function topicCard({name, subscribers}) {
       box('right', button('Unsubscribe …', {'data-do': 'unsubscribe', 'data-url': one.url ?? ''}))]))));
 }
 
-)desk"
-R"desk(const loadNodes = () => ask('nodes');
+const loadNodes = () => ask('nodes');
 
 function drawNodes(data) {
   const nodes = data?.nodes ?? [];
@@ -963,7 +982,7 @@ function drawNodes(data) {
     element('p', {class: 'soft'}, 'The coordinators that share this store. When one is silent for longer than the lease, the others take over what it drove.'),
     element('section', {class: 'card flush'}, !data ? box('empty', 'Reading …') : box('scroll', table('folds', ['name', 'app', 'state', 'last heard of', 'id'], nodes.map(node => [
       element('span', {class: 'wrap'}, node.name || '–', node.self && [' ', chip('busy', 'this one')]), node.app ?? '',
-      node.member ? chip('good', 'member') : chip('warn', 'gone'), node.self ? '' : `${spanText(node.silent_ms)} ago`, element('span', {class: 'mono small wrap'}, node.url ?? '')])))),
+      node.member ? chip('good', 'member') : chip('warn', 'gone'), isSomething(node.silent_ms) && !node.self ? `${spanText(node.silent_ms)} ago` : '', element('span', {class: 'mono small wrap'}, node.url ?? '')])))),
   ];
 }
 
@@ -1159,7 +1178,8 @@ const submits = {
     runBulk(action, who, why);
   },
   async subscribe({topic, url, remark}, form) {
-    try {
+)desk"
+R"desk(    try {
       await ask('subscribe', {method: 'POST', query: {topic, url, remark}});
       form.reset();
       setPage({problem: '', notice: `${url} is subscribed to ${topic}.`});
@@ -1190,8 +1210,7 @@ document.addEventListener('submit', event => {
 
 let typing = 0;
 
-)desk"
-R"desk(/** A text counts once nobody has typed for a moment, what is chosen counts at once. */
+/** A text counts once nobody has typed for a moment, what is chosen counts at once. */
 function filterSoon({type, target}) {
   const form = target.closest('#filters');
   if (!form || (type === 'input') !== (target.type === 'search')) return;
