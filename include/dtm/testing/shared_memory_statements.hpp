@@ -17,6 +17,7 @@
 #include <dtm/sql/rows.hpp>
 #include <dtm/store/shared/batch.hpp>
 #include <dtm/store/shared/database.hpp>
+#include <dtm/store/shared/records.hpp>
 #include <dtm/store/store.hpp>
 #include <dtm/testing/shared_memory_requests.hpp>
 #include <dtm/testing/shared_memory_tables.hpp>
