@@ -51,4 +51,12 @@ TEST_CASE("overview_json: at most a hundred hosts") {
     now.urls.hosts.resize(hosts);
     CHECK(dtm::overview_json::Of(now, {})["calls"]["hosts"].size() == (hosts < 100 ? hosts : 100));
   }
+  dtm::Gauges now = Measured();
+  for (int i = 100; i < 250; ++i) {
+    now.urls.hosts.push_back({"http://h" + std::to_string(i), 1, i == 230 ? 5U : 0U, i == 240});
+  }
+  const auto json = dtm::overview_json::Of(now, {})["calls"]["hosts"];
+  CHECK(json[0]["host"] == "http://h240");  // it does not answer
+  CHECK(json[1]["host"] == "http://h230");  // calls wait for it
+  CHECK(json[2]["host"] == "http://h100");
 }

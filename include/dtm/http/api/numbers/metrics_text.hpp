@@ -2,14 +2,12 @@
 /// Needs: std. Threads: pure functions. Protocol: §9.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -19,6 +17,7 @@
 #include <dtm/coordinator/parts/metrics.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/http/api/numbers/api_counters.hpp>
+#include <dtm/http/api/numbers/shown_hosts.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -81,14 +80,7 @@ inline std::string Label(const std::string& value) {
   return text;
 }
 
-/// Limited hosts come first, then those with most waiting calls; the number of series is bounded.
-inline void HostLines(std::string& out, std::vector<HostLoad> hosts) {
-  constexpr std::size_t kMost = 100;
-  std::sort(hosts.begin(), hosts.end(), [](const HostLoad& a, const HostLoad& b) {
-    return std::tie(b.limited, b.waiting, b.in_flight, a.host) <
-           std::tie(a.limited, a.waiting, a.in_flight, b.host);
-  });
-  if (hosts.size() > kMost) hosts.resize(kMost);
+inline void HostLines(std::string& out, const std::vector<HostLoad>& hosts) {
   const auto each = [&](const char* name, const char* help, auto value) {
     Head(out, name, "gauge", help);
     for (const HostLoad& host : hosts) {
@@ -136,7 +128,7 @@ inline void GaugeLines(std::string& out, const Gauges& now) {
   Head(out, "dtm_calls_waiting", "gauge", "Branch calls that wait for a thread or a slot.");
   Line(out, "dtm_calls_waiting", "to=\"function\"", now.functions.waiting);
   Line(out, "dtm_calls_waiting", "to=\"url\"", now.urls.waiting);
-  HostLines(out, now.urls.hosts);
+  HostLines(out, ShownHosts(now.urls.hosts));
   Gauge(out, "dtm_store_failing", "1: the last commit failed.", now.store_fails ? 1 : 0);
   if (!now.hooks.empty()) HookLines(out, now.hooks);
   if (now.sharing) {

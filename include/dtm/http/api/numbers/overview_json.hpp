@@ -14,6 +14,7 @@
 #include <dtm/coordinator/parts/gauges.hpp>
 #include <dtm/coordinator/parts/metrics.hpp>
 #include <dtm/core/types.hpp>
+#include <dtm/http/api/numbers/shown_hosts.hpp>
 #include <dtm/http/wire/stored_transaction.hpp>
 
 namespace dtm {
@@ -22,12 +23,9 @@ namespace overview_json {
 
 using Json = nlohmann::ordered_json;
 
-inline constexpr std::size_t kMostHosts = 100;
-
 inline Json CallsJson(const Gauges& now) {
   Json hosts = Json::array();
-  for (const HostLoad& host : now.urls.hosts) {
-    if (hosts.size() == kMostHosts) break;
+  for (const HostLoad& host : ShownHosts(now.urls.hosts)) {
     hosts.push_back({{"host", host.host},
                      {"in_flight", host.in_flight},
                      {"waiting", host.waiting},
