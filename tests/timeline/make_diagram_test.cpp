@@ -1,6 +1,7 @@
 /// What is drawn of a story: who has a lifeline, how calls are named, and what stands for what is left out.
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -8,6 +9,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/timeline/story_kit.hpp"
+#include <dtm/store/store.hpp>
 #include <dtm/timeline/make_diagram.hpp>
 
 using dtm::Diagram;
@@ -262,4 +264,18 @@ TEST_CASE("diagram: of a record that is damaged, or of which only the gid is lef
   expired.record.created = {};
   expired.record.status = dtm::Status::kSucceed;
   CHECK(TextsOf(dtm::MakeDiagram(expired.Make()), DiagramEvent::Kind::kReply) == Names{"succeed"});
+  dtm::Timeline kept;
+  kept.transaction = dtm::RecordOf(
+      {"g", dtm::TransType::kSaga, dtm::Status::kSucceed, story_kit::At(0), std::uint64_t{1}});
+  const Diagram end = dtm::MakeDiagram(kept);
+  CHECK(end.title == "saga g: succeed");  // nobody knows how long it took
+  CHECK(TextsOf(end, DiagramEvent::Kind::kCall).empty());
+  CHECK(TextsOf(end, DiagramEvent::Kind::kNote) ==
+        Names{"its record has expired: only its end is known"});
+  CHECK(!end.events.back().at);
+  Story damaged = story_kit::Transfer();
+  damaged.record.unreadable = true;
+  damaged.record.last_error = "a stored record is damaged";
+  CHECK(TextsOf(dtm::MakeDiagram(damaged.Make()), DiagramEvent::Kind::kNote) ==
+        Names{"its record cannot be read: a stored record is damaged"});
 }

@@ -255,7 +255,7 @@ class DiagramMaker {
     const Transaction& record = story_.transaction;
     std::string text = std::string(Name(definition_.type)) + " " + Said(definition_.gid) + ": " +
                        Name(record.status);
-    if (!IsFinal(record.status) || record.finished == Time{}) return text;
+    if (!IsFinal(record.status) || record.finished == Time{} || record.expired) return text;
     return text + " after " + drawing::SpanInWords(drawing::Between(begin_, record.finished));
   }
 

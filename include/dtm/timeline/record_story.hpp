@@ -35,6 +35,9 @@ class RecordStory {
 
   /// In place of a journal.
   void TellAll(StoryEvents& events) const {
+    if (record_.expired) {
+      return events.Note("its record has expired: only its end is known", "", Tone::kQuiet);
+    }
     const bool prepared = definition_.prepared_first || RegistersSteps(definition_.type);
     events.At(Duration{0});
     events.Arrow(EventKind::kCall, kApplication, kCoordinator, prepared ? "prepare" : "submit");
@@ -51,7 +54,8 @@ class RecordStory {
   }
 
   void TellEnd(StoryEvents& events) const {
-    events.At(At(record_.finished));
+    TellDamage(events);
+    events.At(record_.expired ? std::nullopt : At(record_.finished));
     events.AllDone();
     events.Arrow(EventKind::kReply, kCoordinator, kApplication, Name(record_.status),
                  record_.reason, record_.status == Status::kSucceed ? Tone::kGood : Tone::kBad);
@@ -60,6 +64,7 @@ class RecordStory {
   /// What is running, what is waited for, and until when.
   void TellPresent(StoryEvents& events) const {
     events.At(std::nullopt);
+    TellDamage(events);
     const std::vector<std::size_t> running = Running();
     if (!running.empty()) events.Note("running: " + Listed(running), "", Tone::kPlain);
     if (record_.stuck) {
@@ -103,6 +108,12 @@ class RecordStory {
     events.At(At(branch.finished));
     if (recorded || !service) return events.Note(text, "", tone);
     events.Arrow(EventKind::kReply, *service, kCoordinator, text, "", tone);
+  }
+
+  void TellDamage(StoryEvents& events) const {
+    if (!record_.unreadable || record_.expired) return;
+    events.At(std::nullopt);
+    events.Note("its record cannot be read", record_.last_error, Tone::kBad);
   }
 
   std::vector<std::size_t> Running() const {
