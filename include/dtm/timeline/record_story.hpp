@@ -75,7 +75,8 @@ class RecordStory {
     }
     if (record_.status == Status::kPrepared) events.Note("waits for its submit", "", Tone::kPlain);
     std::vector<std::size_t> waiting;
-    for (std::size_t row = 0; row < record_.branches.size(); ++row) {
+    const std::size_t rows = (std::min)(record_.branches.size(), RowCount(definition_));
+    for (std::size_t row = 0; row < rows; ++row) {
       const Branch& branch = record_.branches[row];
       const bool runs = std::find(running.begin(), running.end(), row) != running.end();
       const bool called = branch.tries > 0 && branch.status == BranchStatus::kPrepared;
