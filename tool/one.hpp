@@ -54,13 +54,14 @@ inline void PrintHead(const Json& transaction) {
     const std::string at = TextIn(transaction, key);
     if (!at.empty()) line(name, Safe(at) + " (" + Ago(at) + ")");
   };
-  time("made", "create_time");
+  const bool expired = transaction.value("expired", false);
+  if (!expired) time("made", "create_time");
   time("ended", "finish_time");
   time("ended", "rollback_time");
   time("next try", "next_cron_time");
   line("rolled back", Safe(TextIn(transaction, "rollback_reason")));
   line("last error", Safe(TextIn(transaction, "last_error")));
-  if (transaction.value("expired", false)) line("", "its record has expired: only this is left");
+  if (expired) line("", "its record has expired: only this is left");
 }
 
 inline void PrintBranches(const Json& story, bool payloads) {

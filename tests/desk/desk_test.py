@@ -429,16 +429,27 @@ class DeskTest(unittest.TestCase):
         browser.wait_text('unfinished', 'main')
         browser.run("""const real = fetch;
             window.fetch = async (url, options) => {
-              const told = await (await real(url, options)).json();
+              const reply = await real(url, options);
+              if (!reply.headers.get('Content-Type').includes('json')) return reply;
+              const told = await reply.json();
               if (told.nodes) told.nodes.push({name: 'old', url: '', app: '', member: false, silent_ms: null, self: false});
-              if (told.counters) told.damaged = 3;
+              if (told.counters) Object.assign(told, {damaged: 3, store_fails: location.hash !== '#/nodes'});
+              if (told.transaction) told.transaction.expired = true;
               return new Response(JSON.stringify(told));
             };
             return 1""")
         browser.wait_text('records are damaged', 'main')
+        browser.wait_text('The last write to the store failed', '#banner')
+        self.assertEqual(browser.run('return document.querySelector("#server .dot").className'), 'dot bad')
         browser.run('location.hash = "#/nodes"; return 1')
         browser.wait_text('old', 'tbody')
         self.assertRegex(browser.text('tbody'), r'old\s+gone\s*$')  # when it was heard of is not known
+        browser.wait('document.querySelector("#banner").hidden')
+        self.server.submit('ended-1', (self.branch + '/ok', ''))
+        until(lambda: self.server.status('ended-1') == 'succeed')
+        browser.run('location.hash = "#/transaction?gid=ended-1"; return 1')
+        browser.wait_text('expired', 'main')
+        self.assertRegex(browser.text('[data-key=head] p'), r'saga, ended .* ago$')  # nothing else is kept of it
 
     def test_narrow_wide_dark_and_light(self):
         self.stuck_saga('look-' + 'x' * 100)

@@ -323,7 +323,7 @@ const state = {
   locked: false,       // the server wants a token, or another one
   tokenProblem: '',
   reachable: true,
-  trouble: '',         // why the server cannot say how it is, in its words
+  trouble: '',         // what is wrong with the server, as far as it can say
   overview: null,      // what the server last said of itself
   samples: [],         // of its counters, see sampleOf
   page: {name: 'overview', params: new URLSearchParams(), data: null, problem: '', notice: ''},
@@ -360,10 +360,10 @@ function drawBar() {
     element('a', {href: page.link, 'aria-current': inSection(name) ? 'page' : null}, page.title,
       name === 'list' && stuck > 0 ? [' ', chip('bad', String(stuck), `${stuck} stuck`)] : null))));
   const said = !state.reachable ? 'no answer' : state.overview ? `${state.overview.version} · ${state.overview.store}` : '';
-  const wrong = !state.reachable ? 'The server does not answer.' : state.trouble;
+  const wrong = !state.reachable ? 'The server does not answer. What is shown is what it said last.' : state.trouble;
   morph(byId('server'), box('', element('span', {class: 'dot ' + (wrong ? 'bad' : state.overview ? 'good' : '')}), said));
   byId('banner').hidden = !wrong;
-  byId('banner').textContent = wrong && `${wrong.replace(/\.?$/, '.')} The desk asks again every two seconds; what is shown is what it said last.`;
+  byId('banner').textContent = wrong && `${wrong.replace(/\.?$/, '.')} The desk asks again every two seconds.`;
 }
 
 const inSection = name => name === state.page.name || (name === 'list' && state.page.name === 'transaction');
@@ -466,7 +466,8 @@ async function poll() {
 async function look() {
   try {
     const overview = await ask('overview');
-    set({overview, trouble: '', samples: [...state.samples, sampleOf(overview)].slice(-SAMPLES)});
+    const trouble = overview.store_fails ? 'The last write to the store failed, and nothing goes on until one works; the log of the server says why.' : '';
+    set({overview, trouble, samples: [...state.samples, sampleOf(overview)].slice(-SAMPLES)});
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     set({trouble: error.status === 0 || error.status === 401 ? '' : error.message});
@@ -542,11 +543,11 @@ function now() {
 
 /** A time of the server, of which the title has all. */
 function when(text, shown = agoText(text)) {
-  return text ? element('time', {datetime: text, title: `${new Date(text).toLocaleString()} (${text})`}, shown) : '';
+)desk"
+R"desk(  return text ? element('time', {datetime: text, title: `${new Date(text).toLocaleString()} (${text})`}, shown) : '';
 }
 
-)desk"
-R"desk(/** "14:03:07.250", with the day if that is another one. */
+/** "14:03:07.250", with the day if that is another one. */
 function clockText(text) {
   const time = new Date(text);
   const day = time.toDateString() === new Date(now()).toDateString() ? '' : time.toLocaleDateString() + ' ';
@@ -777,9 +778,9 @@ function filterForm(params) {
   const choice = (key, text, options) => element('label', {}, text,
     element('select', {name: key}, option('', 'any', key), options.map(([value, shown]) => option(value, shown, key))));
   const field = (key, text, hint) => element('label', {class: 'grow'}, text,
-    element('input', {name: key, value: params.get(key), placeholder: hint, autocomplete: 'off', spellcheck: 'false', type: 'search'}));
 )desk"
-R"desk(  const check = (key, text) => element('label', {class: 'check'}, element('input', {type: 'checkbox', name: key, value: '1', checked: params.get(key) === '1'}), text);
+R"desk(    element('input', {name: key, value: params.get(key), placeholder: hint, autocomplete: 'off', spellcheck: 'false', type: 'search'}));
+  const check = (key, text) => element('label', {class: 'check'}, element('input', {type: 'checkbox', name: key, value: '1', checked: params.get(key) === '1'}), text);
   return element('form', {class: 'card filters', id: 'filters', role: 'search', 'data-do': 'filter', 'data-key': 'filters'},
     field('gid', 'gid begins with', '/'), field('target', 'calls a function or URL with', ''),
     choice('status', 'status', STATUSES.map(name => [name, name])), choice('type', 'type', TYPES.map(name => [name, name])),
@@ -869,8 +870,8 @@ function transactionHead(transaction) {
   return element('section', {class: 'top', 'data-key': 'head'},
     box('', element('a', {href: state.listHash, class: 'small'}, '← Transactions'),
       element('h1', {class: 'mono', id: 'gid'}, transaction.gid),
-      element('p', {}, statusChips(transaction), element('span', {class: 'soft'}, ` ${transaction.trans_type}, began `, when(transaction.create_time),
-        ended ? [', ended ', when(ended), ` after ${spanText(millis(ended) - millis(transaction.create_time))}`] : ''))),
+      element('p', {}, statusChips(transaction), element('span', {class: 'soft'}, ` ${transaction.trans_type}`, transaction.expired ? '' : [', began ', when(transaction.create_time)],
+        ended ? [', ended ', when(ended)] : '', ended && !transaction.expired ? ` after ${spanText(millis(ended) - millis(transaction.create_time))}` : ''))),
     !isFinal(transaction) && box('buttons', act('retry'), act('cancel', true), act('stop', true)));
 }
 
@@ -957,10 +958,10 @@ function drawTopics(data) {
     element('h1', {}, 'Topics'),
     element('form', {class: 'card filters', 'data-do': 'subscribe', 'data-key': 'subscribe'}, field('topic', 'topic', 'order.paid', true),
       field('url', 'URL that is called', 'https://host/path', true), field('remark', 'remark', '', false), element('button', {class: 'main'}, 'Subscribe')),
-    !data ? element('p', {class: 'soft'}, 'Reading …') : data.topics.length === 0 ? box('card empty', 'There is no topic yet. A message to topic://name goes to all its subscribers.') :
-    data.topics.map(topicCard),
 )desk"
-R"desk(    data?.next && element('a', {href: linkTo('topics', {at: data.next})}, 'More →'),
+R"desk(    !data ? element('p', {class: 'soft'}, 'Reading …') : data.topics.length === 0 ? box('card empty', 'There is no topic yet. A message to topic://name goes to all its subscribers.') :
+    data.topics.map(topicCard),
+    data?.next && element('a', {href: linkTo('topics', {at: data.next})}, 'More →'),
   ];
 }
 
@@ -1169,7 +1170,8 @@ const submits = {
       setPage({notice: done});
       load();
     } catch (error) {
-      setDialog({problem: error.message});
+)desk"
+R"desk(      setDialog({problem: error.message});
     }
   },
   'do-bulk'({action, who, why}) {
@@ -1178,8 +1180,7 @@ const submits = {
     runBulk(action, who, why);
   },
   async subscribe({topic, url, remark}, form) {
-)desk"
-R"desk(    try {
+    try {
       await ask('subscribe', {method: 'POST', query: {topic, url, remark}});
       form.reset();
       setPage({problem: '', notice: `${url} is subscribed to ${topic}.`});
