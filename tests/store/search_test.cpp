@@ -38,6 +38,7 @@ struct Numbers : dtm::SearchSource {
     return ids;
   }
   std::optional<Ids> WithGids(const std::string&, const std::string&, std::size_t) override {
+    ++gid_indexes;
     return std::nullopt;
   }
   Ids Below(std::int64_t id, std::size_t most) override {
@@ -67,7 +68,8 @@ struct Numbers : dtm::SearchSource {
   }
 
   std::int64_t count, unfinished = 0, every = 1, matching = 1;
-  std::size_t bytes = 2, looked = 0, largest = 0, named = 0, indexes = 0, most_at_once = 0;
+  std::size_t bytes = 2, looked = 0, largest = 0, named = 0, indexes = 0, most_at_once = 0,
+              gid_indexes = 0;
 };
 
 ScanFilter Short() {
@@ -192,6 +194,18 @@ TEST_CASE("few unfinished ones are found by their index, many are not rare") {
   const std::size_t asked = numbers.indexes;
   CHECK(dtm::search::Search(numbers, Short(), 0, 100).next > 0);
   CHECK(numbers.indexes == asked);  // it does not help there
+}
+
+TEST_CASE("the index of gids is not asked for a beginning that most of the newest have") {
+  Numbers numbers(1999);  // gids are numbers, from 1 to 1999
+  ScanFilter filter;
+  filter.gid_prefix = "1";
+  CHECK(dtm::search::Search(numbers, filter, 0, 100).transactions.size() == 100);
+  CHECK(numbers.gid_indexes == 0);
+  CHECK(dtm::search::Search(numbers, filter, 900, 100).transactions.size() == 100);
+  CHECK(numbers.gid_indexes == 1);
+  CHECK(dtm::search::Search(numbers, filter, 2, 100).transactions.size() == 1);
+  CHECK(dtm::search::Search(numbers, filter, 1, 100).transactions.empty());
 }
 
 TEST_CASE("large definitions end a page") {

@@ -2,7 +2,7 @@
 /// Needs: std. Threads: those of the source.
 ///
 /// There are two indexes that help: of the unfinished, and of gids. If one of them names few candidates, only those are looked
-/// at. If it names many, they are not rare, and are found among the newest records as well. So either way a page costs at
+/// at. If it names many, or most of the newest records have such a gid, they are not rare, and are found among the newest records as well. So either way a page costs at
 /// most kMostLooked records.
 #pragma once
 
@@ -98,10 +98,25 @@ inline Candidates Newest(SearchSource::Ids ids, std::int64_t below) {
   return {std::move(ids), all};
 }
 
+/// Most of the newest records have such a gid: those are found in a row, and the index would name thousands first.
+inline bool IsCommon(SearchSource& source, const std::string& prefix, std::int64_t below) {
+  constexpr std::size_t kSample = 32;
+  const SearchSource::Ids ids = source.Below(below, kSample);
+  if (ids.empty()) return false;
+  const SearchSource::Part read = source.Read(ids, true, {}, kSample, kMostBytes);
+  const auto has = [&prefix](const Transaction& one) {
+    return HasPrefix(one.definition->gid, prefix);
+  };
+  const auto all = read.records.size();
+  return 2 * static_cast<std::size_t>(
+                 std::count_if(read.records.begin(), read.records.end(), has)) >
+         all;
+}
+
 /// Nothing: no index helps.
 inline std::optional<Candidates> FromIndex(SearchSource& source, const ScanFilter& filter,
                                            std::int64_t below) {
-  if (!filter.gid_prefix.empty()) {
+  if (!filter.gid_prefix.empty() && !IsCommon(source, filter.gid_prefix, below)) {
     auto ids =
         source.WithGids(filter.gid_prefix, BehindPrefix(filter.gid_prefix), kMostFromIndex + 1);
     if (ids && ids->size() <= kMostFromIndex) return Newest(std::move(*ids), below);
