@@ -28,7 +28,9 @@ class Embedded : public appendix_a::House {
  public:
   Embedded() : kit_([this](dtm::Coordinator& tm) { Register(tm); }, Quiet()) {}
 
-  dtm::testing::TestCoordinator& Kit() override { return kit_; }
+  void Pass(dtm::Duration time) override { kit_.Advance(time); }
+  dtm::Coordinator& Tm() override { return *kit_; }
+  dtm::testing::ScriptedBranches& Branches() override { return kit_.Branches(); }
 
   std::string Submit(const Order& order) override {
     return Answer([&] {

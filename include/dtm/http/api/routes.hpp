@@ -19,6 +19,7 @@
 #include <dtm/coordinator/coordinator.hpp>
 #include <dtm/coordinator/outcome.hpp>
 #include <dtm/coordinator/parts/answers.hpp>
+#include <dtm/coordinator/retry_all.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/transaction.hpp>
@@ -229,14 +230,7 @@ class ApiRoutes {
         tm_.ListWaiting(std::chrono::seconds(timeout), static_cast<std::size_t>(limit) + 1);
     const bool more = waiting.size() > static_cast<std::size_t>(limit);
     if (more) waiting.pop_back();
-    std::int64_t done = 0;
-    for (const std::string& gid : waiting) {
-      try {
-        tm_.RetryNow(gid);
-        ++done;
-      } catch (const RejectedError&) {  // it has ended meanwhile
-      }
-    }
+    const std::int64_t done = RetryAllNow(tm_, waiting);
     return {200, wire::JsonText({{"has_remaining", more}, {"succeed_count", done}})};
   }
 
