@@ -129,6 +129,17 @@ TEST_CASE("a clock that was set back does not run back in a journal") {
   CHECK(entries[2].time == At(11));
 }
 
+TEST_CASE("times before 1970 are read as 1970, and leave those behind them as they are") {
+  for (const dtm::Time before : {dtm::Time(dtm::Duration(-5)), (dtm::Time::min)()}) {
+    const Journal read =
+        Decoded(Encoded({{before, dtm::kNoRow, {}, JournalKind::kSubmitted},
+                         {dtm::Time(dtm::Duration(10)), 1, {}, JournalKind::kStarted}}));
+    REQUIRE(read.size() == 2);
+    CHECK(read[0].time == dtm::Time{});
+    CHECK(read[1].time == dtm::Time(dtm::Duration(10)));
+  }
+}
+
 TEST_CASE("in place of what is damaged there is a gap, and nothing throws") {
   const std::string good = Encoded({ErrorEntry(1), ErrorEntry(2)});
   for (std::size_t size = 1; size < good.size(); ++size) {

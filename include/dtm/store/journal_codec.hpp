@@ -4,6 +4,7 @@
 /// new format number.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -41,7 +42,7 @@ class JournalWriter {
     if (out_.size() == begin_) {
       *at++ = static_cast<char>(kJournalFormat);
       at = PutNumber(at, Micros(time));
-      before_ = time;
+      before_ = (std::max)(time, Time{});
     }
     const bool has_row = row != kNoRow;
     *at++ = static_cast<char>(static_cast<unsigned>(kind) | (has_row ? kHasRow : 0u) |
