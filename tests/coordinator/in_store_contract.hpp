@@ -29,7 +29,7 @@ struct InStoreContract {
 
   /// A coordinator whose function counts by gid.
   struct Node {
-    Node() {
+    explicit Node(const std::string& app = "main") : tm(Kit::Store(), Of(app)) {
       count = tm.template Register<int>("count", [this](const int& n, const dtm::BranchInfo& info) {
         const std::lock_guard<std::mutex> lock(mutex);
         by_gid[info.gid] += n;
@@ -39,10 +39,15 @@ struct InStoreContract {
       const std::lock_guard<std::mutex> lock(mutex);
       return by_gid;
     }
+    static dtm::Options Of(const std::string& app) {
+      dtm::Options options = dtm_test::Quiet();
+      options.app = app;
+      return options;
+    }
     std::mutex mutex;
     Counts by_gid;
     dtm::LocalBranch<int> count;
-    dtm::Coordinator tm{Kit::Store(), dtm_test::Quiet()};
+    dtm::Coordinator tm;
   };
 
   template <typename Until>
@@ -135,6 +140,28 @@ struct InStoreContract {
         CHECK(all["g" + std::to_string(i)] == i + 1);
         CHECK(all["h" + std::to_string(i)] == i + 1);
       }
+    }
+
+    SECTION("what calls functions of another app waits for a coordinator of that one") {
+      Node node;
+      node.tm.Start();
+      Outbox foreign(connection.Handle(), dtm::InStore{Kit::kSchema, "shop"});
+      connection.Exec("BEGIN");
+      (void)SagaOf(foreign, "of shop", 3).Submit();
+      (void)SagaOf(outbox, "of main", 1).Submit();
+      connection.Exec("COMMIT");
+      CHECK(Within(std::chrono::seconds(20), [&] { return HasEnded(node, "of main"); }));
+      std::this_thread::sleep_for(std::chrono::milliseconds(700));  // two beats
+      CHECK(node.Get() == Counts{{"of main", 1}});
+      CHECK_THAT(node.tm.Explain("of shop"), ContainsSubstring("shop"));
+      dtm::ScanFilter filter;
+      filter.stuck = true;
+      CHECK(node.tm.List(filter).transactions.size() == 1);
+      Node shop("shop");
+      shop.tm.Start();
+      CHECK(Within(std::chrono::seconds(20), [&] { return HasEnded(shop, "of shop"); }));
+      CHECK(shop.Get() == Counts{{"of shop", 3}});
+      CHECK(node.Get() == Counts{{"of main", 1}});
     }
 
     SECTION("what a coordinator would refuse is refused at once, and what exists is") {
