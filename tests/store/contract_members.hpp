@@ -31,6 +31,7 @@ struct WatchedDatabase : dtm::shared_store::Database {
     bool fails = false;
     std::int64_t clock_is_off = 0;  ///< microseconds
     std::function<void(Query)> on_run;
+    bool rejoins_again = false;  ///< such a statement arrives twice, the second time late
 
     int All() const {
       int all = batches;
@@ -65,6 +66,9 @@ struct WatchedDatabase : dtm::shared_store::Database {
       if (state->on_run) state->on_run(query);
       auto rows = std::make_unique<Rows>();
       rows->inner = inner->Run(query, values);
+      if (query == Query::kRejoin && std::exchange(state->rejoins_again, false)) {
+        (void)inner->Run(query, values);
+      }
       if (query == Query::kBeat) rows->clock = dtm::shared_store::kTime;
       if (query == Query::kBeat || query == Query::kTime) rows->off = state->clock_is_off;
       return rows;
@@ -157,6 +161,19 @@ struct MembersContract {
       CHECK(one->store.OurLease()->Holds());
       CHECK(one->store.CountSharing()->fenced == 1);
       CHECK(one->store.CountSharing()->forgotten == 0);
+    }
+
+    SECTION("fenced by what came late, it is told again when it is out") {
+      one->watched->rejoins_again = true;
+      one->store.Recover();
+      CHECK(ProblemOf(one->store) != "none");
+      one->store.Recover();  // it is a member still
+      CHECK(Put(one->store, NewTransaction("mine")));
+      for (int i = 0; i < 6; ++i) {
+        (void)two->store.Beat();
+        pass(250);
+      }
+      CHECK_THROWS_AS(one->store.Recover(), dtm::Fenced);
     }
 
     SECTION("what is nobody's is taken up with the next beat, once") {

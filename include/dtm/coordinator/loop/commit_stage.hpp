@@ -92,6 +92,7 @@ class CommitStage {
     if (in_doubt) {
       feed_.InDoubt();
       state_.loader.Restart();
+      state_.not_before = state_.context.now + Duration(1);
       for (ActiveTransaction* active : state_.to_commit.dirty) {
         active->doubtful_events = active->events.size();
         if (active->Fresh()) state_.to_commit.in_doubt.insert(active->transaction.definition->gid);

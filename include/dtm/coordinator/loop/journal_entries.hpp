@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <dtm/base/text.hpp>
 #include <dtm/coordinator/state/active_table.hpp>
@@ -29,8 +30,14 @@ class JournalEntries {
  private:
   JournalEntries(const ActiveTransaction& active, Time now, std::string_view me, std::string& out)
       : transaction_(active.transaction), me_(me), writer_(out) {
+    bool taken_up = false;
     for (std::size_t i = active.journaled_events; i < active.events.size(); ++i) {
-      if (active.events[i].changed) AddEvent(active.events[i]);
+      const AppliedEvent& event = active.events[i];
+      if (!event.changed) continue;
+      // Once a change, also if this coordinator joined again before it was stored.
+      if (event.taken_up && !std::exchange(taken_up, true))
+        AddDriver(event.at, JournalKind::kTakenUp);
+      AddEvent(event);
     }
     if (!IsFinal(transaction_.status)) {
       for (std::size_t i = active.journaled_calls; i < active.held_calls.size(); ++i) {
@@ -42,7 +49,6 @@ class JournalEntries {
 
   void AddEvent(const AppliedEvent& event) {
     if (event.from_outbox) AddDriver(transaction_.created, JournalKind::kSubmitted);
-    if (event.taken_up) AddDriver(event.at, JournalKind::kTakenUp);
     switch (event.kind) {
       case engine::EventKind::kSubmitted: AddDriver(event.at, JournalKind::kSubmitted); break;
       case engine::EventKind::kPrepared: AddDriver(event.at, JournalKind::kPrepared); break;

@@ -65,7 +65,7 @@ class Loop {
   /// One turn; returns whether anything had happened.
   bool Turn() {
     const TakenMail taken{inbox_};
-    state_.context.now = clock_.Now();
+    state_.context.now = (std::max)(clock_.Now(), state_.not_before);
     state_.news.Flush(state_.context.now);
     if (broken_off_) {
       commit_.BreakOff();

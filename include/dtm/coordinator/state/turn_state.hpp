@@ -248,6 +248,7 @@ class TurnState : public Answers {
   Loader loader;
   StoreHealth health;
   bool fenced = false;  ///< until the store has recovered
+  Time not_before{};    ///< of the next turn: of commits in doubt each has a time of its own
   Elsewhere elsewhere;
   Metrics metrics;
   News news;
@@ -271,8 +272,10 @@ class TurnState : public Answers {
     const std::uint32_t errors = has_result ? ErrorsOf(transaction, row) : 0;
     const std::uint64_t me = store.Owner();
     const bool outbox = !active.Fresh() && me != 0 && transaction.driver == 0;
-    const bool other_run = !active.Fresh() && !outbox &&
-                           (transaction.driver != me || transaction.updated < context.started);
+    // Each run on a shared store has a number of its own; and the time there may go back a little, as clocks are brought together.
+    const bool other_run =
+        !active.Fresh() && !outbox &&
+        (me != 0 ? transaction.driver != me : transaction.updated < context.started);
     if (active.held_calls.empty()) effects.calls.swap(active.held_calls);  // its memory
     try {
       effects = engine::Advance(transaction, event, context, std::move(effects));

@@ -169,6 +169,7 @@ class SharedStore : public Store {
       Join();
     }
     in_doubt_ = false;
+    told_ = false;  // what it was told of may have been a Rejoin that came late
   }
 
   /// What is stored is the server's to check.
@@ -255,7 +256,6 @@ class SharedStore : public Store {
         {std::string_view(me.name), std::string_view(me.url), std::string_view(me.app), epoch});
     membership_.Joined({static_cast<std::uint64_t>(member->Number(0, 0)), epoch}, sent);
     epoch_ = epoch;
-    told_ = false;
   }
 
   [[noreturn]] void ThrowFenced() {
