@@ -71,6 +71,20 @@ TEST_CASE("news: a rollback is one line, once it is durable, in the branch's own
   CHECK(said.lines.size() == before);
 }
 
+TEST_CASE("news: what branches and people say makes no further line, and nothing of a terminal") {
+  Said said;
+  TestCoordinator kit({}, said.Listening());
+  const std::string text = "no\n\x1b[31mdtm error: gid 'x' is lost\r\xff";
+  kit.Branches().On("http://a/01/action", Result::Error(text));
+  kit.Branches().On("http://b/01/action", Result::Failure(text));
+  for (const char* gid : {"a", "b"}) kit->Submit(NewDefinition(gid, 1));
+  kit.Settle();
+  kit->Cancel("a", dtm::By{"ann", text});
+  kit.Settle();
+  CHECK(said.With("no ?[31mdtm error: gid 'x' is lost??") == 3);  // an error, two rollbacks
+  for (const std::string& line : said.lines) CHECK(dtm::Printable(line) == line);
+}
+
 TEST_CASE("news: every way to fail has its line") {
   Said said;
   TestCoordinator kit({}, said.Listening());

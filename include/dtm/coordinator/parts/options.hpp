@@ -128,13 +128,13 @@ inline bool TellsEntries(const Options& options) {
   return options.history > 0 || options.on_event != nullptr;
 }
 
-/// Ignores exceptions of the log.
+/// One line: control characters, which texts of others may contain, are replaced. Ignores exceptions of the log.
 /// `about`: a transaction that the line is about, or null.
 inline void LogTo(const Options& options, LogLevel level, const std::string& text,
                   const Definition* about = nullptr) {
   try {
     if (!options.log) return;
-    LogLine line{level, text, {}, {}};
+    LogLine line{level, Printable(text), {}, {}};
     if (about != nullptr) {
       line.gid = about->gid;
       line.trace_id = TraceIdOf(*about, options.on_span != nullptr);
