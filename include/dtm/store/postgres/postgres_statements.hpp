@@ -209,14 +209,15 @@ inline std::string TextOf(shared_store::Query query) {
   return {};
 }
 
-/// Which parts a batch has; each combination is a statement.
+/// Which parts a batch has; each combination is a statement. With `folds` come journals, too.
 struct BatchParts {
-  bool inserts, updates, journals, steps, redefined, values;
+  bool inserts, updates, journals, folds, steps, redefined, values;
   int Number() const {
-    return inserts + 2 * updates + 4 * journals + 8 * steps + 16 * redefined + 32 * values;
+    return inserts + 2 * updates + 4 * journals + 8 * steps + 16 * redefined + 32 * values +
+           64 * folds;
   }
 };
-inline constexpr int kBatchForms = 64;
+inline constexpr int kBatchForms = 128;
 
 /// A batch as one statement: the fence, and what it lets through. It answers (part, id, gid): 0 the member, 1 an insert, 2 an
 /// update. Division by zero: a value was written by another meanwhile.
@@ -250,20 +251,23 @@ inline std::string BatchText(const BatchParts& parts) {
   if (parts.updates) {
     text +=
         ", c AS MATERIALIZED (SELECT * FROM " +
-        arrays(parts.journals ? "iiiiiibtbbb" : "iiiiiibtb") +
+        arrays(parts.folds      ? "iiiiiibtbbb"
+               : parts.journals ? "iiiiiibtbb"
+                                : "iiiiiibtb") +
         " c(id, version, status, created, finished, due, state, app, definition" +
-        (parts.journals ? ", told, folded" : "") +
+        (parts.journals ? ", told" : "") + (parts.folds ? ", folded" : "") +
         ")), u AS (UPDATE dtm_trans t SET status = c.status, version = t.version + 1, created = "
         "c.created, finished = c.finished, due = c.due, owner = f.id, state = c.state, app = "
         "coalesce(c.app, t.app), definition = coalesce(c.definition, t.definition)" +
         (parts.journals
-             ? ", journal = CASE WHEN c.folded IS NOT NULL THEN NULL WHEN c.told IS NULL "
-               "THEN t.journal ELSE coalesce(t.journal, '') || c.told END"
+             ? ", journal = CASE " +
+                   std::string(parts.folds ? "WHEN c.folded IS NOT NULL THEN NULL " : "") +
+                   "WHEN c.told IS NULL THEN t.journal ELSE coalesce(t.journal, '') || c.told END"
              : "") +
         " FROM f, c WHERE t.id = c.id AND t.version = c.version RETURNING t.id)";
     answer += " UNION ALL SELECT 2, id, NULL FROM u";
   }
-  if (parts.journals) {
+  if (parts.folds) {  // rarely: without an index it is a join of all rows with all
     text +=
         ", j AS (INSERT INTO dtm_journal (trans, entries) SELECT c.id, c.folded FROM u JOIN c ON "
         "c.id = u.id WHERE c.folded IS NOT NULL ON CONFLICT (trans) DO UPDATE SET entries = "
