@@ -19,8 +19,6 @@ LONGER = {
     'dtm/coordinator/coordinator.hpp': (358, 'the public face: most of it is what its methods promise'),
     'dtm/coordinator/operations.hpp': (331, 'to be divided: questions about one transaction, and about all'),
     'dtm/coordinator/state/elsewhere.hpp': (340, 'to be divided: requests to other coordinators, and who waits for them'),
-    'dtm/coordinator/state/turn_state.hpp': (333, 'to be divided: what Advance does around the machine'),
-    'dtm/coordinator/loop/commands.hpp': (321, 'to be divided: commands that another coordinator has to obey'),
 }
 
 # header: why it has no tests/<room>/<header>_test.cpp
@@ -97,6 +95,11 @@ NO_TEST = {
     'dtm/http/transport/tls_session.hpp': 'an interface; tested by tls_test',
     'dtm/http/http1/message_head.hpp': 'a value; tested with the parser that fills it',
     'dtm/http/desk/desk_page.hpp': 'a text; tested by desk_test and in a browser',
+    'dtm/coordinator/commands/questions.hpp': 'tested by commands_test',
+    'dtm/coordinator/commands/refusals.hpp': 'the sentences that commands_test and collect_stage_test see',
+    'dtm/coordinator/state/reports.hpp': 'tested by turn_state_test, news_test and span_feed_test',
+    'dtm/coordinator/hooks/doubts.hpp': 'tested by event_feed_test and span_feed_test',
+    'dtm/coordinator/loop/untold.hpp': 'tested by event_feed_test and span_feed_test',
     'dtm/coordinator/hooks/hooks.hpp': 'tested by event_feed_test, span_feed_test and hook_queue_test, and with the coordinator',
     'dtm/observe/span.hpp': 'tested by span_feed_test',
     'dtm/timeline/folds.hpp': 'tested by make_diagram_test',

@@ -30,6 +30,12 @@ inline bool ShowsSubmit(const Transaction& stored) {
   return !RegistersSteps(stored.definition->type) || stored.status != Status::kAborting;
 }
 
+/// The initiator has to learn that its submit came too late.
+inline std::string CannotSubmit(const Transaction& stored) {
+  return "gid '" + stored.definition->gid + "': current status '" + Name(stored.status) +
+         "', cannot submit. FAILURE";
+}
+
 /// `again`: the new submit or (`prepare`) prepare. A submit is compared only with a submit, and a prepare only
 /// with a prepare, since a submit after a prepare need not repeat the steps.
 inline Resubmission OnResubmission(const Transaction& stored, const Definition& again,
@@ -43,14 +49,14 @@ inline Resubmission OnResubmission(const Transaction& stored, const Definition& 
                                              "; nothing was changed. Use a new gid"};
   }
   const bool prepared = stored.status == Status::kPrepared;
-  const auto cannot = [&](const char* what) -> Resubmission {
+  if (prepare && !prepared) {
     return {Resubmission::Kind::kRefuse,
-            gid + ": current status '" + Name(stored.status) + "', cannot " + what + ". FAILURE"};
-  };
-  if (prepare && !prepared) return cannot("prepare");
+            gid + ": current status '" + Name(stored.status) + "', cannot prepare. FAILURE"};
+  }
   if (!prepare && prepared) return {Resubmission::Kind::kPromote, {}};
-  // The initiator has to learn that its submit came too late.
-  if (!prepare && !ShowsSubmit(stored)) return cannot("submit");
+  if (!prepare && !ShowsSubmit(stored)) {
+    return {Resubmission::Kind::kRefuse, CannotSubmit(stored)};
+  }
   const bool same = stored.expired ? stored.content == 0 || stored.content == ContentHash(again)
                                    : first.prepared_first != prepare || SameContent(first, again);
   if (!same) {

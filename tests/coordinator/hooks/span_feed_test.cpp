@@ -283,6 +283,78 @@ TEST_CASE("spans: a function inside a commit, once, also when its batch is lost"
   CHECK(Of(told[0], "dtm.function") == "tx/Pay");
 }
 
+/// Nothing of it comes into memory again.
+TEST_CASE("spans: what ended in its first commit, whatever operation of the store fails") {
+  for (const char* how : {"nothing to call", "stopped at once"}) {
+    int in_doubt = 0;
+    for (std::uint64_t n = 1; n < 12; ++n) {
+      for (const auto fault :
+           {StoreFault::kDefinite, StoreFault::kInDoubtNotStored, StoreFault::kInDoubtButStored}) {
+        INFO(how << ", operation " << n << ", fault " << static_cast<int>(fault));
+        std::vector<Span> told;
+        TestCoordinator kit({}, Telling(told));
+        kit.Settle();
+        Definition saga = NewDefinition("a", 1);
+        const bool stopped = how[0] == 's';
+        if (!stopped) saga.steps = {{"", "", "{}"}};
+        kit.Store().FailOnce(n, fault);
+        for (int tries = 0; tries < 3; ++tries) {
+          bool done = false;
+          kit->SubmitAsync(saga, [&](const dtm::Answer& answer) {
+            done = answer.error == nullptr;
+            try {
+              (void)answer.Get();
+            } catch (const dtm::InDoubtError&) {
+              ++in_doubt;
+            } catch (const std::exception&) {
+            }
+          });
+          if (stopped) kit->ForceStopAsync("a", [](const dtm::Answer&) {});
+          kit.Advance(seconds(2));
+          if (done) break;
+        }
+        kit.Store().FailOnce(1000, StoreFault::kNone);  // it had its chance
+        const auto stored = kit->Query("a");
+        REQUIRE(stored);
+        REQUIRE(dtm::IsFinal(stored->status));
+        CHECK(NamesOf(told) == Names{"saga"});
+        CHECK(kit->Counted().ended.at({TransType::kSaga, stored->status}) == 1);
+      }
+    }
+    CHECK(in_doubt >= 2);
+  }
+}
+
+TEST_CASE("spans: functions inside a commit that is in doubt, in the first one or later") {
+  for (const bool first : {true, false}) {
+    for (const auto fault :
+         {StoreFault::kDefinite, StoreFault::kInDoubtNotStored, StoreFault::kInDoubtButStored}) {
+      for (std::uint64_t n = 1; n < 12; ++n) {
+        INFO(first << ", operation " << n << ", fault " << static_cast<int>(fault));
+        std::vector<Span> told;
+        sql_kit::Bank bank({}, Telling(told));
+        const auto pay = bank->RegisterInTransaction<int>("Pay", [](sqlite3*, const int&) {});
+        bank.kit.Settle();
+        bank.kit.Store().FailOnce(n, fault);
+        Definition saga = NewDefinition("a", first ? 1 : 2);
+        saga.steps.back() = {"local:tx/Pay", "", "1"};
+        for (int tries = 0; tries < 3; ++tries) {
+          bool done = false;
+          bank->SubmitAsync(saga, [&](const dtm::Answer& answer) { done = !answer.error; });
+          bank.kit.Advance(seconds(20));
+          if (done) break;
+        }
+        Names names = NamesOf(told);
+        CHECK(names == (first ? Names{"saga action 01", "saga"}
+                              : Names{"saga action 01", "saga action 02", "saga"}));
+        CHECK(bank->Counted().branches.at(
+                  {TransType::kSaga, first ? "01" : "02", dtm::Op::kAction, true}) == 1);
+        CHECK(bank->Counted().ended.at({TransType::kSaga, dtm::Status::kSucceed}) == 1);
+      }
+    }
+  }
+}
+
 TEST_CASE("spans: nobody wants them") {
   TestCoordinator kit({}, dtm_test::Quiet());
   kit->Submit(NewDefinition("a", 1));

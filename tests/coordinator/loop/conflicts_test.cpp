@@ -116,3 +116,83 @@ TEST_CASE("conflicts: the call of a previous run is awaited also after a commit 
   }
   CHECK(kit->Query("g")->status == dtm::Status::kFailed);
 }
+
+namespace {
+
+/// What is answered: nothing, or the kind of the error.
+std::string Kind(const dtm::Answer& answer) {
+  try {
+    (void)answer.Get();
+    return "done";
+  } catch (const dtm::EndedError&) {
+    return "ended";
+  } catch (const dtm::RejectedError&) {
+    return "rejected";
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+}
+
+}  // namespace
+
+TEST_CASE("conflicts: what is asked of what has ended meanwhile is refused, not done") {
+  for (const char* what : {"cancel", "stop", "retry", "skip"}) {
+    CAPTURE(what);
+    auto inner = std::make_shared<dtm::MemoryStore>();
+    dtm::testing::TestCoordinator kit({}, dtm_test::Quiet(), inner);
+    kit.Branches().On("http://g/01/action", dtm::Result::Error("busy"));
+    dtm::Definition saga = NewDefinition("g", 2);
+    saga.options.retry_interval = std::chrono::hours(1);
+    kit->Submit(saga);
+    kit.Settle();
+    auto stored = *inner->Load("g");
+    stored.status = dtm::Status::kSucceed;
+    stored.due = dtm::kNever;
+    std::vector<dtm::Change> changes{{&stored, true, false}};
+    inner->Begin();
+    inner->Apply(changes);
+    inner->Commit();
+    std::string said;
+    const auto hear = [&said](const dtm::Answer& answer) { said = Kind(answer); };
+    const dtm::By by{"ann", "by hand"};
+    switch (what[1]) {
+      case 'a': kit->AbortAsync("g", {}, by, dtm::WaitResult::kIgnored, hear); break;
+      case 't': kit->ForceStopAsync("g", by, hear); break;
+      case 'e': kit->RetryNowAsync("g", by, hear); break;
+      default: kit->SkipAsync("g", "01", dtm::Op::kAction, by, hear);
+    }
+    kit.Settle();
+    CHECK(said == "ended");
+    CHECK(kit->Query("g")->status == dtm::Status::kSucceed);
+  }
+}
+
+/// A registration is stored by a commit in doubt; the submit comes before the store works again, and the time is over then.
+TEST_CASE("conflicts: what came in time is not too late because a commit was in doubt") {
+  using std::chrono::milliseconds;
+  using std::chrono::seconds;
+  for (const dtm::TransType type : {dtm::TransType::kTcc, dtm::TransType::kXa}) {
+    CAPTURE(Name(type));
+    dtm::testing::TestCoordinator kit({}, dtm_test::Quiet());
+    dtm::Definition definition;
+    definition.gid = "g";
+    definition.type = type;
+    definition.options.timeout_to_fail = seconds(10);
+    kit->Prepare(definition);
+    kit.Advance(milliseconds(9900));
+    kit.Store().FailOnce(3, dtm::testing::StoreFault::kInDoubtButStored);
+    std::string registered, submitted;
+    kit->RegisterBranchAsync("g", type, {"http://confirm", "http://cancel", "{}", "01"},
+                             [&](const dtm::Answer& answer) { registered = Kind(answer); });
+    kit->Poll();
+    kit.Store().FailAlways(dtm::testing::StoreFault::kDefinite);
+    kit.Clock().MoveTowards(kit.Clock().Now() + milliseconds(20));
+    kit->SubmitAsync(definition, [&](const dtm::Answer& answer) { submitted = Kind(answer); });
+    kit.Advance(seconds(1));
+    kit.Store().FailAlways(dtm::testing::StoreFault::kNone);
+    kit.Advance(seconds(5));
+    CHECK(registered == "done");
+    CHECK(submitted == "done");
+    CHECK(kit->Query("g")->status == dtm::Status::kSucceed);
+  }
+}

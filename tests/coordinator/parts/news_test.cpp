@@ -313,11 +313,12 @@ TEST_CASE("news: a thousand transactions that get stuck at once write no thousan
     transaction.definition = std::make_shared<const dtm::Definition>(std::move(definition));
     dtm::ActiveTransaction& active = state.table.Add(std::move(transaction));
     state.Advance(active, {dtm::engine::EventKind::kTimer, 0, {}});
-    for (const dtm::AppliedEvent& event : active.events) state.Count(active, event);
+    for (const dtm::AppliedEvent& event : active.events)
+      state.reports.Report(active.transaction, event);
   }
   CHECK(said.With("error gid 'g0' is stuck: ") == 1);
   CHECK(said.lines.size() == dtm::LineLimit::kPerSecond);
-  state.news.Flush(dtm::kNever);
+  state.reports.news.Flush(dtm::kNever);
   CHECK(said.With("error and 990 more stuck transactions in that second") == 1);
 }
 

@@ -117,7 +117,7 @@ TEST_CASE("turn state: a type that does not exist is stuck and logged, not fatal
   CHECK(active.transaction.stuck);
   CHECK(log.empty());  // it is not durable yet
   REQUIRE(active.events.size() == 1);
-  state.Count(active, active.events[0]);
+  state.reports.Report(active.transaction, active.events[0]);
   CHECK_THAT(log, ContainsSubstring("'a'") && ContainsSubstring("does not exist"));
 }
 

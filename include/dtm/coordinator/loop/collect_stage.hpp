@@ -16,7 +16,8 @@
 
 #include <dtm/base/error.hpp>
 #include <dtm/base/prefetch.hpp>
-#include <dtm/coordinator/loop/commands.hpp>
+#include <dtm/coordinator/commands/commands.hpp>
+#include <dtm/coordinator/commands/refusals.hpp>
 #include <dtm/coordinator/parts/topics.hpp>
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/coordinator/state/not_stored.hpp>
@@ -132,7 +133,7 @@ class CollectStage {
   }
 
   void OnResult(ArrivedResult& arrived) {
-    state_.spans.End(arrived.call, arrived.result, state_.context.now);
+    state_.reports.spans.End(arrived.call, arrived.result, state_.context.now);
     ActiveTransaction* active = state_.table.At(arrived.call.slot, arrived.call.generation);
     if (active == nullptr) return;  // it has ended meanwhile, and its gid may have been given again
     if (MayWaitForLease(*active, arrived)) {
@@ -180,16 +181,32 @@ class CollectStage {
     }
   }
 
-  /// Its record may have been replaced by the stored one: then its events are applied again.
+  /// Its record may have been replaced by the stored one: then its events are applied again. They come first, since time has
+  /// passed: what was decided before a deadline is not undone by it.
   void AdvanceAgain(ActiveTransaction& active, engine::EventKind kind) {
-    std::vector<AppliedEvent> events = std::exchange(active.events, {});
+    for (AppliedEvent& event : std::exchange(active.events, {})) ApplyAgain(active, event);
     ForSure([&] {
       state_.AdvanceIfRoom(active, kind,
                            kind != engine::EventKind::kLoaded || !state_.room.Overfull());
     });
-    for (AppliedEvent& event : events) {
-      ForSure([&] { state_.Advance(active, std::move(event)); });
+  }
+
+  void ApplyAgain(ActiveTransaction& active, AppliedEvent& event) {
+    const std::uint64_t ask = event.ask;
+    const engine::EventKind kind = event.kind;
+    std::string refused;
+    ForSure([&] { refused = state_.Advance(active, std::move(event)); });
+    if (ask == 0) return;
+    if (refused.empty()) {
+      active.events.back().ask = ask;  // it may have to be applied once more
+      return;
     }
+    const auto asked = std::stable_partition(active.waiters.begin(), active.waiters.end(),
+                                             [&](const Waiter& each) { return each.ask != ask; });
+    for (auto waiter = asked; waiter != active.waiters.end(); ++waiter) {
+      waiter->Refuse(refusals::OfEvent(kind, active.transaction, refused));
+    }
+    active.waiters.erase(asked, active.waiters.end());
   }
 
   /// While nothing can be released, nobody waits longer than asked: the answer is the stored status, or an error for

@@ -19,6 +19,7 @@
 #include <dtm/coordinator/loop/in_commit_work.hpp>
 #include <dtm/coordinator/loop/journal_entries.hpp>
 #include <dtm/coordinator/loop/retention.hpp>
+#include <dtm/coordinator/loop/untold.hpp>
 #include <dtm/coordinator/parts/clock.hpp>
 #include <dtm/coordinator/parts/options.hpp>
 #include <dtm/coordinator/state/not_stored.hpp>
@@ -41,6 +42,7 @@ class CommitStage {
         retention_(state.options.keep_finished, state.options.keep_gids),
         me_(Front(NodeOf(state.options).name, kMaxJournalWho)),
         in_commit_work_(state, functions, clock),
+        untold_(state),
         feed_(state.to_release.events, state.options.on_span != nullptr) {}
 
   /// True: everything up to here is durable, and may be released.
@@ -52,7 +54,7 @@ class CommitStage {
     try {
       const Time begin = clock_.Now();
       WriteWithWorks(expire);
-      state_.metrics.Committed(clock_.Now() - begin);
+      state_.reports.metrics.Committed(clock_.Now() - begin);
     } catch (const StoreBusy& error) {
       if (!state_.health.Locked(state_.context.now, error.what())) Failed(error.what(), false);
       return false;
@@ -81,6 +83,8 @@ class CommitStage {
 
   /// Drops the batch. Submissions in it are refused; everything else is kept, and tried again.
   void Failed(const std::string& problem, bool in_doubt) {
+    if (in_doubt) untold_.Keep(changes_, state_.to_commit.dirty, feed_, in_commit_work_);
+    changes_.clear();
     state_.store.Rollback();
     const std::size_t ran = in_commit_work_.Ran();
     in_commit_work_.Failed(problem, in_doubt);
@@ -90,7 +94,6 @@ class CommitStage {
     state_.health.Failed(state_.context.now, problem, in_doubt, writing);
     retention_.Failed(state_.context.now);
     if (in_doubt) {
-      feed_.InDoubt();
       state_.loader.Restart();
       state_.not_before = state_.context.now + Duration(1);
       for (ActiveTransaction* active : state_.to_commit.dirty) {
@@ -184,6 +187,7 @@ class CommitStage {
 
   void Write(bool expire, std::size_t works) {
     Store& store = state_.store;
+    changes_.clear();
     if (!state_.health.Good() || state_.health.WaitsForLock()) {
       // Calls that were decided on before leave late, so their deadlines are later too.
       for (ActiveTransaction* active : state_.to_commit.dirty) {
@@ -192,14 +196,13 @@ class CommitStage {
     }
     if (state_.health.NeedsRecovery()) {
       store.Recover();
-      feed_.Recovered(store);
+      untold_.Settle(store);
       state_.fenced = false;
       state_.health.Recovered();
       state_.to_commit.in_doubt.clear();
     }
     store.Begin();
     in_commit_work_.Run(works);
-    changes_.clear();
     feed_.Begin();
     const std::vector<ActiveTransaction*>& dirty = state_.to_commit.dirty;
     for (ActiveTransaction* active : dirty) {
@@ -260,7 +263,7 @@ class CommitStage {
   std::string Written() {
     std::string unread;
     in_commit_work_.Committed();
-    feed_.Committed();
+    untold_.Committed();
     written_.clear();
     written_.swap(state_.to_commit.dirty);
     for (std::size_t i = 0; i < written_.size(); ++i) {
@@ -305,6 +308,7 @@ class CommitStage {
   std::vector<std::size_t> journal_ends_;    // the same
   std::vector<ActiveTransaction*> written_;  // a member for its memory
   InCommitWork in_commit_work_;
+  Untold untold_;
   EventFeed feed_;
   std::size_t retry_alone_ =
       0;  // works that get a commit of their own, since a batch with them was lost

@@ -102,7 +102,7 @@ class Conflicts {
     active.journaled_events = active.journaled_calls = 0;
     std::optional<Transaction> stored = state_.store.Load(active.transaction.definition->gid);
     if (!stored) {
-      state_.news.Vanished(active.transaction, state_.context.now);
+      state_.reports.news.Vanished(active.transaction, state_.context.now);
       const auto gone = Made<StoreError>([&] {
         return "gid '" + active.transaction.definition->gid + "' has vanished from the store";
       });
@@ -188,14 +188,16 @@ class Conflicts {
     const std::size_t stored_events = StoredEvents(active, stored);
     const auto first = active.events.begin();
     const auto end = first + static_cast<std::ptrdiff_t>(stored_events);
-    for (auto event = first; event != end; ++event) state_.Count(active, *event);
+    for (auto event = first; event != end; ++event) {
+      state_.reports.Report(active.transaction, *event);
+    }
     active.events.erase(first, end);
     active.doubtful_events = 0;
     using engine::EventKind;
-    const auto look = [](const engine::Event& event) {
-      return event.kind == EventKind::kLoaded || event.kind == EventKind::kTimer;
+    const auto over = [](const AppliedEvent& event) {  // the time is looked at in any case
+      return event.kind == EventKind::kLoaded || event.kind == EventKind::kTimer || event.refused;
     };
-    active.events.erase(std::remove_if(active.events.begin(), active.events.end(), look),
+    active.events.erase(std::remove_if(active.events.begin(), active.events.end(), over),
                         active.events.end());
     for (const engine::Event& event : active.events) {
       const bool has_result =

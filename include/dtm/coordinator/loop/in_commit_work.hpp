@@ -31,6 +31,13 @@ class InCommitWork {
  public:
   static constexpr std::size_t kPerTurn = 256;
 
+  /// A call that is a span: to be told once it is durable.
+  struct EndedCall {
+    BranchCall call;
+    Result result;
+    Time at{};
+  };
+
   InCommitWork(TurnState& state, TransactionFunctions& functions, Clock& clock)
       : state_(state), functions_(functions), clock_(clock) {}
 
@@ -56,6 +63,21 @@ class InCommitWork {
       branch_next_ = !branch;
       branch ? RunBranch() : RunTransact();
     }
+  }
+
+  /// The calls of `active` that ran in the open batch and are spans.
+  std::vector<EndedCall> EndedCallsOf(const ActiveTransaction& active) const {
+    std::vector<EndedCall> calls;
+    for (const Branch& ran : branches_) {
+      if (IsOf(ran.work, active) && ran.ended.call.span) calls.push_back(ran.ended);
+    }
+    return calls;
+  }
+  /// How many events `active` had before something of it ran in the open batch.
+  std::size_t EventsBefore(const ActiveTransaction& active) const {
+    const auto first = std::find_if(branches_.begin(), branches_.end(),
+                                    [&](const Branch& ran) { return IsOf(ran.work, active); });
+    return first == branches_.end() ? active.events.size() : first->events;
   }
 
   /// The batch is lost: memory returns to its earlier state, and all works in it have to run again.
@@ -119,7 +141,7 @@ class InCommitWork {
     if (Ran() == 0) return;
     state_.to_commit.branch_works.erase(state_.to_commit.branch_works.begin(), FirstLeft());
     for (const Branch& ran : branches_) {
-      state_.spans.End(ran.ended.call, ran.ended.result, ran.ended.at);
+      state_.reports.spans.End(ran.ended.call, ran.ended.result, ran.ended.at);
     }
     branches_.clear();
     added_.clear();
@@ -137,12 +159,7 @@ class InCommitWork {
     std::size_t events = 0;
     Time timer = kNever;
     bool rolled_back = false;
-    /// Of a call that is a span: to be told once it is durable.
-    struct Ended {
-      BranchCall call;
-      Result result;
-      Time at{};
-    } ended{};
+    EndedCall ended{};
   };
 
   void TakeCallsOf(ActiveTransaction& active) {
@@ -154,6 +171,10 @@ class InCommitWork {
       state_.to_commit.branch_works.push_back({active.slot, active.generation, *row});
       row = active.held_calls.erase(row);
     }
+  }
+
+  static bool IsOf(const BranchWork& work, const ActiveTransaction& active) {
+    return work.slot == active.slot && work.generation == active.generation;
   }
 
   /// The two kinds take turns, so that a steady flow of one does not starve the other.
@@ -204,7 +225,7 @@ class InCommitWork {
     call.definition = active->transaction.definition;
     call.row = work.row;
     const Time begin = clock_.Now();
-    call.span = state_.spans.Begin(active->transaction, work.row, begin);
+    call.span = state_.reports.spans.Begin(active->transaction, work.row, begin);
     Result result = state_.store.Run(
         [&](const WorkContext& connection) { return functions_.Run(call, connection); });
     WarnIfSlow(begin, call.Url());

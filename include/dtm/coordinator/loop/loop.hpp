@@ -66,7 +66,7 @@ class Loop {
   bool Turn() {
     const TakenMail taken{inbox_};
     state_.context.now = (std::max)(clock_.Now(), state_.not_before);
-    state_.news.Flush(state_.context.now);
+    state_.reports.news.Flush(state_.context.now);
     if (broken_off_) {
       commit_.BreakOff();
       sweep_.Run();
@@ -101,7 +101,7 @@ class Loop {
     if (!state_.health.MayTry(now)) {  // but whose time is over is answered meanwhile
       next = (std::min)((std::max)(next, state_.health.NextTry()), state_.timers.Next());
     }
-    return (std::min)({next, growth, state_.news.NextFlush()});
+    return (std::min)({next, growth, state_.reports.news.NextFlush()});
   }
 
   /// The store has more to load, or to obey, than the last turn knew. Any thread.
@@ -109,7 +109,7 @@ class Loop {
     return HasTakenOver() || (peers_ != nullptr && peers_->AskedTimes() != asked_times_);
   }
 
-  Metrics::Snapshot Counted() const { return state_.metrics.Get(); }
+  Metrics::Snapshot Counted() const { return state_.reports.metrics.Get(); }
   const LoopGauges& Measured() const { return gauges_; }
 
   /// Branch calls that are out, or changes that no commit has taken yet.
@@ -122,7 +122,7 @@ class Loop {
 
   /// Answers everybody who still waits, with the status that is durable; for the end.
   void AnswerAll() {
-    state_.news.Flush(kNever);
+    state_.reports.news.Flush(kNever);
     Mail never_read;  // the last turn was broken off
     inbox_.Take(never_read);
     dtm::AnswerAll(state_, "the coordinator stopped");

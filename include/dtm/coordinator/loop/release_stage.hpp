@@ -78,15 +78,13 @@ class ReleaseStage {
 
   void Count(ActiveTransaction& active) {
     const Transaction& transaction = active.transaction;
-    if (active.rolled_back) state_.news.RolledBack(transaction, state_.context.now);
+    if (active.rolled_back) state_.reports.news.RolledBack(transaction, state_.context.now);
     active.rolled_back = false;
     for (const AppliedEvent& event : active.events) {
-      state_.Count(active, event);
+      state_.reports.Report(transaction, event);
       if (event.kind == engine::EventKind::kForceStop) state_.elsewhere.TellOwner(transaction);
     }
-    if (!IsFinal(transaction.status)) return;
-    state_.metrics.Ended(transaction);
-    state_.spans.Ended(transaction);
+    state_.reports.ReportEnd(transaction);
   }
 
   void TakeCalls(ActiveTransaction& active) {
@@ -105,7 +103,7 @@ class ReleaseStage {
         call.generation = active.generation;
         call.timeout = engine::RequestTimeout(transaction.definition->options, state_.context);
         call.lease = lease_;
-        call.span = state_.spans.Begin(transaction, row, now_);
+        call.span = state_.reports.spans.Begin(transaction, row, now_);
         TakeCall(std::move(call), transaction.branches[row].deadline);
       }
     }

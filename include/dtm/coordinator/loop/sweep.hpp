@@ -103,7 +103,7 @@ class Sweep {
   }
 
   void Tell(const ActiveTransaction& active) const {
-    state_.news.SetGoing(active.transaction, state_.context.now);
+    state_.reports.news.SetGoing(active.transaction, state_.context.now);
   }
 
   TurnState& state_;

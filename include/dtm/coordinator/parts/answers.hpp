@@ -3,12 +3,11 @@
 #pragma once
 
 #include <chrono>
-#include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <future>
 #include <new>
-#include <optional>
 #include <string>
 #include <utility>
 
@@ -19,6 +18,7 @@
 #include <dtm/core/result.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/types.hpp>
+#include <dtm/engine/resubmission.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -111,8 +111,8 @@ struct Waiter {
   bool ongoing_is_error = false;  ///< an unfinished status is told as OngoingError
   bool submits = false;           ///< the answer must not be a status without its submit
   Time deadline = kNever;         ///< then the answer is the present status
-  /// The row that it skips. After a failure of the store that is decided anew, and may be refused.
-  std::optional<std::size_t> skips{};
+  /// The number of the event that it asked for; 0: none. After a conflict that is decided anew, and may be refused.
+  std::uint64_t ask = 0;
   /// Asks again, if another coordinator on the store has written the transaction first. Empty: there is nothing to ask again.
   std::function<void(Waiter&&)> again{};
   Promise promise{};
@@ -135,15 +135,8 @@ struct Waiter {
   void Refuse(const std::exception_ptr& error) { promise.Keep({{}, error}); }
   /// Answers with the record as it is stored now.
   void GiveStatusOf(const Transaction& stored) {
-    const auto& rows = stored.branches;
-    const bool lost =
-        skips && (*skips >= rows.size() || rows[*skips].status != BranchStatus::kSucceed);
-    if (!lost) return Give(ResultOf(stored));
-    Refuse(Made<RejectedError>([&] {
-      return "gid '" + stored.definition->gid +
-             "' was not changed: the store failed meanwhile, and when it worked again the branch "
-             "could not be skipped any more; Explain says why, then ask again";
-    }));
+    if (!submits || engine::ShowsSubmit(stored)) return Give(ResultOf(stored));
+    Refuse(Made<RejectedError>([&] { return engine::CannotSubmit(stored); }));
   }
 };
 

@@ -38,6 +38,7 @@ struct AppliedEvent : engine::Event {
   bool ended = false;
   std::uint32_t errors = 0;  ///< in a row of its branch, if it is one of them
   bool refused = false;      ///< what was asked for; what changed is due to the time
+  std::uint64_t ask = 0;     ///< of the waiter who asked for it, see Waiter
 };
 
 struct ActiveTransaction {

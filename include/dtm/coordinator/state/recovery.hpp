@@ -35,7 +35,7 @@ class Recovery {
       throw;
     }
     if (recovering_ && state_.loader.HasSeenAll()) {
-      state_.news.Recovered(recovered_, now - recovery_began_);
+      state_.reports.news.Recovered(recovered_, now - recovery_began_);
       recovering_ = false;
     }
   }

@@ -14,24 +14,19 @@
 #include <utility>
 #include <vector>
 
-#include <dtm/coordinator/hooks/span_feed.hpp>
 #include <dtm/coordinator/parts/answers.hpp>
-#include <dtm/coordinator/parts/metrics.hpp>
-#include <dtm/coordinator/parts/missing_functions.hpp>
-#include <dtm/coordinator/parts/news.hpp>
 #include <dtm/coordinator/parts/options.hpp>
+#include <dtm/coordinator/parts/store_health.hpp>
 #include <dtm/coordinator/state/active_table.hpp>
 #include <dtm/coordinator/state/between_stages.hpp>
 #include <dtm/coordinator/state/elsewhere.hpp>
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/coordinator/state/loader.hpp>
+#include <dtm/coordinator/state/reports.hpp>
 #include <dtm/coordinator/state/room.hpp>
-#include <dtm/coordinator/state/store_health.hpp>
 #include <dtm/coordinator/state/timers.hpp>
-#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/advance.hpp>
-#include <dtm/engine/explain.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
@@ -47,8 +42,7 @@ class TurnState : public Answers {
   TurnState(Store& store_in, const Options& options_in)
       : store(store_in),
         options(options_in),
-        elsewhere(store_in, options_in.max_waiting_submissions),
-        news(options_in) {
+        elsewhere(store_in, options_in.max_waiting_submissions) {
     context.retry_interval = options.retry_interval;
     context.request_timeout = options.request_timeout;
     context.timeout_to_fail = options.timeout_to_fail;
@@ -121,6 +115,11 @@ class TurnState : public Answers {
     active.waiters.push_back(std::move(waiter));
   }
 
+  /// `waiter` asked for the last event of `active`. If that is refused when it is applied again, it is told.
+  void Link(ActiveTransaction& active, Waiter& waiter) {
+    if (!active.Fresh()) active.events.back().ask = waiter.ask = ++last_ask_;
+  }
+
   /// While nothing can be released, those who wait still need a timer for their deadlines.
   void ArmWaiters(ActiveTransaction& active) {
     for (Waiter& waiter : active.waiters) {
@@ -137,24 +136,6 @@ class TurnState : public Answers {
     if (time >= active.armed) return;
     timers.Move(active, active.armed, time);
     active.armed = time;
-  }
-
-  /// An event that is durable now: counts it, and tells people of it.
-  void Count(const ActiveTransaction& active, const AppliedEvent& event) {
-    const Transaction& transaction = active.transaction;
-    if (event.alert) to_release.alerts.push_back(event.alert);
-    if (event.stuck) news.Stuck(transaction, context.now);
-    if (event.kind == engine::EventKind::kRepair && !event.refused) {
-      metrics.Repaired(transaction.definition->type);
-      news.Repaired(transaction, event.row, event.who, event.result.text, context.now);
-    }
-    if (event.kind != engine::EventKind::kResult) return;
-    metrics.GotResult(*transaction.definition, event.row, event.result);
-    if (event.errors > 0) {
-      news.Error(transaction, event.row, event.result, event.errors, context.now);
-    } else if (event.result.no_handler) {
-      Protected([&] { NobodyToCall(transaction, event); });
-    }
   }
 
   void ArmTimer(ActiveTransaction& active) {
@@ -250,13 +231,10 @@ class TurnState : public Answers {
   bool fenced = false;  ///< until the store has recovered
   Time not_before{};    ///< of the next turn: of commits in doubt each has a time of its own
   Elsewhere elsewhere;
-  Metrics metrics;
-  News news;
-  MissingFunctions missing_functions;
   ToCollect to_collect;
   ToCommit to_commit;
   ToRelease to_release;
-  SpanFeed spans{options, to_release.spans};
+  Reports reports{options, context, to_release};
 
  private:
   static void Forget(std::vector<ActiveTransaction*>& list, const ActiveTransaction& active) {
@@ -313,15 +291,6 @@ class TurnState : public Answers {
     active.timer = effects.timer;
   }
 
-  void NobodyToCall(const Transaction& transaction, const AppliedEvent& event) {
-    const Definition& definition = *transaction.definition;
-    if (!missing_functions.IsNews(UrlOf(definition, event.row), context.now)) return;
-    news.NobodyToCall(transaction, event.row, event.result, context.now);
-    if (!options.on_alert) return;
-    to_release.alerts.push_back(AlertOf(
-        transaction, event.row, engine::DescribeResult(definition, event.row, event.result)));
-  }
-
   /// A large definition is freed at once, since no limit counts what waits in `ended`.
   void Free(ActiveTransaction& active) {
     timers.Move(active, active.armed, kNever);
@@ -330,6 +299,7 @@ class TurnState : public Answers {
     if (keep) Protected([&] { to_collect.ended.push_back(std::move(definition)); });
   }
   std::vector<char> out_;  // a member for its memory
+  std::uint64_t last_ask_ = 0;
 };
 
 }  // namespace v1

@@ -2,7 +2,7 @@
 #include <chrono>
 
 #include "tests/catch.hpp"
-#include <dtm/coordinator/state/store_health.hpp>
+#include <dtm/coordinator/parts/store_health.hpp>
 
 using dtm::StoreHealth;
 using dtm::Time;

@@ -1,11 +1,10 @@
-/// Commands on transactions that exist: cancel, force stop, retry, register a branch, finish, explain.
+/// Commands on transactions that exist: cancel, force stop, retry, skip, register a branch, finish.
 /// Needs: std, engine, store. Threads: the thread that drives the loop.
 /// Protocol: §2.2, §2.3, §2.4 (registration), §4.5 (the end of a workflow).
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
 #include <exception>
 #include <new>
 #include <optional>
@@ -15,13 +14,14 @@
 
 #include <dtm/base/error.hpp>
 #include <dtm/base/text.hpp>
+#include <dtm/coordinator/commands/questions.hpp>
+#include <dtm/coordinator/commands/refusals.hpp>
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/coordinator/state/not_stored.hpp>
 #include <dtm/coordinator/state/turn_state.hpp>
 #include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/validate.hpp>
-#include <dtm/engine/explain.hpp>
 #include <dtm/engine/machine.hpp>
 #include <dtm/store/peers.hpp>
 
@@ -30,14 +30,14 @@ inline namespace v1 {
 
 class Commands {
  public:
-  explicit Commands(TurnState& state) : state_(state) {}
+  explicit Commands(TurnState& state) : state_(state), questions_(state) {}
 
   void Do(Command& command) {
     if (command.kind == Command::Kind::kRegistered) return OnRegistered(command.gid);
     try {
       switch (command.kind) {
-        case Command::Kind::kExplain: Explain(command); break;
-        case Command::Kind::kListWaiting: ListWaiting(command); break;
+        case Command::Kind::kExplain: questions_.Explain(command); break;
+        case Command::Kind::kListWaiting: questions_.ListWaiting(command); break;
         case Command::Kind::kLook: Look(command); break;
         default:
           if (command.asked == 0 || state_.store.Shared()->TakeUp(command.asked)) Obey(command);
@@ -54,12 +54,13 @@ class Commands {
     ActiveTransaction* active = state_.table.Find(command.gid);
     if (active == nullptr) {
       std::optional<Transaction> stored = state_.store.Load(command.gid);
-      if (!stored) RefuseUnknown(command);
+      if (!stored) refusals::RefuseUnknown(command.kind, command.gid);
       CheckType(command, *stored);
       if (IsFinal(stored->status)) {
         const bool again =
             command.kind == Command::Kind::kFinish && command.status == stored->status;
-        if (command.kind != Command::Kind::kWait && !again) RefuseEnded(command, *stored);
+        if (command.kind != Command::Kind::kWait && !again)
+          refusals::RefuseEnded(command.kind, *stored);
         return command.waiter.Give(ResultOf(*stored));
       }
       if (!state_.MayDrive(*stored) && command.kind != Command::Kind::kForceStop) {
@@ -78,13 +79,14 @@ class Commands {
     }
     CheckStoreFor(command);
     if (command.kind != Command::Kind::kWait) {
+      const std::size_t before = active->events.size();
       const std::string refused = Change(*active, command);
       if (!refused.empty()) {
         // It may be the submit of a prepared one, whose record is in the store.
         if (active->Fresh()) return state_.to_collect.reissue.push_back(std::move(command));
-        if (IsFinal(active->transaction.status)) RefuseEnded(command, active->transaction);
-        throw RejectedError(Refusal(command, active->transaction, refused));
+        refusals::Refuse(command.kind, active->transaction, refused);
       }
+      if (active->events.size() > before) state_.Link(*active, command.waiter);
     }
     if (!active->Fresh()) {
       if (state_.IsShared() && command.kind != Command::Kind::kWait) {
@@ -100,7 +102,7 @@ class Commands {
   }
 
   /// Returns why it was refused, or nothing.
-  std::string Change(ActiveTransaction& active, Command& command) {
+  std::string Change(ActiveTransaction& active, const Command& command) {
     switch (command.kind) {
       case Command::Kind::kAddBranch: return AddBranch(active, command);
       case Command::Kind::kSkip: return Skip(active, command);
@@ -133,7 +135,7 @@ class Commands {
         if (command.asked != 0) return state_.store.Shared()->Reply(command.asked, {});
         return state_.elsewhere.Ask(std::move(command), state_.context.now);
       default:
-        if (!stored.other_app) throw RejectedError(NotPrepared(command.gid));
+        if (!stored.other_app) throw RejectedError(refusals::NotPrepared(command.gid));
         throw RejectedError("gid '" + command.gid +
                             "' was not changed: it calls functions that only programs of another "
                             "app have; ask a coordinator of that app (Explain names it)");
@@ -149,37 +151,6 @@ class Commands {
       active->dirty = true;
     }
     command.waiter.Give({});
-  }
-
-  /// The text begins with what dtm's clients look for.
-  static std::string Refusal(const Command& command, const Transaction& transaction,
-                             const std::string& why) {
-    const std::string status = Name(transaction.status);
-    std::string unchanged = "gid '" + command.gid + "' was not changed: " + why;
-    switch (command.kind) {
-      case Command::Kind::kCancel:
-        return "trans type: '" + std::string(Name(transaction.definition->type)) +
-               "' current status '" + status + "', cannot abort. FAILURE: " + unchanged;
-      case Command::Kind::kForceStop:
-        return "global transaction force stop error. status: " + status +
-               ". error: FAILURE: " + unchanged;
-      default: return unchanged;
-    }
-  }
-
-  [[noreturn]] static void RefuseEnded(const Command& command, const Transaction& transaction) {
-    if (command.kind == Command::Kind::kAddBranch) throw RejectedError(NotPrepared(command.gid));
-    const std::string status = Name(transaction.status);
-    throw EndedError(Refusal(command, transaction, "it has already ended as " + status));
-  }
-
-  /// To register or to finish assumes that the transaction exists; that it does not is a conflict, and no bad input.
-  [[noreturn]] static void RefuseUnknown(const Command& command) {
-    switch (command.kind) {
-      case Command::Kind::kAddBranch: throw RejectedError(NotPrepared(command.gid));
-      case Command::Kind::kFinish: throw RejectedError(Unknown(command.gid));
-      default: throw BadInput(Unknown(command.gid));
-    }
   }
 
   static engine::Event EventOf(const Command& command) {
@@ -200,10 +171,6 @@ class Commands {
                         ", not a " + Name(*command.type) + "; nothing was changed");
   }
 
-  static std::string NotPrepared(const std::string& gid) {
-    return "no trans with gid: " + gid + " status: prepared found FAILURE";
-  }
-
   /// Registers a branch, while the transaction is prepared. The same branch again is accepted.
   std::string AddBranch(ActiveTransaction& active, const Command& command) {
     const Definition& definition = *active.transaction.definition;
@@ -213,7 +180,7 @@ class Commands {
       return std::string("no branches are registered with a ") + Name(definition.type);
     }
     if (active.transaction.status != Status::kPrepared)
-      throw RejectedError(NotPrepared(command.gid));
+      throw RejectedError(refusals::NotPrepared(command.gid));
     const Step& step = command.step;
     for (const Step& old : definition.steps) {
       if (old.branch_id != step.branch_id || old.op != step.op) continue;
@@ -233,7 +200,7 @@ class Commands {
     return state_.Advance(active, {engine::EventKind::kBranchAdded, row, {}});
   }
 
-  std::string Skip(ActiveTransaction& active, Command& command) {
+  std::string Skip(ActiveTransaction& active, const Command& command) {
     const Transaction& transaction = active.transaction;
     if (active.Fresh()) return "it is not stored yet";  // and the command is issued again
     if (transaction.unreadable) return transaction.last_error;
@@ -244,55 +211,8 @@ class Commands {
                      Printable(branch.branch_id) + " " + Name(branch.op) +
                      "; query shows its branches");
     }
-    command.waiter.skips = row;
     const Result why{Result::Kind::kSuccess, command.reason};
     return state_.Advance(active, {engine::EventKind::kRepair, *row, why, {}, command.who});
-  }
-
-  /// Transactions that wait for a time, the earliest first. Those that are stuck or prepared wait for somebody, and are
-  /// left out.
-  void ListWaiting(Command& command) {
-    std::vector<std::string>& gids = *command.listed;
-    const Time last = kNever - Duration(1);
-    if (Peers* const peers = state_.store.Shared()) {
-      gids = peers->Waiting(command.after, command.limit);
-    } else if (command.limit > 0) {
-      state_.store.Due(last, {command.after, INT64_MAX}, [&](const Transaction& stored) {
-        gids.push_back(stored.definition->gid);
-        return gids.size() < command.limit;
-      });
-    }
-    command.waiter.promise.Keep({});
-  }
-
-  /// Committed state only: a change that is not stored did not happen yet.
-  void Explain(Command& command) {
-    const ActiveTransaction* active = state_.table.Find(command.gid);
-    if (active != nullptr && active->dirty) active = nullptr;
-    std::string& text = *command.explained;
-    const bool shared = state_.IsShared();
-    std::optional<Transaction> stored;
-    if (active == nullptr || shared) stored = state_.store.Load(command.gid);
-    if (active != nullptr && shared && stored) {  // another may have written it
-      const bool mine = stored->owner == state_.store.Owner();
-      if (!mine || stored->version != active->transaction.version) active = nullptr;
-    }
-    if (active != nullptr) {
-      text = engine::Explain(active->transaction, state_.context.now);
-    } else if (stored) {
-      text = engine::Explain(*stored, state_.context.now);
-    } else {
-      text = Unknown(command.gid);
-    }
-    if (shared && stored) text += state_.elsewhere.DrivenBy(*stored);
-    if (!state_.health.Good()) {
-      const bool waits =
-          !state_.to_commit.dirty.empty() || state_.health.NeedsRecovery() || !state_.MayUseStore();
-      text += (waits ? "\nthe store is failing, so nothing goes on: "
-                     : "\nthe last write to the store failed, the next one will be tried: ") +
-              state_.health.Problem();
-    }
-    command.waiter.promise.Keep({});
   }
 
   /// Wakes what waits for this function.
@@ -309,12 +229,8 @@ class Commands {
     });
   }
 
-  static std::string Unknown(const std::string& gid) {
-    return "no TransGlobal with gid: " + gid + " found; there is no transaction with gid '" + gid +
-           "', or it ended and its time was over; check the gid";
-  }
-
   TurnState& state_;
+  Questions questions_;
 };
 
 }  // namespace v1
