@@ -154,9 +154,12 @@ TEST_CASE("incident: what is behind a gap of the journal is not replayed, and th
   Shop shop;
   const ReplayReport report = incident.ReplayInto(shop.AsSetup());
   CHECK(report.same);
-  CHECK(report.not_replayed == "the journal has a gap: " + std::to_string(100 + all - kept - 1) +
-                                   " entries are in it or behind it, and nothing of that was "
-                                   "replayed");
+  CHECK(report.not_replayed ==
+        "the journal has a gap behind entry 4, attempt 1 of branch 02 action (http://mail/send) "
+        "began: " +
+            std::to_string(100 + all - kept - 1) +
+            " entries are in it or behind it, and nothing of that was replayed; Options::history "
+            "says how many attempts are kept");
   CHECK(shop.asked == Names{"Reserve1"});
 
   entries[0] = entries[kept];
@@ -253,6 +256,35 @@ TEST_CASE("incident: functions inside a commit are not run, their results are th
   CHECK(report.first_difference == "");
   CHECK(report.replayed.transaction.reason == "full");
   CHECK(runs == 2);
+  CHECK(report.not_replayed ==
+        "branch 02 action (local:tx/Book): run inside a commit, whose tables are not here, so what "
+        "was recorded of it was taken");
+}
+
+TEST_CASE("incident: the calls that an initiator made itself are named as not replayed") {
+  const bool tcc = GENERATE(true, false);
+  TestCoordinator kit({}, Telling());
+  dtm::Definition definition;
+  definition.gid = "g";
+  definition.type = tcc ? dtm::TransType::kTcc : dtm::TransType::kXa;
+  kit->Prepare(definition);
+  for (int i = 1; i <= 12; ++i) {
+    dtm::Step step;
+    step.branch_id = (i < 10 ? "0" : "") + std::to_string(i);
+    step.action = "http://h/confirm";
+    step.compensate = tcc ? "http://h/cancel" : step.action;
+    kit->RegisterBranch("g", definition.type, step);
+  }
+  kit->Submit(definition);
+  kit.Advance(hours(1));
+  REQUIRE(kit->Query("g")->status == dtm::Status::kSucceed);
+  const ReplayReport report = Incident::FromText(Exported(kit, "g")).ReplayInto();
+  CHECK(report.first_difference == "");
+  CHECK(report.not_replayed ==
+        std::string(tcc ? "the try" : "the action") +
+            " of each branch (01, 02, 03, 04, 05, 06, 07, 08, 09, 10 and 2 more) was not called: "
+            "the initiator makes these calls itself, and the journal has only the registration of "
+            "the branches");
 }
 
 namespace {

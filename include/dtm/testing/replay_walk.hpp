@@ -20,6 +20,7 @@
 #include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/testing/incident/in_text.hpp>
+#include <dtm/testing/incident/not_replayed.hpp>
 #include <dtm/testing/incident/read_export.hpp>
 #include <dtm/testing/incident/recording.hpp>
 #include <dtm/testing/incident/replay_report.hpp>
@@ -47,10 +48,7 @@ class ReplayWalk {
     ReplayReport report;
     report.same = difference_.empty();
     report.first_difference = difference_;
-    if (record_.HasGap()) {
-      report.not_replayed = "the journal has a gap: " + std::to_string(record_.LeftOut()) +
-                            " entries are in it or behind it, and nothing of that was replayed";
-    }
+    report.not_replayed = NotReplayed(record_);
     report.recorded = exported_.story;
     if (auto replayed = driver_->Timeline(Def().gid)) report.replayed = std::move(*replayed);
     return report;
