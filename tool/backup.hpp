@@ -27,10 +27,12 @@ inline void SyncPath(const std::string& path) {
 
 inline void CopyInto(const std::string& from, const std::string& to) {
   const std::string path = dtm::os::FullPath(from);
-  const auto db = dtm::sqlite_store::OpenToLook(path, dtm::sqlite_store::FindHowToLook(path));
-  db->Exec(
+  const dtm::sqlite_store::Look look =
+      dtm::sqlite_store::OpenToLook(path, dtm::sqlite_store::FindHowToLook(path));
+  dtm::sql::Database& db = *look.reader.owned;
+  db.Exec(
       "PRAGMA query_only = OFF");  // it would refuse the copy as well; the connection itself can only read
-  dtm::sql::Statement copy(*db, "VACUUM INTO ?1");
+  dtm::sql::Statement copy(db, "VACUUM INTO ?1");
   copy.BindText(1, to);
   (void)copy.Step();
 }

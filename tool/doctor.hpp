@@ -84,8 +84,13 @@ class Doctor {
     Add("file", others ? "warning" : "ok",
         Bytes(static_cast<std::uint64_t>(info.st_size)) +
             (others ? "; other users can read or write it: chmod 600" : ", of its owner alone"));
+    const int version = source_.File()->SchemaVersion(), ours = dtm::sqlite_schema::kVersion;
     Add("schema", "ok",
-        "version " + std::to_string(dtm::sqlite_schema::kVersion) + ", the one of this dtm");
+        "version " + std::to_string(version) +
+            (version == ours ? ", the one of this dtm"
+                             : ", of an older dtm; it is read as it is, and a coordinator of dtm " +
+                                   std::string(dtm::kVersion) + " brings it to version " +
+                                   std::to_string(ours) + " when it opens it"));
     struct stat log {};
     const std::uint64_t log_bytes =
         ::stat((path + "-wal").c_str(), &log) == 0 ? static_cast<std::uint64_t>(log.st_size) : 0;

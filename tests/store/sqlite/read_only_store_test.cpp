@@ -21,6 +21,7 @@ using namespace dtm_test;  // NOLINT(google-build-using-namespace)
 using Catch::Matchers::ContainsSubstring;
 using dtm::ReadOnlySqliteStore;
 using dtm::SqliteStore;
+namespace schema = dtm::sqlite_schema;
 
 namespace {
 
@@ -136,6 +137,95 @@ TEST_CASE("a coordinator on such a store shows and explains, and changes nothing
   CHECK(Files(dir.Path()) == before);
 }
 
+namespace {
+
+/// A file as a dtm of this schema version left it, with one saga: submitted, its action called once, "no" was the last error.
+void MakeOld(const std::string& path, int version) {
+  dtm::sql::Database db(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+  db.Exec("PRAGMA journal_mode = WAL");
+  db.Exec("CREATE TABLE dtm_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID");
+  for (int step = 0; step < version; ++step) db.Exec(schema::kMigrations[step]);
+  const std::string format = version < 3 ? "x'01'" : "x'02'";
+  db.Exec(("INSERT INTO dtm_meta (key, value) VALUES ('schema_version', " +
+           std::to_string(version) +
+           ");INSERT INTO dtm_trans (id, gid, type, status, version, created, finished, due, "
+           "definition, state) VALUES (7, 'old', 1, 2, 3, 1700000000000000, 0, 1700000005000000, " +
+           format + " || x'00000000000000' || x'01' || x'036F7574' || x'00' || x'027B7D', " +
+           format + " || x'00' || x'01' || x'00' || x'026E6F' || x'02' || x'01' || x'0501')")
+              .c_str());
+  if (version < 2) return;
+  db.Exec(R"(INSERT INTO dtm_kv VALUES (1, 'topics', 't', '[{"url":"http://b"}]', 1, 5, 6))");
+  if (version < 4) return;
+  db.Exec("INSERT INTO dtm_gids VALUES ('gone', 1, 4, 1700000000, 0)");
+}
+
+void CheckOld(ReadOnlySqliteStore& look, int version) {
+  CHECK(look.SchemaVersion() == version);
+  const auto old = look.Load("old");
+  REQUIRE(old.has_value());
+  CHECK_FALSE(old->unreadable);
+  CHECK(old->last_error == "no");
+  CHECK(old->definition->steps.at(0).payload == "{}");
+  CHECK_FALSE(look.Load("never").has_value());
+  CHECK(look.Load("gone").has_value() == (version >= 4));
+  CHECK(look.ReadJournal("old").empty());
+  CHECK(Count(look) == 1);
+  dtm::ScanFilter filter;
+  filter.errors = filter.unfinished = true;
+  filter.gid_prefix = "ol";
+  filter.target = "out";
+  CHECK(look.Scan(filter, 0, 10).transactions.size() == 1);
+  CHECK(look.ScanValues("topics", "t", 0, 9).values.size() == (version >= 2 ? 1U : 0U));
+  CHECK(look.ScanValues("", "", 0, 9).values.size() == (version >= 2 ? 1U : 0U));
+  CHECK(look.CountUnfinished(At(0)).unfinished == 1);
+  const std::atomic<bool> stop{false};
+  CHECK(look.Check(stop).empty());
+  CHECK_THROWS_WITH(look.Begin(), ContainsSubstring("open for looking only"));
+}
+
+}  // namespace
+
+TEST_CASE("a file of every older version is read as it is, and stays so") {
+  for (int version = 1; version <= schema::kVersion; ++version) {
+    CAPTURE(version);
+    const TempDir dir;
+    MakeOld(dir / "s.db", version);
+    const auto before = Files(dir.Path());
+    REQUIRE(before.size() == 1);
+    {
+      ReadOnlySqliteStore look(dir / "s.db");
+      CheckOld(look, version);
+      CHECK_FALSE(look.Changed());
+    }
+    {
+      dtm::Coordinator tm(std::make_unique<ReadOnlySqliteStore>(dir / "s.db"), Quiet());
+      CHECK(tm.Timeline("old").has_value());
+      CHECK_THAT(tm.Explain("old"), ContainsSubstring("old"));
+    }
+    CHECK(Files(dir.Path()) == before);
+  }
+}
+
+TEST_CASE("an older file beside the one who writes it is read, until that brings it up to date") {
+  for (int version = 1; version < schema::kVersion; ++version) {
+    CAPTURE(version);
+    const TempDir dir;
+    MakeOld(dir / "s.db", version);
+    dtm::sql::Database writer(dir / "s.db", SQLITE_OPEN_READWRITE);
+    writer.Exec("UPDATE dtm_trans SET version = 4");  // makes the log
+    ReadOnlySqliteStore look(dir / "s.db");
+    REQUIRE(look.InUse());
+    CheckOld(look, version);
+    CHECK(look.Load("old")->version == 4);
+    CHECK_FALSE(look.Changed());
+    schema::Migrate(writer);
+    CHECK(look.Changed());
+    ReadOnlySqliteStore again(dir / "s.db");
+    CHECK(again.SchemaVersion() == schema::kVersion);
+    CHECK(again.Load("old").has_value());
+  }
+}
+
 TEST_CASE("what cannot be looked into is said, and what to do") {
   const TempDir dir;
   const auto refused = [&dir](const char* name, const char* words) {
@@ -154,8 +244,6 @@ TEST_CASE("what cannot be looked into is said, and what to do") {
     dtm::sql::Database db(dir / "old.db", SQLITE_OPEN_READWRITE);
     db.Exec((std::string("UPDATE dtm_meta SET value = ") + version).c_str());
   };
-  set_version("4");
-  refused("old.db", "has schema version 4");
   set_version("99");
   refused("old.db", "use the newer dtm that wrote it");
   set_version("6");

@@ -2,7 +2,7 @@
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: any. Document: docs/store_format.md.
 ///
 /// Nothing is created, migrated or repaired, and no lock is taken that a coordinator would notice. What a process that
-/// crashed has left in the log is read, too. Source: sqlite.org/wal.html, "Read-Only Databases"; uri.html.
+/// crashed has left in the log is read, too, and files of older schema versions as they are. Source: sqlite.org/wal.html, "Read-Only Databases"; uri.html.
 #pragma once
 
 #include <cstddef>
@@ -57,25 +57,24 @@ inline HowToLook FindHowToLook(const std::string& path) {
   return {uri + (in_use ? "?mode=ro&readonly_shm=1" : "?mode=ro&immutable=1"), in_use};
 }
 
-/// A connection that can only read.
-/// @throws StoreError  it is no store, or one of another version; says what to do.
-inline std::unique_ptr<sql::Database> OpenToLook(const std::string& path, const HowToLook& how) {
+struct Look {
+  int version;  ///< of the schema of the file
+  Reader reader;
+};
+
+/// Over a connection that can only read.
+/// @throws StoreError  it is no store, or one of a newer version; says what to do.
+inline Look OpenToLook(const std::string& path, const HowToLook& how) {
   auto db = std::make_unique<sql::Database>(path, SQLITE_OPEN_READONLY, how.uri);
   db->KeepLog();
   sqlite_schema::ConfigureReader(*db);
   const int version = sqlite_schema::StoredVersion(*db);
-  const std::string name = "the store file '" + path + "'";
   if (version == 0) {
-    throw StoreError(name + " has no tables of dtm: it is another database, or empty");
+    throw StoreError("the store file '" + path +
+                     "' has no tables of dtm: it is another database, or empty");
   }
-  if (version < sqlite_schema::kVersion) {
-    throw StoreError(name + " has schema version " + std::to_string(version) +
-                     ", and here version " + std::to_string(sqlite_schema::kVersion) +
-                     " is read; a coordinator of dtm " + dtm::kVersion +
-                     " brings it up to date when it opens it. A copy will do, if this one must "
-                     "stay as it is");
-  }
-  return db;
+  sqlite_schema::StandInForNewer(*db, version);
+  return {version, Reader(std::move(db), version >= sqlite_schema::kWithJournals)};
 }
 
 }  // namespace sqlite_store
@@ -83,18 +82,23 @@ inline std::unique_ptr<sql::Database> OpenToLook(const std::string& path, const 
 /// What only reads of a Store; every call that would change something throws, and nothing is ever due.
 class ReadOnlySqliteStore : public Store {
  public:
-  /// @throws StoreError  the file is not there, is no store, is damaged, or is of another version.
+  /// @throws StoreError  the file is not there, is no store, is damaged, or is of a newer version.
   explicit ReadOnlySqliteStore(const std::string& path) : gate_(os::FullPath(path)) {}
 
   /// A coordinator has the file open, or has crashed and left its log.
   bool InUse() const { return gate_.how.in_use; }
 
-  /// What was read of a file without a log may be of two moments if a coordinator has opened it meanwhile: read it again,
-  /// with another ReadOnlySqliteStore.
-  bool Changed() const {
+  /// Of its schema, docs/store_format.md; one below sqlite_schema::kVersion lacks what came later.
+  int SchemaVersion() const { return gate_.look.version; }
+
+  /// What was read of a file without a log may be of two moments if a coordinator has opened it meanwhile, and a newer one may
+  /// have brought it to its schema version: read it again, with another ReadOnlySqliteStore.
+  /// @throws StoreError  it cannot be read.
+  bool Changed() {
     const std::optional<os::FileStamp> now = os::StampOf(gate_.path);
     if (!now || !now->SameFile(gate_.stamp)) return true;
-    return !InUse() && (!now->SameContent(*gate_.stamp) || os::StampOf(gate_.path + "-wal"));
+    if (InUse()) return VersionNow() != gate_.look.version;
+    return !now->SameContent(*gate_.stamp) || os::StampOf(gate_.path + "-wal");
   }
 
   const char* Kind() const override { return "sqlite"; }
@@ -137,11 +141,11 @@ class ReadOnlySqliteStore : public Store {
         : path(std::move(file)),
           stamp(os::StampOf(path)),
           how(sqlite_store::FindHowToLook(path)),
-          reader(sqlite_store::OpenToLook(path, how)) {}
+          look(sqlite_store::OpenToLook(path, how)) {}
 
     class Reading {
      public:
-      explicit Reading(Gate& gate) : lock_(gate.mutex), reader_(gate.reader) {}
+      explicit Reading(Gate& gate) : lock_(gate.mutex), reader_(gate.look.reader) {}
       sqlite_store::Reader* operator->() const { return &reader_; }
       sqlite_store::Reader& operator*() const { return reader_; }
 
@@ -154,9 +158,13 @@ class ReadOnlySqliteStore : public Store {
     const std::optional<os::FileStamp> stamp;
     const sqlite_store::HowToLook how;
     std::mutex mutex;
-    sqlite_store::Reader reader;
+    sqlite_store::Look look;
   };
 
+  int VersionNow() {
+    const Gate::Reading reader(gate_);
+    return sqlite_schema::StoredVersion(*reader->owned);
+  }
   [[noreturn]] void Refuse() const {
     throw StoreError("the store file '" + gate_.path +
                      "' is open for looking only; what changes something is done through the "

@@ -27,11 +27,13 @@ inline std::string Wanted() {
 }
 
 struct Reader {
-  explicit Reader(std::unique_ptr<sql::Database> configured)
+  /// `journals`: the file keeps them; false of older versions.
+  explicit Reader(std::unique_ptr<sql::Database> configured, bool journals = true)
       : owned(std::move(configured)),
         find(*owned, Select("WHERE gid = ?1")),
         steps(*owned, kSelectSteps),
-        journal(*owned, std::string(kSelectJournal) + "WHERE gid = ?1"),
+        journal(*owned,
+                std::string(journals ? kSelectJournal : kSelectNoJournal) + "WHERE gid = ?1"),
         find_kept(*owned, std::string(kSelectKept) + "WHERE gid = ?1"),
         scan(*owned,
              Select("WHERE id < ?1 AND (?2 = 0 OR type = ?2) AND (?3 = 0 OR status = ?3) AND "

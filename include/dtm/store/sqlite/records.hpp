@@ -93,6 +93,9 @@ inline constexpr char kSelectJournal[] =
     "SELECT (SELECT j.entries FROM dtm_journal j WHERE j.trans = dtm_trans.id), journal FROM "
     "dtm_trans ";
 
+/// The same of a file whose version keeps none.
+inline constexpr char kSelectNoJournal[] = "SELECT NULL, NULL FROM dtm_trans ";
+
 inline std::vector<JournalEntry> ReadJournal(const sql::Statement& row) {
   std::vector<JournalEntry> entries;
   codec::DecodeJournal(row.View(0), entries);

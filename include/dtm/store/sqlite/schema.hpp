@@ -80,6 +80,18 @@ CREATE TABLE dtm_journal (
 );
 )sql"};
 
+/// What a look into a file of version n lacks because of the step from n to n + 1: the same tables, of the connection and empty.
+/// A column cannot be made like this; Reader does without it.
+inline constexpr const char* kStandIns[kVersion] = {
+    "",
+    "CREATE TEMP TABLE dtm_kv (id INTEGER PRIMARY KEY, cat, k, v, version, created, updated)",
+    "",
+    "CREATE TEMP TABLE dtm_gids (gid TEXT PRIMARY KEY, type, status, finished, content)",
+    "CREATE TEMP TABLE dtm_step (trans, nr, step)",
+    "CREATE TEMP TABLE dtm_journal (trans INTEGER PRIMARY KEY, entries)"};
+/// From this version on a row of dtm_trans has a journal.
+inline constexpr int kWithJournals = 6;
+
 /// The tables that user SQL may not touch.
 inline std::vector<std::string> OwnTables() {
   return {"dtm_meta",      "dtm_trans", "dtm_big_definition", "dtm_kv",
@@ -172,6 +184,15 @@ inline void ConfigureReader(sql::Database& db, std::size_t cache_bytes = kCacheB
   sqlite3_busy_timeout(db.Handle(), kOpenWaitMs);
   db.Exec("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA wal_autocheckpoint = 0");
   db.Exec(CachePragma(cache_bytes / 8).c_str());
+}
+
+/// A connection that ConfigureReader has configured reads a file of this version from now on like one of kVersion. Only what
+/// the connection has in memory is changed.
+inline void StandInForNewer(sql::Database& db, int version) {
+  if (version == kVersion) return;
+  db.Exec("PRAGMA temp_store = MEMORY; PRAGMA query_only = OFF");  // the latter counts for them too
+  for (int step = version; step < kVersion; ++step) db.Exec(kStandIns[step]);
+  db.Exec("PRAGMA query_only = ON");
 }
 
 }  // namespace sqlite_schema
