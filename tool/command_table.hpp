@@ -114,6 +114,14 @@ inline const std::vector<Command>& Commands() {
        "lists the topics with their subscribers",
        "With --json: {\"topics\": [{\"topic\", \"subscribers\"}]}.",
        {}},
+      {"unsubscribe",
+       {"TOPIC", "URL"},
+       "removes a subscriber of a topic: new messages do not go to it any more",
+       "URL is as topics shows it, without its user and password; give it whole where two are "
+       "shown "
+       "alike.",
+       {},
+       true},
       {"stats",
        {},
        "shows the numbers: what is unfinished, what ended, how long calls and commits took",

@@ -1,4 +1,4 @@
-/// The commands that list: ls, topics, nodes, stats.
+/// The commands that list: ls, topics (with unsubscribe), nodes, stats.
 /// Needs: source.hpp. Threads: one.
 #pragma once
 
@@ -116,6 +116,16 @@ inline int Topics(Source& source, const Arguments& arguments) {
   }
   if (table.Empty()) return std::printf("there are none\n"), 0;
   table.Print();
+  return 0;
+}
+
+inline int Unsubscribe(Source& source, const Arguments& arguments) {
+  const std::string &topic = arguments.values[0], &url = arguments.values[1];
+  source.Do(dtm::WithQuery(dtm::WithQuery("/unsubscribe", "topic", topic), "url", url), nullptr);
+  if (arguments.Has("json"))
+    return PrintJson({{"topic", topic}, {"url", dtm::ShownUrl(url)}, {"done", "unsubscribe"}}), 0;
+  std::printf("done; new messages to %s do not go to %s\n", Safe(topic).c_str(),
+              Safe(dtm::ShownUrl(url)).c_str());
   return 0;
 }
 

@@ -22,11 +22,13 @@ using Run = int (*)(tool::Source&, const tool::Arguments&);
 
 Run FindRun(const std::string& name) {
   static const std::vector<std::pair<const char*, Run>> kRuns = {
-      {"ls", tool::Ls},         {"show", tool::Show},     {"watch", tool::Watch},
-      {"topics", tool::Topics}, {"stats", tool::Stats},   {"nodes", tool::Nodes},
-      {"export", tool::Export}, {"backup", tool::Backup}, {"doctor", tool::Examine},
-      {"retry", tool::Change},  {"cancel", tool::Change}, {"stop", tool::Change},
-      {"skip", tool::Change}};
+      {"ls", tool::Ls},          {"show", tool::Show},
+      {"watch", tool::Watch},    {"topics", tool::Topics},
+      {"stats", tool::Stats},    {"nodes", tool::Nodes},
+      {"export", tool::Export},  {"backup", tool::Backup},
+      {"doctor", tool::Examine}, {"retry", tool::Change},
+      {"cancel", tool::Change},  {"stop", tool::Change},
+      {"skip", tool::Change},    {"unsubscribe", tool::Unsubscribe}};
   for (const auto& [known, run] : kRuns) {
     if (name == known) return run;
   }
@@ -67,6 +69,10 @@ int main(int argc, char** argv) {
     return Fail(arguments, 2, error.what());
   } catch (const tool::Failed& error) {
     return Fail(arguments, error.code, error.what());
+  } catch (const tool::Json::exception& error) {
+    return Fail(arguments, 3,
+                "what was answered is not of the form of dtm for C++, of this version: " +
+                    tool::Safe(error.what()));
   } catch (const std::exception& error) {
     return Fail(arguments, 3, tool::Safe(error.what()));
   }

@@ -51,20 +51,27 @@ class Source {
   Json Ask(const std::string& path, const Query& query = {}) {
     const Answered answered = Get(path, query);
     Check(answered);
-    Json json = Json::parse(answered.body, nullptr, false);
-    if (json.is_discarded())
+    // What is nested deeper would end this program when it is written.
+    Json json = dtm::JsonDepth(answered.body) > kMostNested
+                    ? Json(Json::value_t::discarded)
+                    : Json::parse(answered.body, nullptr, false);
+    if (!json.is_object())
       throw Failed(3, Name() + " answered something that is not dtm's: " +
                           Safe(answered.body.substr(0, 100)));
     return json;
   }
-  /// @throws Failed  it is refused, or in doubt.
+  /// `body`: null: there is none. @throws Failed  it is refused, or in doubt.
   void Do(const std::string& path, const Json& body) {
-    const Answered answered = Post(path, body.dump(-1, ' ', false, Json::error_handler_t::replace));
+    const Answered answered =
+        Post(path, body.is_null() ? std::string()
+                                  : body.dump(-1, ' ', false, Json::error_handler_t::replace));
     if (answered.status == 425) return;  // accepted, and it goes on
     Check(answered);
   }
 
  private:
+  static constexpr std::size_t kMostNested = 100;
+
   void Check(const Answered& answered) const {
     if (answered.status == 200) return;
     const Json json = Json::parse(answered.body, nullptr, false);
@@ -136,9 +143,10 @@ class HttpSource : public Source {
     const dtm::Exchanged reply =
         connection_->Send(request, std::chrono::steady_clock::now() + limit);
     if (reply.Complete()) return {reply.status, reply.body};
-    throw Failed(3, Safe(Name() + " gave no answer: " + reply.Problem() +
-                         (body.empty() ? "; is it running? --url says where it is"
-                                       : "; it may or may not be done: look with show")));
+    throw Failed(3,
+                 Safe(Name() + " gave no answer: " + reply.Problem() +
+                      (request.method == "GET" ? "; is it running? --url says where it is"
+                                               : "; it may or may not be done: look with show")));
   }
 
   dtm::Url url_;

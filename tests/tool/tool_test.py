@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.parse
 import urllib.request
 
 DTM, SERVER = sys.argv.pop(1), sys.argv.pop(1)
@@ -220,6 +221,21 @@ class ToolTest(unittest.TestCase):
         self.assertEqual(one['topics'][0]['topic'], 'news')
         self.assertRegex(self.dtm('topics'), r'news +' + self.bank + '/ok')
 
+    def test_unsubscribe_by_the_url_that_is_shown(self):
+        for user in ('ann:secret', 'bob:secret'):
+            self.ask('subscribe?topic=private&url=' + urllib.parse.quote(f'http://{user}@h/1'), b'')
+        self.ask('subscribe?topic=private&url=' + urllib.parse.quote('http://ann:secret@h/2'), b'')
+        self.assertRegex(self.dtm('topics'), r'private +http://\*\*\*@h/2')
+        self.assertIn('do not go to http://***@h/2', self.dtm('unsubscribe', 'private', 'http://***@h/2'))
+        self.refused('2 subscribers.*are shown as .*whole url', 1, '--url', self.url, 'unsubscribe', 'private', 'http://***@h/1', DTM_TOKEN=TOKEN)
+        told = json.loads(self.dtm('unsubscribe', 'private', 'http://ann:secret@h/1', '--json'))
+        self.assertEqual(told, {'topic': 'private', 'url': 'http://***@h/1', 'done': 'unsubscribe'})
+        self.dtm('unsubscribe', 'private', 'http://***@h/1')
+        self.refused('this topic is empty', 1, '--url', self.url, 'unsubscribe', 'private', 'http://***@h/1', DTM_TOKEN=TOKEN)
+        self.refused('no such a topic', 1, '--url', self.url, 'unsubscribe', 'none\x1b[31m', 'http://h/1', DTM_TOKEN=TOKEN)
+        self.refused('is only looked into', 1, '--file', self.file, 'unsubscribe', 'private', 'http://h/1')
+        self.refused('it may or may not be done', 3, '--url', 'http://127.0.0.1:1', 'unsubscribe', 'private', 'http://h/1')
+
     # ---- one transaction
 
     def test_show(self):
@@ -381,14 +397,38 @@ class ToolTest(unittest.TestCase):
         other.execute('CREATE TABLE x (y)')
         other.close()
         self.refused('has no tables of dtm', 1, '--file', 'other.db', 'ls')
-        self.on_file('backup', 'old.db')
-        old = sqlite3.connect(self.folder / 'old.db')
-        old.execute("UPDATE dtm_meta SET value = 3 WHERE key = 'schema_version'")
-        old.commit()
-        old.close()
-        self.refused('schema version 3.*brings it up to date', 1, '--file', 'old.db', 'ls')
-        for leftover in ('text.db', 'other.db', 'old.db'):
+        self.on_file('backup', 'newer.db')
+        newer = sqlite3.connect(self.folder / 'newer.db')
+        newer.execute("UPDATE dtm_meta SET value = 99 WHERE key = 'schema_version'")
+        newer.commit()
+        newer.close()
+        self.refused('schema version 99.*use the newer dtm', 1, '--file', 'newer.db', 'ls')
+        for leftover in ('text.db', 'other.db', 'newer.db'):
             (self.folder / leftover).unlink()
+
+    def test_a_file_of_an_older_dtm_is_read_as_it_is(self):
+        folder = self.folder / 'older'
+        folder.mkdir()
+        self.addCleanup(shutil.rmtree, folder)
+        path = folder / 'old.db'
+        self.on_file('backup', str(path))
+        for version, change in ((5, 'DROP TABLE dtm_journal; ALTER TABLE dtm_trans DROP COLUMN journal'), (4, 'DROP TABLE dtm_step'), (3, 'DROP TABLE dtm_gids'),
+                                (2, ''), (1, 'DROP TABLE dtm_kv')):
+            db = sqlite3.connect(path)
+            db.executescript(f"{change}; UPDATE dtm_meta SET value = {version} WHERE key = 'schema_version'")
+            db.close()
+            before = folder_bytes(folder)
+            for command in (['ls', '--errors'], ['show', 'bad-1'], ['watch', 'good'], ['stats'], ['topics'], ['nodes'], ['export', 'good'], ['ls', '--target', '/bad']):
+                text = self.on_file(*command, file=str(path))
+                if command[0] in ('ls', 'show'):
+                    self.assertIn('bad-1', text)
+            self.assertIn(f'version {version}, of an older dtm; it is read as it is', self.on_file('doctor', file=str(path)))
+            self.on_file('backup', str(folder / 'copy.db'), file=str(path))
+            copy = sqlite3.connect(folder / 'copy.db')
+            self.assertEqual(copy.execute("SELECT value FROM dtm_meta WHERE key = 'schema_version'").fetchone(), (version,))
+            copy.close()
+            (folder / 'copy.db').unlink()
+            self.assertEqual(folder_bytes(folder), before)
 
     # ---- doctor
 

@@ -277,8 +277,8 @@ class Coordinator : public EmbeddedEndpoint {
   void Subscribe(const std::string& topic, const std::string& url, const std::string& remark = {}) {
     Await([&](AnswerCallback answer) { SubscribeAsync(topic, url, remark, std::move(answer)); });
   }
-  /// Messages that are stored from now on do not go to this url any more.
-  /// @throws RejectedError  there is no such topic or url; else as Subscribe.
+  /// Messages that are stored from now on do not go to this url any more. `url`: as it was given, or as ShownUrl shows it.
+  /// @throws RejectedError  there is no such topic or url, or several are shown like this; else as Subscribe.
   void Unsubscribe(const std::string& topic, const std::string& url) {
     Await([&](AnswerCallback answer) { UnsubscribeAsync(topic, url, std::move(answer)); });
   }

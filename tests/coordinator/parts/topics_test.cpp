@@ -180,6 +180,28 @@ TEST_CASE("topics: what is refused, word by word") {
   }
 }
 
+TEST_CASE("topics: a subscriber is removed as lists show it, if only one is shown so") {
+  MemoryStore store;
+  for (const char* url : {"http://a:1@b/x", "http://a:2@b/x", "http://a:1@b/y", "http://b/x",
+                          "http://***@b/z", "http://a:1@b/z"}) {
+    CHECK(Subscribe(store, "t", url) == "");
+  }
+  CHECK(Unsubscribe(store, "t", "http://***@b/y") == "");
+  CHECK(Unsubscribe(store, "t", "http://***@b/y") == "no such an url ");
+  const std::string refused = Unsubscribe(store, "t", "http://***@b/x");
+  CHECK_THAT(refused,
+             ContainsSubstring("2 subscribers of topic 't' are shown as 'http://***@b/x'") &&
+                 ContainsSubstring("whole url") && !ContainsSubstring("a:1"));
+  CHECK(Unsubscribe(store, "t", "http://a:1@b/x") == "");  // by its whole url
+  CHECK(Unsubscribe(store, "t", "http://***@b/x") == "");
+  CHECK(Unsubscribe(store, "t", "http://***@b/z") == "");  // somebody is called so
+  const auto left = topics::Subscribers(store, "t");
+  REQUIRE(left.size() == 2);
+  CHECK(left[0].url == "http://b/x");
+  CHECK(left[1].url == "http://a:1@b/z");
+  CHECK(Unsubscribe(store, "t", "http://***@b/x") == "no such an url ");  // not who has no password
+}
+
 TEST_CASE("topics: a topic does not subscribe to a topic, which nobody would expand") {
   CHECK_THAT(topics::Problem("t", "topic://other", ""), ContainsSubstring("topic"));
   TestCoordinator kit;

@@ -387,6 +387,27 @@ TEST_CASE("api_types: topics are subscribed to, left and removed") {
   CHECK(kit.AskGet("queryKV", {{"cat", "topics"}}).body == R"({"kv":[]})");
 }
 
+TEST_CASE("api_types: a subscriber with a password is left by the url that is shown") {
+  ApiKit kit;
+  const auto ask = [&](const char* what, const std::string& url) {
+    return kit.Ask("POST", what, {{"topic", "t"}, {"url", url}});
+  };
+  const auto shown = [&] {
+    return Json::parse(kit.AskGet("queryKV", {{"cat", "topics"}, {"key", "t"}}).body)["kv"][0]["v"]
+        .get<std::string>();
+  };
+  CHECK(ask("subscribe", "http://ann:secret@b/1").status == 200);
+  CHECK(ask("subscribe", "http://b/2").status == 200);
+  CHECK_THAT(shown(), ContainsSubstring("http://***@b/1"));
+  CHECK(ask("unsubscribe", "http://***@b/1").body == kDone);
+  CHECK(shown() == R"([{"url":"http://b/2","remark":""}])");
+  for (const char* url : {"http://ann:secret@b/1", "http://bob:secret@b/1"})
+    CHECK(ask("subscribe", url).status == 200);
+  const ApiReply refused = ask("unsubscribe", "http://***@b/1");
+  CHECK(refused.status == 409);
+  CHECK_THAT(refused.body, ContainsSubstring("2 subscribers") && !ContainsSubstring("secret"));
+}
+
 TEST_CASE("api_types: a name with a slash is a topic as well") {
   ApiKit kit;
   CHECK(kit.AskGet("subscribe", {{"topic", "a/b c"}, {"url", "http://b/1"}}).body == kDone);

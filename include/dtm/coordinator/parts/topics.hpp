@@ -20,6 +20,7 @@
 #include <dtm/core/result.hpp>
 #include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/core/url.hpp>
 #include <dtm/core/validate.hpp>
 #include <dtm/store/store.hpp>
 
@@ -105,16 +106,34 @@ inline Result Subscribe(std::optional<KeyValue>& stored, const std::string& topi
   return Result::Success();
 }
 
+/// The url of the subscriber that is meant, as the text of a success: the one that is given; else that of the only subscriber
+/// whom lists show like that, since they show no user and password.
+inline Result UrlMeant(const std::vector<Subscriber>& all, const std::string& topic,
+                       const std::string& url) {
+  std::vector<std::string> shown_so;
+  for (const Subscriber& subscriber : all) {
+    if (subscriber.url == url) return {Result::Kind::kSuccess, url};
+    if (ShownUrl(subscriber.url) == url) shown_so.push_back(subscriber.url);
+  }
+  if (shown_so.empty()) return Result::Failure("no such an url ");
+  if (shown_so.size() == 1) return {Result::Kind::kSuccess, shown_so[0]};
+  return Result::Failure(std::to_string(shown_so.size()) + " subscribers of topic '" + topic +
+                         "' are shown as '" + url +
+                         "', and none was removed; name one by its whole url, with its user and "
+                         "password");
+}
+
 /// @throws StoreError  the stored list is damaged.
 inline Result Unsubscribe(std::optional<KeyValue>& stored, const std::string& topic,
                           const std::string& url, Time now) {
   if (!stored) return Result::Failure("no such a topic");
   std::vector<Subscriber> all = Parse(*stored);
   if (all.empty()) return Result::Failure("this topic is empty");
-  const auto gone = std::remove_if(all.begin(), all.end(),
-                                   [&](const Subscriber& other) { return other.url == url; });
-  if (gone == all.end()) return Result::Failure("no such an url ");
-  all.erase(gone, all.end());
+  Result meant = UrlMeant(all, topic, url);
+  if (meant.kind != Result::Kind::kSuccess) return meant;
+  all.erase(std::remove_if(all.begin(), all.end(),
+                           [&](const Subscriber& other) { return other.url == meant.text; }),
+            all.end());
   stored = ToStore(topic, all, now);
   return Result::Success();
 }
