@@ -102,6 +102,7 @@ struct FileStamp {
   off_t bytes = 0;
   time_t seconds = 0;  ///< when it was last written
   long nanoseconds = 0;
+  bool plain = false;  ///< no link, folder, pipe or device
 
   bool SameFile(const std::optional<FileStamp>& other) const {
     return other && device == other->device && number == other->number;
@@ -115,8 +116,8 @@ struct FileStamp {
 inline std::optional<FileStamp> StampOf(const std::string& path) {
   struct stat info {};
   if (::lstat(path.c_str(), &info) != 0) return std::nullopt;
-  return FileStamp{info.st_dev, info.st_ino, info.st_size, info.st_mtim.tv_sec,
-                   info.st_mtim.tv_nsec};
+  return FileStamp{info.st_dev,         info.st_ino,          info.st_size,
+                   info.st_mtim.tv_sec, info.st_mtim.tv_nsec, S_ISREG(info.st_mode)};
 }
 
 /// Creates the file for its owner only (0600) if it does not exist. An existing file is checked without opening it:

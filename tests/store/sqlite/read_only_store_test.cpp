@@ -5,6 +5,7 @@
 #include <fstream>
 #include <map>
 #include <string>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -235,6 +236,19 @@ TEST_CASE("what cannot be looked into is said, and what to do") {
     CHECK(Files(dir.Path()) == before);
   };
   refused("none.db", "is not there");
+  std::filesystem::create_directory(dir / "folder.db");
+  const auto no_file = [&dir](const char* name) {
+    CHECK_THROWS_WITH(ReadOnlySqliteStore(dir / name), ContainsSubstring("link or no plain file"));
+  };
+  no_file("folder.db");
+  std::filesystem::remove(dir / "folder.db");
+  REQUIRE(::mkfifo((dir / "pipe.db").c_str(), 0600) == 0);
+  no_file("pipe.db");
+  std::filesystem::remove(dir / "pipe.db");
+  { SqliteStore(dir / "real.db", dtm::Durability::kProcess); }
+  std::filesystem::create_symlink(dir / "real.db", dir / "link.db");
+  no_file("link.db");
+  std::filesystem::remove(dir / "link.db");
   std::ofstream(dir / "text.db") << std::string(5000, 'x');
   refused("text.db", "is no SQLite database");
   std::ofstream(dir / "empty.db").flush();

@@ -36,8 +36,10 @@ struct HowToLook {
 /// @throws StoreError  it cannot be opened so; says what to do.
 inline HowToLook FindHowToLook(const std::string& path) {
   const std::string name = "the store file '" + path + "'";
-  if (!os::StampOf(path)) {
-    throw StoreError(name + " is not there, or its folder cannot be read; check the path");
+  const std::optional<os::FileStamp> file = os::StampOf(path);
+  if (!file) throw StoreError(name + " is not there, or its folder cannot be read; check the path");
+  if (!file->plain) {  // the log of a link's target is not beside the link, and a pipe never answers
+    throw StoreError(name + " is a link or no plain file, which is refused; name the file itself");
   }
   const std::optional<os::FileStamp> journal = os::StampOf(path + "-journal");
   if (journal && journal->bytes > 0) {
