@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""The desk in a real browser, at a real dtm-server: each page, each action, and what may go wrong meanwhile.
+"""The desk in a real browser, at a real dtm-server: each page, each action, and what may go wrong meanwhile. With several servers if
+there is a PostgreSQL.
 
-Usage: desk_test.py PATH_OF_dtm-server [TEST...]
+Usage: [tools/with_postgres.sh] desk_test.py PATH_OF_dtm-server [TEST...]
 """
 import http.client
 import http.server
@@ -10,6 +11,7 @@ import os
 import pathlib
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -47,10 +49,11 @@ class Branches(http.server.BaseHTTPRequestHandler):
 class Server:
     """dtm-server, and a client."""
 
-    def __init__(self, folder, port=0, token='', db='desk.db'):
+    def __init__(self, folder, port=0, token='', db='desk.db', store='', **environment):
         self.token = token
-        environment = {'PATH': os.environ['PATH'], 'RETRY_INTERVAL': '3600', 'DTM_TOKEN': token}
-        self.process = subprocess.Popen([PROGRAM, '--listen', f'127.0.0.1:{port}', '--db', str(folder / db)], stdout=subprocess.PIPE,
+        environment = {'PATH': os.environ['PATH'], 'RETRY_INTERVAL': '3600', 'DTM_TOKEN': token, **environment}
+        where = ['--store', store] if store else ['--db', str(folder / db)]
+        self.process = subprocess.Popen([PROGRAM, '--listen', f'127.0.0.1:{port}', *where], stdout=subprocess.PIPE,
                                         stderr=subprocess.DEVNULL, text=True, env=environment)
         line = self.process.stdout.readline()
         self.port = int(re.search(r'http://127\.0\.0\.1:(\d+)/', line)[1])
@@ -126,14 +129,15 @@ class DeskTest(unittest.TestCase):
         self.browser.open('about:blank')
         self.browser.open((server or self.server).desk + (f'#/{place}' if place else ''))
 
-    def show(self, gid):
-        self.go('transaction?' + urllib.parse.urlencode({'gid': gid}))
+    def show(self, gid, server=None):
+        self.go('transaction?' + urllib.parse.urlencode({'gid': gid}), server)
         self.browser.wait('document.querySelector("#gid")?.innerText === arguments[0]', gid)
 
-    def stuck_saga(self, gid, payload='{"amount":30}', path='/error'):
+    def stuck_saga(self, gid, payload='{"amount":30}', path='/error', server=None, **more):
         """It waits for an hour after an error."""
-        self.server.submit(gid, (self.branch + '/ok', self.branch + '/ok'), (self.branch + path, self.branch + '/ok'), payload=payload)
-        until(lambda: 'last_error' in self.server.ask('query', gid=gid)[1]['transaction'])
+        server = server or self.server
+        server.submit(gid, (self.branch + '/ok', self.branch + '/ok'), (self.branch + path, self.branch + '/ok'), payload=payload, **more)
+        until(lambda: 'last_error' in server.ask('query', gid=gid)[1]['transaction'])
 
     def fill(self, why='it was asked for', who='Ann'):
         browser = self.browser
@@ -304,6 +308,160 @@ class DeskTest(unittest.TestCase):
         self.show('bulk-07')
         self.assertRegex(self.decisions(), r'force stop\s+Ann\s+the partner is gone')
 
+    def many(self, server, count):
+        """Transactions that wait, and the preview of an action on all of them, at a slow network."""
+        for number in range(count):
+            server.submit(f'slow-{number:02}', (self.branch + '/wait', ''))
+        self.go('list?gid=slow-', server)
+        browser = self.browser
+        browser.click('button', 'Act on all of these …')
+        browser.wait_text(f'{count} unfinished', '#bulk-count')
+        browser.click('#dialog option[value=stop]')
+        self.fill()
+        self.addCleanup(browser.slow, 0)
+        browser.slow(150)
+        browser.click('#dialog button', f'Do it to {count}')
+        browser.wait('Number(document.querySelector("#dialog progress")?.value) >= 4')
+
+    def ended(self, server, count):
+        return sum(server.status(f'slow-{number:02}') == 'failed' for number in range(count))
+
+    def test_a_bulk_action_is_stopped_midway(self):
+        server = Server(self.folder, db='midway.db')
+        self.addCleanup(lambda: server.stop())
+        browser = self.browser
+        self.many(server, 40)
+        browser.click('#dialog button', 'Stop')
+        browser.wait_gone('#dialog[open]')
+        browser.wait_text('Stop: Stopped: ', '[data-key=notice]')
+        asked = int(re.search(r'(\d+) of 40 asked, 0 refused', browser.text('[data-key=notice]'))[1])
+        self.assertTrue(4 <= asked < 40, asked)
+        self.assertEqual(self.ended(server, 40), asked)
+        time.sleep(.5)
+        self.assertEqual(self.ended(server, 40), asked)
+        browser.slow(0)
+        browser.click('input[name=unfinished]')
+        browser.wait_text(f'{40 - asked} transactions', '#progress')
+
+    def test_the_server_goes_in_the_middle_of_a_bulk_action(self):
+        server = Server(self.folder, db='gone.db')
+        self.addCleanup(lambda: server.stop())
+        browser = self.browser
+        self.many(server, 40)
+        server.stop(signal.SIGKILL)
+        browser.wait_text('so the others were not asked', '#dialog .note')
+        asked, refused = map(int, re.search(r'Stopped: (\d+) of 40 asked, (\d+) refused', browser.text('#bulk-progress')).groups())
+        self.assertTrue(1 <= refused <= 4 and 4 <= asked < 40, (asked, refused))
+        self.assertIn('may or may not have been done', browser.text('#dialog .first'))
+        server = Server(self.folder, port=server.port, db='gone.db')
+        self.assertTrue(asked - refused <= self.ended(server, 40) <= asked)
+        browser.slow(0)
+        browser.click('#dialog button', 'Close')
+        browser.wait('document.querySelector("#banner").hidden')
+
+    def test_an_action_without_an_answer_is_in_doubt(self):
+        server = Server(self.folder, db='doubt.db')
+        self.addCleanup(lambda: server.stop())
+        browser = self.browser
+        self.stuck_saga('doubt-1', server=server)
+        self.show('doubt-1', server)
+        browser.click('main button', 'Stop …')
+        server.stop(signal.SIGKILL)
+        self.fill()
+        browser.click('#dialog button', 'Stop')
+        browser.wait_text('it may or may not have been done', '#dialog .note')
+        server = Server(self.folder, port=server.port, db='doubt.db')
+        browser.click('#dialog button', 'Stop')  # to ask again does no harm
+        browser.wait_gone('#dialog[open]')
+        browser.wait_text('failed', 'main')
+
+    def test_each_filter(self):
+        """Alone, by what the form has for it."""
+        server = Server(self.folder, db='filters.db')
+        self.addCleanup(lambda: server.stop())
+        ok = self.branch + '/ok'
+        server.submit('is-good', (ok, ok))
+        server.submit('is-refused', (ok, ok), (self.branch + '/fail', ok))
+        server.submit('is-message', (ok, ''), kind='msg')
+        server.submit('is-waiting', (self.branch + '/wait?for=ever', ok))
+        for gid in ('is-in-error', 'is-old', 'is-stuck'):
+            self.stuck_saga(gid, server=server)
+        server.ask('prepare', {'gid': 'is-prepared', 'trans_type': 'saga', 'steps': [{'action': ok, 'compensate': ok}], 'payloads': ['1']})
+        until(lambda: [server.status(gid) for gid in ('is-good', 'is-message', 'is-refused')] == ['succeed', 'succeed', 'failed'])
+        server.stop()
+        with sqlite3.connect(self.folder / 'filters.db') as db:
+            db.execute("UPDATE dtm_trans SET created = created - 7200000000 WHERE gid = 'is-old'")
+            state = bytearray(db.execute("SELECT state FROM dtm_trans WHERE gid = 'is-stuck'").fetchone()[0])
+            state[1] |= 1  # docs/store_format.md: as it is written when nothing will wake it
+            db.execute("UPDATE dtm_trans SET state = ?, due = 9223372036854775807 WHERE gid = 'is-stuck'", (bytes(state),))
+        db.close()
+        server = Server(self.folder, db='filters.db')
+        browser = self.browser
+        self.go('list', server)
+
+        def shows(*names):
+            gids = ' '.join(sorted('is-' + name for name in names))
+            browser.wait('[...document.querySelectorAll("[data-row]")].map(row => row.innerText).sort().join(" ") === arguments[0] && '
+                         'document.querySelector("section[aria-busy=false]")', gids)
+
+        def choose(name, value):
+            browser.run('const field = document.querySelector(`#filters [name=${arguments[0]}]`); field.value = arguments[1];'
+                        'field.dispatchEvent(new Event("change", {bubbles: true})); return 1', name, value)
+        everything = ('good', 'refused', 'message', 'waiting', 'in-error', 'old', 'stuck', 'prepared')
+        unfinished = ('waiting', 'in-error', 'old', 'stuck', 'prepared')
+        shows(*everything)
+        for name, left in (('stuck', ('stuck',)), ('errors', ('refused', 'waiting', 'in-error', 'old', 'stuck')), ('unfinished', unfinished)):
+            browser.click(f'#filters [name={name}]')
+            shows(*left)
+            browser.click(f'#filters [name={name}]')
+            shows(*everything)
+        for name, value, left in (('age', '3600', ('old',)), ('age', '86400', ()), ('type', 'msg', ('message',)), ('status', 'prepared', ('prepared',))):
+            choose(name, value)
+            shows(*left)
+            choose(name, '')
+            shows(*everything)
+        for name, text, left in (('target', 'wait?for', ('waiting',)), ('target', '/fail', ('refused',)), ('gid', 'is-o', ('old',))):
+            browser.type(f'#filters [name={name}]', text)
+            shows(*left)
+            browser.click('a', 'Clear')
+            shows(*everything)
+        browser.click('#filters [name=errors]')
+        choose('age', '3600')
+        shows('old')
+        self.assertIn('1 stuck', browser.run('document.querySelector("nav .chip").title'))
+        self.show('is-stuck', server)
+        browser.wait_text('stuck', 'main .chip.bad')
+        browser.click('main button', 'Retry …')
+        self.fill()
+        browser.click('#dialog button', 'Retry')
+        until(lambda: not server.ask('query', gid='is-stuck')[1]['transaction'].get('stuck'))
+
+    def test_two_tabs(self):
+        """What is done in one is seen in the other, and what was decided there is refused with a reason here."""
+        browser = self.browser
+        self.stuck_saga('tabs-1')
+        first = browser.tabs()[0]
+        self.show('tabs-1')
+        browser.click('main button', 'Cancel …')
+        self.fill(why='mine')
+        second = browser.new_tab()
+        try:
+            self.show('tabs-1')
+            browser.click('main button', 'Stop …')
+            self.fill(why='yours', who='Bob')
+            browser.click('#dialog button', 'Stop')
+            browser.wait_text('failed', 'main')
+            browser.use(first)
+            browser.click('#dialog button', 'Cancel')
+            browser.wait_text('tabs-1', '#dialog .note')
+            browser.click('#dialog button', 'Leave it')
+            browser.wait_text('yours', '[data-key=decisions]')
+            self.assertNotIn('mine', self.decisions())
+        finally:
+            browser.use(second)
+            browser.close_tab()
+            browser.use(first)
+
     def test_topics(self):
         browser = self.browser
         self.go('topics')
@@ -321,6 +479,12 @@ class DeskTest(unittest.TestCase):
         browser.click('#dialog button', 'Unsubscribe')
         browser.wait_text('is unsubscribed', '[data-key=notice]')
         browser.wait_text('Nobody is subscribed', '[data-key="topic order.paid"]')
+        self.server.ask('subscribe', topic='order.paid', url='http://ann:secret@stock/reserve', remark='')
+        browser.press('r')
+        browser.wait_text('http://***@stock/reserve', '[data-key="topic order.paid"]')
+        browser.click('[data-key="topic order.paid"] button', 'Unsubscribe …')
+        browser.click('#dialog button', 'Unsubscribe')
+        browser.wait_text('Nobody is subscribed', '[data-key="topic order.paid"]')
         browser.click('[data-key="topic order.paid"] button', 'Delete topic …')
         browser.click('#dialog button', 'Delete')
         browser.wait_gone('[data-key="topic order.paid"]')
@@ -330,11 +494,69 @@ class DeskTest(unittest.TestCase):
         self.browser.wait_text('this one', 'main')
         self.assertEqual(self.browser.run('document.querySelectorAll("tbody tr").length'), 1)
 
+    @unittest.skipUnless('DTM_POSTGRES' in os.environ, 'no PostgreSQL')
+    def test_several_nodes(self):
+        """The page is one's, the transactions are driven by others, of which two are killed."""
+        names = [f'node {MARKUP}', 'the second', 'the third']
+        servers = [Server(self.folder, store=os.environ['DTM_POSTGRES'], NODE_NAME=name) for name in names]
+        for server in servers:
+            self.addCleanup(server.stop)
+        one, two, three = servers
+        browser = self.browser
+        self.go('nodes', one)
+        for name in names:
+            browser.wait_text(name, 'main table')
+        browser.wait('document.querySelectorAll("main .chip.good").length === 3 && document.querySelectorAll("main .chip.busy").length === 1')
+        self.assertEqual(browser.run('document.querySelectorAll("main img").length'), 0)
+        three.stop(signal.SIGKILL)
+        browser.wait('[...document.querySelectorAll("main tbody tr")].every(row => row.innerText.includes("the third") !== row.innerText.includes("member"))')
+
+        actions = {'Retry': 'submitted', 'Cancel': 'failed', 'Stop': 'failed'}
+        for label, status in actions.items():
+            gid = f'nodes-{label}'
+            self.stuck_saga(gid, server=two)
+            self.show(gid, one)
+            browser.click('[data-key=raw] summary')
+            browser.wait_text(names[1], '#raw')  # drives it
+            browser.run('scrollTo(0, 0); return 1')
+            browser.click('main button', label + ' …')
+            self.fill(why=f'{label} from elsewhere')
+            browser.click('#dialog button', label)
+            browser.wait_text(f'{label} from elsewhere', '[data-key=decisions]')
+            until(lambda: two.status(gid) == status)  # pylint: disable=cell-var-from-loop
+        self.stuck_saga('nodes-skip', server=two)
+        self.show('nodes-skip', one)
+        browser.click('[data-do=skip-branch][data-branch="02"][data-op=action]')
+        self.fill(why='done by hand')
+        browser.click('#dialog button', 'Skip')
+        until(lambda: two.status('nodes-skip') == 'succeed')
+        for number in range(5):
+            two.submit(f'nodes-all-{number}', (self.branch + '/wait', ''))
+        self.go('list?gid=nodes-all-', one)
+        browser.click('button', 'Act on all of these …')
+        browser.wait_text('5 unfinished', '#bulk-count')
+        browser.click('#dialog option[value=cancel]')
+        self.fill()
+        browser.click('#dialog button', 'Do it to 5')
+        browser.wait_text('Ended: 5 of 5 asked, 0 refused', '#bulk-progress')
+        browser.click('#dialog button', 'Close')
+        until(lambda: {two.status(f'nodes-all-{number}') for number in range(5)} == {'failed'})
+
+        self.stuck_saga('nodes-heir', server=two)
+        self.show('nodes-heir', one)
+        two.stop(signal.SIGKILL)
+        browser.click('main button', 'Stop …')
+        self.fill(why='its node is dead')
+        browser.click('#dialog button', 'Stop')
+        browser.wait_text('its node is dead', '[data-key=decisions]')
+        until(lambda: one.status('nodes-heir') == 'failed')  # by an heir
+
     def test_markup_stays_text(self):
         """In gids, payloads, URLs, errors, topics, names and reasons. tearDown looks if something ran."""
         server, browser = self.server, self.browser
         gid = f'gid {MARKUP}'
-        self.stuck_saga(gid, payload=json.dumps({'note': MARKUP, 'more': 'x' * 50}), path='/error?' + urllib.parse.quote('<b>') + "'<img>")
+        self.stuck_saga(gid, payload=json.dumps({'note': MARKUP, 'more': 'x' * 50}), path='/error?' + urllib.parse.quote('<b>') + "'<img>",
+                        branch_headers={"X-'Name": f'concealed {MARKUP}', 'Authorization': 'Basic concealed'}, custom_data=json.dumps({'note': MARKUP}))
         server.ask('resetNextCronTime', {'gid': gid, 'who': MARKUP[:60], 'why': MARKUP})
         server.ask('subscribe', topic=f'topic {MARKUP}', url='http://h/' + '<img>', remark=MARKUP)
         self.show(gid)
@@ -342,6 +564,8 @@ class DeskTest(unittest.TestCase):
         self.assertIn('"><img', self.decisions())
         browser.run('for (const one of document.querySelectorAll("details")) one.open = true; return 1')
         self.assertEqual(browser.run('document.querySelectorAll("main img, main script").length'), 0)
+        self.assertIn("X-'Name", browser.text('[data-key=options]'))
+        self.assertFalse(browser.run('document.documentElement.outerHTML.includes("concealed")'))
         browser.click('main button', 'Retry …')
         self.fill(why=MARKUP.replace('"', "'"), who='<i>Ann</i>')
         browser.click('#dialog button', 'Retry')
@@ -363,6 +587,12 @@ class DeskTest(unittest.TestCase):
         browser.click('#login button')
         browser.wait_text('does not take this token', '#login')
         browser.press('Escape')  # there is nothing to see without it
+        for wrong in ('gehéim', 'two words', '\u202e'):
+            browser.run('document.querySelector("#login input").value = ""; return 1')
+            browser.type('#login input', wrong)
+            browser.click('#login button')
+            browser.wait_text('No token has such a character', '#login')
+        browser.run('document.querySelector("#login input").value = ""; return 1')
         browser.type('#login input', 'secret')
         browser.click('#login button')
         browser.wait_text('unfinished', '.tile')

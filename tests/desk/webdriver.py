@@ -61,6 +61,25 @@ class Browser:
         except urllib.error.HTTPError as error:
             raise BrowserError(json.load(error)['value']['message'].split('\n')[0]) from None
 
+    def tabs(self):
+        return self.command('GET', '/window/handles')
+
+    def new_tab(self):
+        """It is the one that is used from now on; its handle."""
+        return self.use(self.command('POST', '/window/new', {'type': 'tab'})['handle'])
+
+    def use(self, tab):
+        self.command('POST', '/window', {'handle': tab})
+        return tab
+
+    def close_tab(self):
+        self.command('DELETE', '/window')
+
+    def slow(self, milliseconds):
+        """Each request takes so much longer; 0: none does."""
+        self.devtools('Network.enable')
+        self.devtools('Network.emulateNetworkConditions', offline=False, latency=milliseconds, downloadThroughput=-1, uploadThroughput=-1)
+
     def devtools(self, command, **parameters):
         return self.command('POST', '/goog/cdp/execute', {'cmd': command, 'params': parameters})
 

@@ -55,7 +55,7 @@ R"desk(/* Colours: two themes of the same names. */
 }
 
 * { box-sizing: border-box; }
-html { overflow-y: scroll; }
+html { overflow-y: scroll; scroll-padding: 110px 0 20px; }  /* the bar covers nothing that has the focus */
 body { margin: 0; background: var(--page); color: var(--text); font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 h1, h2, h3 { margin: 0; font-weight: 600; line-height: 1.3; }
 h1 { font-size: 1.35rem; overflow-wrap: anywhere; }
@@ -64,6 +64,7 @@ h2 { font-size: 1rem; }
 p { margin: 0; }
 a { color: var(--link); text-decoration: none; }
 a:hover { text-decoration: underline; }
+code, pre, dd, .mono, .wrap, .first div { unicode-bidi: isolate; }
 code, pre, .mono { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: .87em; }
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 :focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; border-radius: 4px; }
@@ -221,9 +222,9 @@ progress { width: 100%; height: 8px; accent-color: var(--focus); }
   .folds tbody tr:last-child { border-bottom: 0; }
   .folds td { border: 0; padding: 2px 0; display: flex; gap: 12px; text-align: left !important; }
   .folds td > * { min-width: 0; }
-  .folds td:empty { display: none; }
 )desk"
-R"desk(  .folds td[data-name]::before { content: attr(data-name); color: var(--soft); font-size: .8rem; flex: 0 0 84px; padding-top: 2px; }
+R"desk(  .folds td:empty { display: none; }
+  .folds td[data-name]::before { content: attr(data-name); color: var(--soft); font-size: .8rem; flex: 0 0 84px; padding-top: 2px; }
   .folds tr.chosen td:first-child { box-shadow: none; }
   .folds tr.chosen { box-shadow: inset 3px 0 var(--focus); }
   dl { grid-template-columns: 1fr; gap: 0; }
@@ -946,7 +947,7 @@ async function loadTopics(params) {
 function subscribersIn(text) {
   try {
     const list = JSON.parse(text);
-    return Array.isArray(list) ? list : [];
+    return Array.isArray(list) ? list.filter(one => typeof one?.url === 'string') : [];
   } catch {
     return [];
   }
@@ -970,8 +971,9 @@ function topicCard({name, subscribers}) {
   return element('section', {class: 'card flush', 'data-key': `topic ${name}`},
     box('top', element('h2', {class: 'mono wrap'}, name), button('Delete topic …', {'data-do': 'delete-topic'})),
     subscribers.length === 0 ? box('empty', 'Nobody is subscribed.') : box('scroll', table('folds', ['URL', 'remark', ''], subscribers.map(one => [
-      element('span', {class: 'mono wrap'}, one.url ?? ''), element('span', {class: 'wrap'}, one.remark ?? ''),
-      box('right', button('Unsubscribe …', {'data-do': 'unsubscribe', 'data-url': one.url ?? ''}))]))));
+      element('span', {class: 'mono wrap'}, one.url), element('span', {class: 'wrap'}, one.remark ?? ''),
+)desk"
+R"desk(      box('right', button('Unsubscribe …', {'data-do': 'unsubscribe', 'data-url': one.url}))]))));
 }
 
 const loadNodes = () => ask('nodes');
@@ -1006,14 +1008,17 @@ const actions = {
     body: one => ({branch_id: one.branch_id, op: one.op})},
 };
 
-/** The sentence of the error, or nothing. That it is not finished yet is none. */
+const IN_DOUBT = 'The server does not answer, so it may or may not have been done. The journal says it once the server is back; to ask again does no harm.';
+
+/** What is wrong, a Refused, or null. That it is not finished yet is nothing wrong. */
 async function act(action, one, who, why) {
   try {
     await ask(actions[action].path, {body: {gid: one.gid, ...actions[action].body(one), who, why}});
-    return '';
+    return null;
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    return error.status === 425 ? '' : error.message;
+    if (error.status === 0) return new Refused(0, IN_DOUBT);
+    return error.status === 425 ? null : error;
   }
 }
 
@@ -1071,34 +1076,44 @@ function bulkPreview({rows, searching, next, problem}) {
   ];
 }
 
-function bulkProgress({rows, done, refused, isOver}) {
+function bulkProgress(told) {
+  const {rows, done, refused, isOver, problem} = told;
   return [
-    element('p', {role: 'status', id: 'bulk-progress'}, `${isOver ? 'Ended: ' : ''}${numberText(done)} of ${numberText(rows.length)} asked, ${numberText(refused.length)} refused`),
+    element('p', {role: 'status', id: 'bulk-progress'}, bulkText(told)),
     element('progress', {max: rows.length, value: done, 'aria-label': 'Progress'}),
+    problem && element('p', {class: 'note', role: 'alert'}, problem),
     refused.length > 0 && box('first small', refused.slice(0, 20).map(({gid, why}) => box('', element('span', {class: 'mono'}, gid), `: ${why}`))),
     box('buttons', closeButton(isOver ? 'Close' : 'Stop')),
   ];
 }
 
-/** Four at a time, until all are done or the dialog is closed. */
+function bulkText({rows, done, refused, isOver}) {
+  const begin = !isOver ? '' : done < rows.length ? 'Stopped: ' : 'Ended: ';
+  return `${begin}${numberText(done)} of ${numberText(rows.length)} asked, ${numberText(refused.length)} refused`;
+}
+
+/** Four at a time, until all are done, the dialog is closed, or the server does not answer. */
 async function runBulk(action, who, why) {
-  const dialog = state.dialog;
-  const {rows} = dialog;
-  const isHere = () => state.dialog?.started === dialog.started;
-  const refused = [];
-  let taken = 0, done = 0;
-  setDialog({running: true, done, refused});
+  const {rows, started} = state.dialog;
+  const isHere = () => state.dialog?.started === started;
+  const told = {rows, done: 0, refused: [], running: true, problem: ''};
+  const tell = () => isHere() && setDialog(told);
+  let taken = 0;
+  tell();
   const worker = async () => {
-    while (taken < rows.length && isHere() && !state.locked) {
+    while (taken < rows.length && isHere() && !state.locked && !told.problem) {
       const one = rows[taken++];
-      const problem = await act(action, one, who, why);
-      if (problem) refused.push({gid: one.gid, why: problem});
-      done += 1;
-      if (isHere()) setDialog({done, refused: [...refused]});
+      const wrong = await act(action, one, who, why);
+      told.done += 1;
+      if (wrong) told.refused.push({gid: one.gid, why: wrong.message});
+      if (wrong?.status === 0) told.problem = 'The server does not answer, so the others were not asked.';
+      tell();
     }
   };
   await Promise.all([worker(), worker(), worker(), worker()]);
-  if (isHere()) setDialog({isOver: true});
+  told.isOver = true;
+  if (isHere()) tell();
+  else setPage({notice: `${actions[action].label}: ${bulkText(told)}.`});
   load();
 }
 
@@ -1144,8 +1159,10 @@ const clicks = {
 
 const submits = {
   login(given) {
-    sessionStorage.setItem('dtm-token', given.token);
-    set({token: given.token, locked: false, tokenProblem: ''});
+    const token = given.token.trim();
+    if (!/^[!-~]+$/.test(token)) return set({tokenProblem: 'No token has such a character: it is of ASCII, without blanks.'});
+    sessionStorage.setItem('dtm-token', token);
+    set({token, locked: false, tokenProblem: ''});
     poll();
     load();
   },
@@ -1155,9 +1172,9 @@ const submits = {
     const {action, subject} = dialog;
     rememberWho(who);
     setDialog({busy: true, problem: ''});
-    const problem = await act(action, subject, who, why);
+    const wrong = await act(action, subject, who, why);
     if (state.dialog?.subject !== subject) return;
-    if (problem) return setDialog({busy: false, problem});
+    if (wrong) return setDialog({busy: false, problem: wrong.message});
     set({dialog: null});
     setPage({notice: `${actions[action].label}: the server has stored it.`});
     load();
@@ -1177,13 +1194,14 @@ R"desk(      setDialog({problem: error.message});
   'do-bulk'({action, who, why}) {
     if (state.dialog.running) return;
     rememberWho(who);
-    runBulk(action, who, why);
+)desk"
+R"desk(    runBulk(action, who, why);
   },
   async subscribe({topic, url, remark}, form) {
     try {
       await ask('subscribe', {method: 'POST', query: {topic, url, remark}});
       form.reset();
-      setPage({problem: '', notice: `${url} is subscribed to ${topic}.`});
+      setPage({problem: '', notice: `It is subscribed to ${topic}.`});
       load();
     } catch (error) {
       setPage({problem: error.message, notice: ''});
