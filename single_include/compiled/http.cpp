@@ -872,6 +872,138 @@ void VisitAhead(List& list, const Object& object, const Parts& parts, Visit visi
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/engine/resubmission.hpp ---------------------------------------------------------------
+
+/// Decides what a submit or prepare of a gid that exists means.
+/// Needs: std. Threads: pure functions. Protocol: §2.3, with the differences of docs/http_api.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+struct Resubmission {
+  enum class Kind {
+    kAttach,   ///< the same again: nothing runs twice, the answer is that of the stored one
+    kPromote,  ///< the submit of a prepared one
+    kRefuse
+  };
+  Kind kind = Kind::kAttach;
+  std::string refused;  ///< kRefuse: why
+};
+
+/// Whether its status can only have come after its submit. A tcc, xa or workflow is rolled back only if none came in time.
+inline bool ShowsSubmit(const Transaction& stored) {
+  if (stored.status == Status::kPrepared) return false;
+  return !RegistersSteps(stored.definition->type) || stored.status != Status::kAborting;
+}
+
+/// The initiator has to learn that its submit came too late.
+inline std::string CannotSubmit(const Transaction& stored) {
+  return "gid '" + stored.definition->gid + "': current status '" + Name(stored.status) +
+         "', cannot submit. FAILURE";
+}
+
+/// `again`: the new submit or (`prepare`) prepare. A submit is compared only with a submit, and a prepare only
+/// with a prepare, since a submit after a prepare need not repeat the steps.
+inline Resubmission OnResubmission(const Transaction& stored, const Definition& again,
+                                   bool prepare) {
+  const Definition& first = *stored.definition;
+  const std::string gid = "gid '" + again.gid + "'";
+  if (stored.unreadable) return {Resubmission::Kind::kRefuse, gid + ": " + stored.last_error};
+  if (first.type != again.type) {
+    return {Resubmission::Kind::kRefuse, gid + " exists as a " + Name(first.type) + ", not as a " +
+                                             Name(again.type) +
+                                             "; nothing was changed. Use a new gid"};
+  }
+  const bool prepared = stored.status == Status::kPrepared;
+  if (prepare && !prepared) {
+    return {Resubmission::Kind::kRefuse,
+            gid + ": current status '" + Name(stored.status) + "', cannot prepare. FAILURE"};
+  }
+  if (!prepare && prepared) return {Resubmission::Kind::kPromote, {}};
+  if (!prepare && !ShowsSubmit(stored)) {
+    return {Resubmission::Kind::kRefuse, CannotSubmit(stored)};
+  }
+  const bool same = stored.expired ? stored.content == 0 || stored.content == ContentHash(again)
+                                   : first.prepared_first != prepare || SameContent(first, again);
+  if (!same) {
+    return {Resubmission::Kind::kRefuse,
+            gid +
+                " exists with other content; nothing was changed. Use a new gid, or submit "
+                "exactly what was submitted first"};
+  }
+  return {Resubmission::Kind::kAttach, {}};
+}
+
+/// Empty if `again` prepares the stored workflow; otherwise why not. The URL that resumes it may have changed; name and data
+/// are compared only if both have them.
+inline std::string OtherWorkflow(const Definition& stored, const Definition& again) {
+  const std::string gid = "gid '" + again.gid + "' ";
+  const char* end = "; nothing was changed or run. Use a new gid";
+  if (stored.type != TransType::kWorkflow) {
+    return gid + "is a " + Name(stored.type) + ", not a workflow" + end;
+  }
+  if (!again.workflow.empty() && again.workflow != stored.workflow) {
+    return gid + "is the workflow '" + stored.workflow + "', not '" + again.workflow + "'" + end;
+  }
+  if (!again.data.empty() && again.data != stored.data) {
+    return gid + "was started with other data" + end;
+  }
+  return {};
+}
+
+/// The headers of the submit replace those of the prepare, but a transaction stays in the trace in which it began.
+inline std::map<std::string, std::string> MergedHeaders(const TransOptions& prepared,
+                                                        const TransOptions& submitted) {
+  using Headers = std::map<std::string, std::string>;
+  const auto part = [](const Headers& headers, bool of_trace) {
+    Headers found;
+    for (const auto& header : headers) {
+      if (IsTraceHeader(header.first) == of_trace) found.insert(header);
+    }
+    return found;
+  };
+  Headers merged = part(submitted.branch_headers, false);
+  if (merged.empty()) merged = part(prepared.branch_headers, false);
+  Headers trace = part(prepared.branch_headers, true);
+  if (trace.empty()) trace = part(submitted.branch_headers, true);
+  for (const auto& header : trace) {
+    if (merged.size() < kMaxHeaders) merged.insert(header);
+  }
+  return merged;
+}
+
+/// The steps stay those of the prepare; options and orders of the submit replace those of the prepare.
+inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
+  Definition merged = prepared;
+  TransOptions& options = merged.options;
+  const TransOptions& later = submitted.options;
+  options.wait_result = later.wait_result;
+  const auto take = [](auto& value, const auto& newer) {
+    if (newer != std::decay_t<decltype(newer)>{}) value = newer;
+  };
+  if (merged.query_prepared.empty()) merged.query_prepared = submitted.query_prepared;
+  take(options.timeout_to_fail, later.timeout_to_fail);
+  take(options.request_timeout, later.request_timeout);
+  take(options.retry_interval, later.retry_interval);
+  take(options.retry_limit, later.retry_limit);
+  options.branch_headers = MergedHeaders(options, later);
+  take(merged.delay, submitted.delay);
+  const bool order = submitted.concurrent || !submitted.orders.empty();
+  if (order) {
+    merged.concurrent = submitted.concurrent;
+    merged.orders = submitted.orders;
+  }
+  if (order || submitted.delay.count() > 0 || !submitted.custom_data.empty()) {
+    merged.custom_data = submitted.custom_data;
+  }
+  return merged;
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/engine/machine.hpp --------------------------------------------------------------------
 
 /// The interface of the machines: what can happen to a transaction, and what follows from it.
@@ -938,6 +1070,152 @@ struct Effects {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/commands/refusals.hpp -----------------------------------------------------
+
+/// Why a command is refused, in the sentences that dtm's clients know.
+/// Needs: std. Threads: pure functions. Protocol: §2.2, §2.4.
+
+namespace dtm {
+inline namespace v1 {
+namespace refusals {
+
+using Kind = Instruction::Kind;
+
+inline std::string Unknown(const std::string& gid) {
+  return "no TransGlobal with gid: " + gid + " found; there is no transaction with gid '" + gid +
+         "', or it ended and its time was over; check the gid";
+}
+
+inline std::string NotPrepared(const std::string& gid) {
+  return "no trans with gid: " + gid + " status: prepared found FAILURE";
+}
+
+/// The text begins with what dtm's clients look for.
+inline std::string Sentence(Kind kind, const Transaction& transaction, const std::string& why) {
+  const std::string status = Name(transaction.status);
+  std::string unchanged = "gid '" + transaction.definition->gid + "' was not changed: " + why;
+  switch (kind) {
+    case Kind::kCancel:
+      return "trans type: '" + std::string(Name(transaction.definition->type)) +
+             "' current status '" + status + "', cannot abort. FAILURE: " + unchanged;
+    case Kind::kForceStop:
+      return "global transaction force stop error. status: " + status +
+             ". error: FAILURE: " + unchanged;
+    default: return unchanged;
+  }
+}
+
+[[noreturn]] inline void RefuseEnded(Kind kind, const Transaction& transaction) {
+  const std::string& gid = transaction.definition->gid;
+  if (kind == Kind::kAddBranch) throw RejectedError(NotPrepared(gid));
+  const std::string status = Name(transaction.status);
+  throw EndedError(Sentence(kind, transaction, "it has already ended as " + status));
+}
+
+[[noreturn]] inline void Refuse(Kind kind, const Transaction& transaction, const std::string& why) {
+  if (IsFinal(transaction.status)) RefuseEnded(kind, transaction);
+  throw RejectedError(Sentence(kind, transaction, why));
+}
+
+/// To register or to finish assumes that the transaction exists; that it does not is a conflict, and no bad input.
+[[noreturn]] inline void RefuseUnknown(Kind kind, const std::string& gid) {
+  switch (kind) {
+    case Kind::kAddBranch: throw RejectedError(NotPrepared(gid));
+    case Kind::kFinish: throw RejectedError(Unknown(gid));
+    default: throw BadInput(Unknown(gid));
+  }
+}
+
+/// What asked for this event.
+inline Kind KindOf(engine::EventKind event) {
+  switch (event) {
+    case engine::EventKind::kCancel: return Kind::kCancel;
+    case engine::EventKind::kForceStop: return Kind::kForceStop;
+    case engine::EventKind::kRepair: return Kind::kSkip;
+    case engine::EventKind::kFinish: return Kind::kFinish;
+    case engine::EventKind::kBranchAdded: return Kind::kAddBranch;
+    default: return Kind::kRetryNow;
+  }
+}
+
+/// Of a command whose event was applied to a record that turned out not to be the stored one, and does not fit that.
+inline std::exception_ptr OfEvent(engine::EventKind event, const Transaction& stored,
+                                  const std::string& why) {
+  try {
+    Refuse(KindOf(event), stored, why);
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
+}  // namespace refusals
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/store_health.hpp ----------------------------------------------------
+
+/// Whether the store works, and when to try again after a failure.
+/// Needs: std. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+/// After a failed commit the next try comes after 10 ms, 20 ms, ... 1 s. Until one succeeds nothing is
+/// released. While another connection holds the store's lock: every 5 ms; that counts as failure only if it lasts.
+class StoreHealth {
+ public:
+  bool Good() const { return failures_ == 0; }
+  bool MayTry(Time now) const { return (Good() && !WaitsForLock()) || now >= next_try_; }
+  bool WaitsForLock() const { return locked_since_ != kNever; }
+  Time NextTry() const { return next_try_; }
+  /// The outcome of a commit is unknown: the store has to be recovered before it is used.
+  bool NeedsRecovery() const { return needs_recovery_; }
+  const std::string& Problem() const { return problem_; }
+
+  /// False: it has lasted too long, or the store was failing before.
+  bool Locked(Time now, const std::string& problem) {
+    if (!Good()) return false;
+    if (!WaitsForLock()) locked_since_ = now;
+    if (now - locked_since_ >= kPatience) return false;
+    problem_ = problem;
+    next_try_ = now + kBetweenLocked;
+    return true;
+  }
+  void Failed(Time now, std::string problem, bool in_doubt, bool writing) {
+    writing_failed_ = writing_failed_ || writing;
+    locked_since_ = kNever;
+    problem_ = std::move(problem);
+    needs_recovery_ = needs_recovery_ || in_doubt;
+    Duration wait = std::chrono::milliseconds(10);
+    for (int i = 0; i < failures_ && wait < kLongestWait; ++i) wait *= 2;
+    next_try_ = now + (std::min)(wait, kLongestWait);
+    ++failures_;
+  }
+  void Recovered() { needs_recovery_ = false; }
+  /// A commit that wrote nothing does not prove that one that writes would work.
+  void Worked(bool writing) {
+    locked_since_ = kNever;
+    if (writing_failed_ && !writing) return;
+    failures_ = 0;
+    writing_failed_ = false;
+    problem_.clear();
+  }
+
+ private:
+  static constexpr Duration kLongestWait = std::chrono::seconds(1);
+  static constexpr Duration kBetweenLocked = std::chrono::milliseconds(5);
+  static constexpr Duration kPatience = std::chrono::seconds(5);
+  Time locked_since_ = kNever;
+  int failures_ = 0;
+  Time next_try_{};
+  bool needs_recovery_ = false;
+  bool writing_failed_ = false;
+  std::string problem_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/state/active_table.hpp ----------------------------------------------------
 
 /// A transaction in memory: its record, and what is held back until the record is durable.
@@ -961,6 +1239,7 @@ struct AppliedEvent : engine::Event {
   bool ended = false;
   std::uint32_t errors = 0;  ///< in a row of its branch, if it is one of them
   bool refused = false;      ///< what was asked for; what changed is due to the time
+  std::uint64_t ask = 0;     ///< of the waiter who asked for it, see Waiter
 };
 
 struct ActiveTransaction {
@@ -1206,89 +1485,81 @@ class ActiveTable {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/hooks/span_feed.hpp -------------------------------------------------------
+// ---- dtm/coordinator/state/between_stages.hpp --------------------------------------------------
 
-/// The spans of what the loop drives: when they begin, and which are over.
-/// Needs: std. Threads: the thread that drives the loop.
+/// What the stages of a turn leave to each other; each list has one stage that empties it.
+/// Needs: std, engine. Threads: the thread that drives the loop.
+
+#include <set>
 
 namespace dtm {
 inline namespace v1 {
 
-class SpanFeed {
- public:
-  using Spans = std::vector<std::shared_ptr<const Span>>;
+/// What the next turn has to take up again, before anything new. Collect empties it.
+struct ToCollect {
+  std::vector<std::pair<std::string, engine::EventKind>> readvance;  ///< gids, and why
+  std::vector<Submission> resubmit;  ///< found a stored record, which is in memory now
+  std::vector<Command> reissue;      ///< came before a commit had taken their transaction
+  std::vector<std::shared_ptr<const Definition>> ended;  ///< see Mail
+};
 
-  /// `ended`: gets the spans that are over. Both outlive it.
-  SpanFeed(const Options& options, Spans& ended) : options_(options), ended_(ended) {}
+/// What the next commit has to write and to run. Commit empties it.
+struct ToCommit {
+  std::vector<ActiveTransaction*> dirty;  ///< changed since the last commit
+  std::deque<QueuedWork> works;           ///< user work
+  std::deque<BranchWork> branch_works;    ///< branches that run inside a commit
+  std::set<std::string> in_doubt;  ///< gids submitted in a commit whose outcome is not known yet
+};
 
-  /// Of a call that starts now; null: nobody wants spans.
-  std::shared_ptr<const CallSpan> Begin(const Transaction& transaction, std::size_t row, Time now) {
-    if (!options_.on_span) return nullptr;
-    return std::make_shared<const CallSpan>(
-        CallSpan{ids_.Next(), now, transaction.branches[row].tries});
-  }
-
-  void End(const BranchCall& call, const Result& result, Time now) noexcept {
-    if (call.span == nullptr || result.at_once) return;  // it is none, or did not begin
-    Add([&] { return SpanOf(*call.definition, call.row, *call.span, result, now); });
-  }
-
-  void Ended(const Transaction& transaction) noexcept {
-    if (options_.on_span) Add([&] { return SpanOf(transaction); });
-  }
-
- private:
-  template <typename Make>
-  void Add(const Make& make) noexcept {
-    try {
-      ended_.push_back(std::make_shared<const Span>(make()));
-    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): no memory for it
-    }
-  }
-
-  const Options& options_;
-  Spans& ended_;
-  SpanIds ids_;
+/// What has to wait until its cause is durable. Release empties it.
+struct ToRelease {
+  std::vector<ActiveTransaction*> touched;           ///< calls, timers and answers are held back
+  std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
+  std::vector<std::shared_ptr<const Event>> events;  ///< the same
+  std::vector<std::shared_ptr<const Span>> spans;
 };
 
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/parts/missing_functions.hpp -----------------------------------------------
+// ---- dtm/coordinator/state/peer_reply.hpp ------------------------------------------------------
 
-/// The functions that this program lacks, so that people are told of each of them once a minute.
-/// Needs: std. Threads: the thread that drives the loop.
-
-#include <iterator>
+/// The answer to a command, as it goes through the store to the coordinator that asked for it.
+/// Needs: std. Threads: pure functions.
 
 namespace dtm {
 inline namespace v1 {
 
-class MissingFunctions {
- public:
-  /// False: people were told of it less than a minute ago, or of too many others. All URLs of a scheme are one: what is
-  /// missing is their caller.
-  /// @throws std::bad_alloc  it is not remembered.
-  bool IsNews(const std::string& url, Time now) {
-    const std::string name = IsLocal(url) ? url : SchemeOf(url);
-    const auto told = told_until_.find(name);
-    if (told != told_until_.end() && now < told->second) return false;
-    if (told == told_until_.end() && told_until_.size() >= kMostNames) {
-      for (auto old = told_until_.begin(); old != told_until_.end();) {
-        old = old->second <= now ? told_until_.erase(old) : std::next(old);
-      }
-      if (told_until_.size() >= kMostNames) return false;
-    }
-    told_until_[name] = now + kTellAgain;
-    return true;
+/// An answer to another coordinator, as it is stored: the kind of the error in one letter, and its sentence. "+": no error.
+inline std::string ReplyOf(const Answer& answer) {
+  if (!answer.error) return "+";
+  try {
+    std::rethrow_exception(answer.error);
+  } catch (const EndedError& error) {
+    return std::string("e") + error.what();
+  } catch (const BadInput& error) {
+    return std::string("b") + error.what();
+  } catch (const RejectedError& error) {
+    return std::string("r") + error.what();
+  } catch (const StoreError& error) {
+    return std::string("s") + error.what();
+  } catch (...) {
+    return "d" + WhatWasThrown();
   }
+}
 
-  static constexpr std::size_t kMostNames = 1000;
-
- private:
-  static constexpr Duration kTellAgain = std::chrono::minutes(1);
-  std::map<std::string, Time> told_until_;
-};
+/// Null: no error.
+inline std::exception_ptr ErrorOf(const std::string& reply) {
+  const std::string sentence = reply.empty() ? std::string() : reply.substr(1);
+  switch (reply.empty() ? 'd' : reply[0]) {
+    case '+': return nullptr;
+    case 'e': return std::make_exception_ptr(EndedError(sentence));
+    case 'b': return std::make_exception_ptr(BadInput(sentence));
+    case 'r': return std::make_exception_ptr(RejectedError(sentence));
+    case 's': return std::make_exception_ptr(StoreError(sentence));
+    default: return std::make_exception_ptr(InDoubtError(sentence));
+  }
+}
 
 }  // namespace v1
 }  // namespace dtm
@@ -1341,16 +1612,6 @@ inline Duration RetryWait(const Transaction& transaction, std::size_t row, Durat
   const std::size_t seed =
       std::hash<std::string>{}(transaction.definition->gid) ^ (row * 7919 + errors * 104729);
   return wait + wait * static_cast<Duration::rep>(seed % 1000) / 5000;
-}
-
-/// Whether the row may be called in this status: while prepared, the question to the initiator; then the actions, or
-/// the compensations.
-inline bool HasItsTurn(const Transaction& transaction, std::size_t index) {
-  const TransType type = transaction.definition->type;
-  if (HasQueryRow(type)) {
-    return (index == kQueryRow) == (transaction.status == Status::kPrepared);
-  }
-  return (index % 2 == 0) == (transaction.status == Status::kAborting);
 }
 
 /// The action of a saga had a call that may have had an effect, or counts as done.
@@ -1489,7 +1750,10 @@ inline std::string ExplainBranch(const Transaction& transaction, std::size_t ind
     if (branch.asked_when && branch.next_try > now) text += ", as it asked for (Retry-After)";
   }
   text += " (" + std::to_string(branch.tries) + (branch.tries == 1 ? " try" : " tries");
-  if (branch.errors > 0) text += ", " + std::to_string(branch.errors) + " errors in a row";
+  if (branch.errors > 0) {
+    text += ", " + std::to_string(branch.errors) + (branch.errors == 1 ? " error" : " errors") +
+            " in a row";
+  }
   return text + ")";
 }
 
@@ -1541,481 +1805,13 @@ inline std::string Explain(const Transaction& transaction, Time now) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/engine/repair.hpp ---------------------------------------------------------------------
-
-/// A repair: somebody says that a row is done, and the transaction goes on without a call. Nothing else changes.
-/// Needs: std. Threads: pure functions.
-
-namespace dtm {
-inline namespace v1 {
-namespace engine {
-
-/// Whether a call of the row may still come. A saga that goes forward may be rolled back later.
-inline bool MayBeCalled(const Transaction& transaction, std::size_t row) {
-  const bool saga = transaction.definition->type == TransType::kSaga;
-  if (saga && transaction.status == Status::kSubmitted) return true;
-  if (!HasItsTurn(transaction, row)) return false;
-  const bool undo = saga && row % 2 == 0;
-  return !undo || MayHaveRun(transaction.branches[row + 1]);
-}
-
-/// Why the row of an unfinished transaction cannot be said to be done; empty: it can. While a call of it is out, or may be, it
-/// cannot: the call could have its effect after somebody has done the same by hand.
-inline std::string RepairProblem(const Transaction& transaction, std::size_t row, Time now) {
-  const Definition& definition = *transaction.definition;
-  const std::size_t rows = transaction.branches.size();
-  if (definition.type == TransType::kWorkflow) {
-    return "the steps of a workflow are made by its own code, so none can be skipped; it goes on "
-           "with "
-           "that code, or ends with ForceStop";
-  }
-  if (rows != RowCount(definition) || row >= rows) {
-    return "its record is damaged, it has " + std::to_string(rows) + " branch rows for " +
-           std::to_string(definition.steps.size()) + " steps; ForceStop ends it";
-  }
-  if (transaction.status == Status::kPrepared) {
-    return "it is prepared, so none of its branches is called yet; submit it, or cancel it";
-  }
-  const Branch& branch = transaction.branches[row];
-  const std::string who = BranchInWords(definition, row);
-  if (branch.status == BranchStatus::kSucceed) return who + " has succeeded already";
-  if (!MayBeCalled(transaction, row)) {
-    return "it is " + std::string(Name(transaction.status)) + ", and " + who +
-           " will not be called, so there is nothing to skip";
-  }
-  if (branch.in_flight) return "a call of " + who + " is running; skip it once that has ended";
-  if (branch.deadline <= now) return {};
-  return "a call of " + who + " may still be running, for at most " +
-         Seconds(branch.deadline - now) + " s; skip it then";
-}
-
-/// "branch 02 compensate was skipped by ann: paid back by hand"
-inline std::string DescribeRepair(const Definition& definition, std::size_t row,
-                                  const std::string& who, const std::string& why) {
-  return "branch " + BranchIdOf(definition, row) + " " + Name(OpOf(definition, row)) +
-         " was skipped" + (who.empty() ? "" : " by " + who) + ": " + why;
-}
-
-/// The last error, and behind it what people have done about it.
-inline std::string LastErrorWith(const std::string& error, std::string repair) {
-  constexpr std::size_t kBetween = 2;
-  repair = Truncated(std::move(repair), kMaxReasonBytes);
-  if (error.empty() || repair.size() + kBetween >= kMaxReasonBytes) return repair;
-  return Truncated(error, kMaxReasonBytes - kBetween - repair.size()) + "; " + repair;
-}
-
-}  // namespace engine
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/parts/news.hpp ------------------------------------------------------------
-
-/// The lines about transactions in the log: rollbacks, first errors, missing functions, stuck transactions, the recovery.
-/// Needs: std, engine. Threads: the thread that drives the loop.
-///
-/// Ten thousand transactions may meet one dead host in a second. So only a few lines of each kind are written in a
-/// second, and then how many were left out.
-
-#include <array>
-
-namespace dtm {
-inline namespace v1 {
-
-/// Allows a number of lines in a second, and counts the others.
-class LineLimit {
- public:
-  static constexpr std::size_t kPerSecond = 10;
-
-  /// Whether a line may be written now. Flush comes first.
-  bool Allow(Time now) {
-    if (now >= end_ || now + kWindow < end_) {  // over, or the clock was set back
-      end_ = now + kWindow;
-      written_ = 0;
-    }
-    if (written_ < kPerSecond) return ++written_, true;
-    ++left_out_;
-    return false;
-  }
-  /// When to log how many were left out.
-  Time NextFlush() const { return left_out_ > 0 ? end_ : kNever; }
-  /// How many lines were left out, once their second is over.
-  std::size_t Flush() { return std::exchange(left_out_, 0); }
-
- private:
-  static constexpr Duration kWindow = std::chrono::seconds(1);
-  Time end_{};
-  std::size_t written_ = 0;
-  std::size_t left_out_ = 0;
-};
-
-class News {
- public:
-  explicit News(const Options& options) : options_(options) {}
-
-  // All of them tell of what is durable. If a line cannot be written, the loop goes on: none of these throws.
-
-  /// The rollback is decided.
-  void RolledBack(const Transaction& transaction, Time now) {
-    Say(kRollbacks, transaction, now, [&] {
-      const bool failed = transaction.status == Status::kFailed;  // there was nothing to undo
-      std::string text = Who(transaction) + " (" + Name(transaction.definition->type) + ")" +
-                         (failed ? " has failed" : " is being rolled back");
-      if (!transaction.reason.empty()) text += ": " + transaction.reason;
-      if (transaction.reason_from != 0) text += " (" + ReasonFrom(transaction) + ")";
-      return text;
-    });
-  }
-
-  /// `errors`: errors in a row of the branch, with `result` the last of them. Logs the first, and the one that shows that
-  /// it keeps failing.
-  void Error(const Transaction& transaction, std::size_t row, const Result& result,
-             std::uint32_t errors, Time now) {
-    const auto what = [&] { return engine::DescribeResult(*transaction.definition, row, result); };
-    if (errors == 1) {
-      Say(kFirstErrors, transaction, now,
-          [&] { return Who(transaction) + ", first error: " + what(); });
-    } else if (errors == kErrorsThatGoOn) {
-      Say(kMoreErrors, transaction, now,
-          [&] { return Who(transaction) + " keeps failing and is retried: " + what(); });
-    }
-  }
-
-  /// The transaction goes on only with help.
-  void Stuck(const Transaction& transaction, Time now) {
-    Say(kStuck, transaction, now, [&] {
-      return Who(transaction) + " is stuck: " + transaction.last_error +
-             "; see Explain, then RetryNow or ForceStop";
-    });
-  }
-
-  /// Somebody has said that the row is done.
-  void Repaired(const Transaction& transaction, std::size_t row, const std::string& who,
-                const std::string& why, Time now) {
-    Say(kRepairs, transaction, now, [&] {
-      return Who(transaction) + ": " +
-             engine::DescribeRepair(*transaction.definition, row, who, why);
-    });
-  }
-
-  /// Somebody else has removed its record.
-  void Vanished(const Transaction& transaction, Time now) {
-    Say(kVanished, transaction, now, [&] {
-      return Who(transaction) + " has vanished from the store; somebody else removed it";
-    });
-  }
-
-  /// See Sweep.
-  void SetGoing(const Transaction& transaction, Time now) {
-    Say(kSetGoing, transaction, now, [&] {
-      return Who(transaction) +
-             " was in memory and nothing would have gone on with it; it is set going. If no turn "
-             "of "
-             "the coordinator failed before, this is a fault of dtm: please report it";
-    });
-  }
-
-  /// This program has no function or caller for the branch; see MissingFunctions.
-  void NobodyToCall(const Transaction& transaction, std::size_t row, const Result& result,
-                    Time now) {
-    Say(kNobody, transaction, now, [&] {
-      return Who(transaction) +
-             " waits: " + engine::DescribeResult(*transaction.definition, row, result);
-    });
-  }
-
-  void Recovered(std::size_t found, Duration took) const {
-    if (found == 0) return;
-    Quietly([&] {
-      LogTo(
-          options_, LogLevel::kInfo,
-          std::to_string(found) +
-              (found == 1 ? " unfinished transaction goes on" : " unfinished transactions go on") +
-              "; to find what an earlier run left took " + engine::Seconds(took) + " s");
-    });
-  }
-
-  Time NextFlush() const {
-    Time next = kNever;
-    for (const LineLimit& limit : limits_) next = (std::min)(next, limit.NextFlush());
-    return next;
-  }
-  /// Logs how many lines were left out in seconds that are over.
-  void Flush(Time now) {
-    for (std::size_t kind = 0; kind < limits_.size(); ++kind) {
-      const Time next = limits_[kind].NextFlush();
-      if (next == kNever || next > now) continue;
-      const std::size_t left_out = limits_[kind].Flush();
-      Quietly([&] {
-        LogTo(options_, kLevels[kind],
-              "and " + std::to_string(left_out) + " more " + kNames[kind] +
-                  " in that second, without a line each");
-      });
-    }
-  }
-
- private:
-  enum Kind {
-    kRollbacks,
-    kFirstErrors,
-    kMoreErrors,
-    kNobody,
-    kStuck,
-    kRepairs,
-    kVanished,
-    kSetGoing,
-    kKinds
-  };
-  static constexpr std::array<const char*, kKinds> kNames = {"rollbacks",
-                                                             "first errors of branches",
-                                                             "branches that keep failing",
-                                                             "functions that are missing",
-                                                             "stuck transactions",
-                                                             "branches that people skipped",
-                                                             "transactions that have vanished",
-                                                             "transactions that are set going"};
-  static constexpr std::array<LogLevel, kKinds> kLevels = {
-      LogLevel::kInfo,  LogLevel::kWarning, LogLevel::kWarning, LogLevel::kWarning,
-      LogLevel::kError, LogLevel::kWarning, LogLevel::kError,   LogLevel::kError};
-  static constexpr std::uint32_t kErrorsThatGoOn = 3;
-
-  static std::string Who(const Transaction& transaction) {
-    return "gid '" + transaction.definition->gid + "'";
-  }
-
-  template <typename Function>
-  static void Quietly(const Function& function) noexcept {
-    try {
-      function();
-    } catch (...) {  // NOLINT(bugprone-empty-catch): no memory for a line of the log
-    }
-  }
-
-  template <typename MakeText>
-  void Say(Kind kind, const Transaction& about, Time now, const MakeText& text) {
-    Quietly([&] {
-      if (limits_[kind].NextFlush() <= now) Flush(now);
-      if (!limits_[kind].Allow(now)) return;
-      LogTo(options_, kLevels[kind], text(), about.definition.get());
-    });
-  }
-
-  const Options& options_;
-  std::array<LineLimit, kKinds> limits_;
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/state/between_stages.hpp --------------------------------------------------
-
-/// What the stages of a turn leave to each other; each list has one stage that empties it.
-/// Needs: std, engine. Threads: the thread that drives the loop.
-
-#include <set>
-
-namespace dtm {
-inline namespace v1 {
-
-/// What the next turn has to take up again, before anything new. Collect empties it.
-struct ToCollect {
-  std::vector<std::pair<std::string, engine::EventKind>> readvance;  ///< gids, and why
-  std::vector<Submission> resubmit;  ///< found a stored record, which is in memory now
-  std::vector<Command> reissue;      ///< came before a commit had taken their transaction
-  std::vector<std::shared_ptr<const Definition>> ended;  ///< see Mail
-};
-
-/// What the next commit has to write and to run. Commit empties it.
-struct ToCommit {
-  std::vector<ActiveTransaction*> dirty;  ///< changed since the last commit
-  std::deque<QueuedWork> works;           ///< user work
-  std::deque<BranchWork> branch_works;    ///< branches that run inside a commit
-  std::set<std::string> in_doubt;  ///< gids submitted in a commit whose outcome is not known yet
-};
-
-/// What has to wait until its cause is durable. Release empties it.
-struct ToRelease {
-  std::vector<ActiveTransaction*> touched;           ///< calls, timers and answers are held back
-  std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
-  std::vector<std::shared_ptr<const Event>> events;  ///< the same
-  std::vector<std::shared_ptr<const Span>> spans;
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/state/peer_reply.hpp ------------------------------------------------------
-
-/// The answer to a command, as it goes through the store to the coordinator that asked for it.
-/// Needs: std. Threads: pure functions.
-
-namespace dtm {
-inline namespace v1 {
-
-/// An answer to another coordinator, as it is stored: the kind of the error in one letter, and its sentence. "+": no error.
-inline std::string ReplyOf(const Answer& answer) {
-  if (!answer.error) return "+";
-  try {
-    std::rethrow_exception(answer.error);
-  } catch (const EndedError& error) {
-    return std::string("e") + error.what();
-  } catch (const BadInput& error) {
-    return std::string("b") + error.what();
-  } catch (const RejectedError& error) {
-    return std::string("r") + error.what();
-  } catch (const StoreError& error) {
-    return std::string("s") + error.what();
-  } catch (...) {
-    return "d" + WhatWasThrown();
-  }
-}
-
-/// Null: no error.
-inline std::exception_ptr ErrorOf(const std::string& reply) {
-  const std::string sentence = reply.empty() ? std::string() : reply.substr(1);
-  switch (reply.empty() ? 'd' : reply[0]) {
-    case '+': return nullptr;
-    case 'e': return std::make_exception_ptr(EndedError(sentence));
-    case 'b': return std::make_exception_ptr(BadInput(sentence));
-    case 'r': return std::make_exception_ptr(RejectedError(sentence));
-    case 's': return std::make_exception_ptr(StoreError(sentence));
-    default: return std::make_exception_ptr(InDoubtError(sentence));
-  }
-}
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/engine/resubmission.hpp ---------------------------------------------------------------
-
-/// Decides what a submit or prepare of a gid that exists means.
-/// Needs: std. Threads: pure functions. Protocol: §2.3, with the differences of docs/http_api.md.
-
-namespace dtm {
-inline namespace v1 {
-namespace engine {
-
-struct Resubmission {
-  enum class Kind {
-    kAttach,   ///< the same again: nothing runs twice, the answer is that of the stored one
-    kPromote,  ///< the submit of a prepared one
-    kRefuse
-  };
-  Kind kind = Kind::kAttach;
-  std::string refused;  ///< kRefuse: why
-};
-
-/// Whether its status can only have come after its submit. A tcc, xa or workflow is rolled back only if none came in time.
-inline bool ShowsSubmit(const Transaction& stored) {
-  if (stored.status == Status::kPrepared) return false;
-  return !RegistersSteps(stored.definition->type) || stored.status != Status::kAborting;
-}
-
-/// `again`: the new submit or (`prepare`) prepare. A submit is compared only with a submit, and a prepare only
-/// with a prepare, since a submit after a prepare need not repeat the steps.
-inline Resubmission OnResubmission(const Transaction& stored, const Definition& again,
-                                   bool prepare) {
-  const Definition& first = *stored.definition;
-  const std::string gid = "gid '" + again.gid + "'";
-  if (stored.unreadable) return {Resubmission::Kind::kRefuse, gid + ": " + stored.last_error};
-  if (first.type != again.type) {
-    return {Resubmission::Kind::kRefuse, gid + " exists as a " + Name(first.type) + ", not as a " +
-                                             Name(again.type) +
-                                             "; nothing was changed. Use a new gid"};
-  }
-  const bool prepared = stored.status == Status::kPrepared;
-  const auto cannot = [&](const char* what) -> Resubmission {
-    return {Resubmission::Kind::kRefuse,
-            gid + ": current status '" + Name(stored.status) + "', cannot " + what + ". FAILURE"};
-  };
-  if (prepare && !prepared) return cannot("prepare");
-  if (!prepare && prepared) return {Resubmission::Kind::kPromote, {}};
-  // The initiator has to learn that its submit came too late.
-  if (!prepare && !ShowsSubmit(stored)) return cannot("submit");
-  const bool same = stored.expired ? stored.content == 0 || stored.content == ContentHash(again)
-                                   : first.prepared_first != prepare || SameContent(first, again);
-  if (!same) {
-    return {Resubmission::Kind::kRefuse,
-            gid +
-                " exists with other content; nothing was changed. Use a new gid, or submit "
-                "exactly what was submitted first"};
-  }
-  return {Resubmission::Kind::kAttach, {}};
-}
-
-/// Empty if `again` prepares the stored workflow; otherwise why not. The URL that resumes it may have changed; name and data
-/// are compared only if both have them.
-inline std::string OtherWorkflow(const Definition& stored, const Definition& again) {
-  const std::string gid = "gid '" + again.gid + "' ";
-  const char* end = "; nothing was changed or run. Use a new gid";
-  if (stored.type != TransType::kWorkflow) {
-    return gid + "is a " + Name(stored.type) + ", not a workflow" + end;
-  }
-  if (!again.workflow.empty() && again.workflow != stored.workflow) {
-    return gid + "is the workflow '" + stored.workflow + "', not '" + again.workflow + "'" + end;
-  }
-  if (!again.data.empty() && again.data != stored.data) {
-    return gid + "was started with other data" + end;
-  }
-  return {};
-}
-
-/// The headers of the submit replace those of the prepare, but a transaction stays in the trace in which it began.
-inline std::map<std::string, std::string> MergedHeaders(const TransOptions& prepared,
-                                                        const TransOptions& submitted) {
-  using Headers = std::map<std::string, std::string>;
-  const auto part = [](const Headers& headers, bool of_trace) {
-    Headers found;
-    for (const auto& header : headers) {
-      if (IsTraceHeader(header.first) == of_trace) found.insert(header);
-    }
-    return found;
-  };
-  Headers merged = part(submitted.branch_headers, false);
-  if (merged.empty()) merged = part(prepared.branch_headers, false);
-  Headers trace = part(prepared.branch_headers, true);
-  if (trace.empty()) trace = part(submitted.branch_headers, true);
-  for (const auto& header : trace) {
-    if (merged.size() < kMaxHeaders) merged.insert(header);
-  }
-  return merged;
-}
-
-/// The steps stay those of the prepare; options and orders of the submit replace those of the prepare.
-inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
-  Definition merged = prepared;
-  TransOptions& options = merged.options;
-  const TransOptions& later = submitted.options;
-  options.wait_result = later.wait_result;
-  const auto take = [](auto& value, const auto& newer) {
-    if (newer != std::decay_t<decltype(newer)>{}) value = newer;
-  };
-  if (merged.query_prepared.empty()) merged.query_prepared = submitted.query_prepared;
-  take(options.timeout_to_fail, later.timeout_to_fail);
-  take(options.request_timeout, later.request_timeout);
-  take(options.retry_interval, later.retry_interval);
-  take(options.retry_limit, later.retry_limit);
-  options.branch_headers = MergedHeaders(options, later);
-  take(merged.delay, submitted.delay);
-  const bool order = submitted.concurrent || !submitted.orders.empty();
-  if (order) {
-    merged.concurrent = submitted.concurrent;
-    merged.orders = submitted.orders;
-  }
-  if (order || submitted.delay.count() > 0 || !submitted.custom_data.empty()) {
-    merged.custom_data = submitted.custom_data;
-  }
-  return merged;
-}
-
-}  // namespace engine
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/coordinator/state/elsewhere.hpp -------------------------------------------------------
 
 /// What was asked here about transactions that other coordinators on the store drive: who waits for their end, and requests
 /// that the others have to obey. One statement every 100 ms looks after all of it.
 /// Needs: std, store. Threads: the thread that drives the loop.
+
+#include <iterator>
 
 namespace dtm {
 inline namespace v1 {
@@ -2410,6 +2206,427 @@ class Loader {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/hooks/span_feed.hpp -------------------------------------------------------
+
+/// The spans of what the loop drives: when they begin, and which are over.
+/// Needs: std. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class SpanFeed {
+ public:
+  using Spans = std::vector<std::shared_ptr<const Span>>;
+
+  /// `ended`: gets the spans that are over. Both outlive it.
+  SpanFeed(const Options& options, Spans& ended) : options_(options), ended_(ended) {}
+
+  /// Of a call that starts now; null: nobody wants spans.
+  std::shared_ptr<const CallSpan> Begin(const Transaction& transaction, std::size_t row, Time now) {
+    if (!options_.on_span) return nullptr;
+    return std::make_shared<const CallSpan>(
+        CallSpan{ids_.Next(), now, transaction.branches[row].tries});
+  }
+
+  void End(const BranchCall& call, const Result& result, Time now) noexcept {
+    if (call.span == nullptr || result.at_once) return;  // it is none, or did not begin
+    Add([&] { return SpanOf(*call.definition, call.row, *call.span, result, now); });
+  }
+
+  void Ended(const Transaction& transaction) noexcept {
+    if (options_.on_span) Add([&] { return SpanOf(transaction); });
+  }
+
+ private:
+  template <typename Make>
+  void Add(const Make& make) noexcept {
+    try {
+      ended_.push_back(std::make_shared<const Span>(make()));
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): no memory for it
+    }
+  }
+
+  const Options& options_;
+  Spans& ended_;
+  SpanIds ids_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/missing_functions.hpp -----------------------------------------------
+
+/// The functions that this program lacks, so that people are told of each of them once a minute.
+/// Needs: std. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class MissingFunctions {
+ public:
+  /// False: people were told of it less than a minute ago, or of too many others. All URLs of a scheme are one: what is
+  /// missing is their caller.
+  /// @throws std::bad_alloc  it is not remembered.
+  bool IsNews(const std::string& url, Time now) {
+    const std::string name = IsLocal(url) ? url : SchemeOf(url);
+    const auto told = told_until_.find(name);
+    if (told != told_until_.end() && now < told->second) return false;
+    if (told == told_until_.end() && told_until_.size() >= kMostNames) {
+      for (auto old = told_until_.begin(); old != told_until_.end();) {
+        old = old->second <= now ? told_until_.erase(old) : std::next(old);
+      }
+      if (told_until_.size() >= kMostNames) return false;
+    }
+    told_until_[name] = now + kTellAgain;
+    return true;
+  }
+
+  static constexpr std::size_t kMostNames = 1000;
+
+ private:
+  static constexpr Duration kTellAgain = std::chrono::minutes(1);
+  std::map<std::string, Time> told_until_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/repair.hpp ---------------------------------------------------------------------
+
+/// A repair: somebody says that a row is done, and the transaction goes on without a call. Nothing else changes.
+/// Needs: std. Threads: pure functions.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+/// Whether a call of the row may still come. A saga that goes forward may be rolled back later.
+inline bool MayBeCalled(const Transaction& transaction, std::size_t row) {
+  const bool saga = transaction.definition->type == TransType::kSaga;
+  if (saga && transaction.status == Status::kSubmitted) return true;
+  if (!HasItsTurn(transaction, row)) return false;
+  const bool undo = saga && row % 2 == 0;
+  return !undo || MayHaveRun(transaction.branches[row + 1]);
+}
+
+/// Why the row of an unfinished transaction cannot be said to be done; empty: it can. While a call of it is out, or may be, it
+/// cannot: the call could have its effect after somebody has done the same by hand.
+inline std::string RepairProblem(const Transaction& transaction, std::size_t row, Time now) {
+  const Definition& definition = *transaction.definition;
+  const std::size_t rows = transaction.branches.size();
+  if (definition.type == TransType::kWorkflow) {
+    return "the steps of a workflow are made by its own code, so none can be skipped; it goes on "
+           "with "
+           "that code, or ends with ForceStop";
+  }
+  if (rows != RowCount(definition) || row >= rows) {
+    return "its record is damaged, it has " + std::to_string(rows) + " branch rows for " +
+           std::to_string(definition.steps.size()) + " steps; ForceStop ends it";
+  }
+  if (transaction.status == Status::kPrepared) {
+    return "it is prepared, so none of its branches is called yet; submit it, or cancel it";
+  }
+  const Branch& branch = transaction.branches[row];
+  const std::string who = BranchInWords(definition, row);
+  if (branch.status == BranchStatus::kSucceed) return who + " has succeeded already";
+  if (!MayBeCalled(transaction, row)) {
+    return "it is " + std::string(Name(transaction.status)) + ", and " + who +
+           " will not be called, so there is nothing to skip";
+  }
+  if (branch.in_flight) return "a call of " + who + " is running; skip it once that has ended";
+  if (branch.deadline <= now) return {};
+  return "a call of " + who + " may still be running, for at most " +
+         Seconds(branch.deadline - now) + " s; skip it then";
+}
+
+/// "branch 02 compensate was skipped by ann: paid back by hand"
+inline std::string DescribeRepair(const Definition& definition, std::size_t row,
+                                  const std::string& who, const std::string& why) {
+  return "branch " + BranchIdOf(definition, row) + " " + Name(OpOf(definition, row)) +
+         " was skipped" + (who.empty() ? "" : " by " + who) + ": " + why;
+}
+
+/// The last error, and behind it what people have done about it.
+inline std::string LastErrorWith(const std::string& error, std::string repair) {
+  constexpr std::size_t kBetween = 2;
+  repair = Truncated(std::move(repair), kMaxReasonBytes);
+  if (error.empty() || repair.size() + kBetween >= kMaxReasonBytes) return repair;
+  return Truncated(error, kMaxReasonBytes - kBetween - repair.size()) + "; " + repair;
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/news.hpp ------------------------------------------------------------
+
+/// The lines about transactions in the log: rollbacks, first errors, missing functions, stuck transactions, the recovery.
+/// Needs: std, engine. Threads: the thread that drives the loop.
+///
+/// Ten thousand transactions may meet one dead host in a second. So only a few lines of each kind are written in a
+/// second, and then how many were left out.
+
+#include <array>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Allows a number of lines in a second, and counts the others.
+class LineLimit {
+ public:
+  static constexpr std::size_t kPerSecond = 10;
+
+  /// Whether a line may be written now. Flush comes first.
+  bool Allow(Time now) {
+    if (now >= end_ || now + kWindow < end_) {  // over, or the clock was set back
+      end_ = now + kWindow;
+      written_ = 0;
+    }
+    if (written_ < kPerSecond) return ++written_, true;
+    ++left_out_;
+    return false;
+  }
+  /// When to log how many were left out.
+  Time NextFlush() const { return left_out_ > 0 ? end_ : kNever; }
+  /// How many lines were left out, once their second is over.
+  std::size_t Flush() { return std::exchange(left_out_, 0); }
+
+ private:
+  static constexpr Duration kWindow = std::chrono::seconds(1);
+  Time end_{};
+  std::size_t written_ = 0;
+  std::size_t left_out_ = 0;
+};
+
+class News {
+ public:
+  explicit News(const Options& options) : options_(options) {}
+
+  // All of them tell of what is durable. If a line cannot be written, the loop goes on: none of these throws.
+
+  /// The rollback is decided.
+  void RolledBack(const Transaction& transaction, Time now) {
+    Say(kRollbacks, transaction, now, [&] {
+      const bool failed = transaction.status == Status::kFailed;  // there was nothing to undo
+      std::string text = Who(transaction) + " (" + Name(transaction.definition->type) + ")" +
+                         (failed ? " has failed" : " is being rolled back");
+      if (!transaction.reason.empty()) text += ": " + transaction.reason;
+      if (transaction.reason_from != 0) text += " (" + ReasonFrom(transaction) + ")";
+      return text;
+    });
+  }
+
+  /// `errors`: errors in a row of the branch, with `result` the last of them. Logs the first, and the one that shows that
+  /// it keeps failing.
+  void Error(const Transaction& transaction, std::size_t row, const Result& result,
+             std::uint32_t errors, Time now) {
+    const auto what = [&] { return engine::DescribeResult(*transaction.definition, row, result); };
+    if (errors == 1) {
+      Say(kFirstErrors, transaction, now,
+          [&] { return Who(transaction) + ", first error: " + what(); });
+    } else if (errors == kErrorsThatGoOn) {
+      Say(kMoreErrors, transaction, now,
+          [&] { return Who(transaction) + " keeps failing and is retried: " + what(); });
+    }
+  }
+
+  /// The transaction goes on only with help.
+  void Stuck(const Transaction& transaction, Time now) {
+    Say(kStuck, transaction, now, [&] {
+      return Who(transaction) + " is stuck: " + transaction.last_error +
+             "; see Explain, then RetryNow or ForceStop";
+    });
+  }
+
+  /// Somebody has said that the row is done.
+  void Repaired(const Transaction& transaction, std::size_t row, const std::string& who,
+                const std::string& why, Time now) {
+    Say(kRepairs, transaction, now, [&] {
+      return Who(transaction) + ": " +
+             engine::DescribeRepair(*transaction.definition, row, who, why);
+    });
+  }
+
+  /// Somebody else has removed its record.
+  void Vanished(const Transaction& transaction, Time now) {
+    Say(kVanished, transaction, now, [&] {
+      return Who(transaction) + " has vanished from the store; somebody else removed it";
+    });
+  }
+
+  /// See Sweep.
+  void SetGoing(const Transaction& transaction, Time now) {
+    Say(kSetGoing, transaction, now, [&] {
+      return Who(transaction) +
+             " was in memory and nothing would have gone on with it; it is set going. If no turn "
+             "of "
+             "the coordinator failed before, this is a fault of dtm: please report it";
+    });
+  }
+
+  /// This program has no function or caller for the branch; see MissingFunctions.
+  void NobodyToCall(const Transaction& transaction, std::size_t row, const Result& result,
+                    Time now) {
+    Say(kNobody, transaction, now, [&] {
+      return Who(transaction) +
+             " waits: " + engine::DescribeResult(*transaction.definition, row, result);
+    });
+  }
+
+  void Recovered(std::size_t found, Duration took) const {
+    if (found == 0) return;
+    Quietly([&] {
+      LogTo(
+          options_, LogLevel::kInfo,
+          std::to_string(found) +
+              (found == 1 ? " unfinished transaction goes on" : " unfinished transactions go on") +
+              "; to find what an earlier run left took " + engine::Seconds(took) + " s");
+    });
+  }
+
+  Time NextFlush() const {
+    Time next = kNever;
+    for (const LineLimit& limit : limits_) next = (std::min)(next, limit.NextFlush());
+    return next;
+  }
+  /// Logs how many lines were left out in seconds that are over.
+  void Flush(Time now) {
+    for (std::size_t kind = 0; kind < limits_.size(); ++kind) {
+      const Time next = limits_[kind].NextFlush();
+      if (next == kNever || next > now) continue;
+      const std::size_t left_out = limits_[kind].Flush();
+      Quietly([&] {
+        LogTo(options_, kLevels[kind],
+              "and " + std::to_string(left_out) + " more " + kNames[kind] +
+                  " in that second, without a line each");
+      });
+    }
+  }
+
+ private:
+  enum Kind {
+    kRollbacks,
+    kFirstErrors,
+    kMoreErrors,
+    kNobody,
+    kStuck,
+    kRepairs,
+    kVanished,
+    kSetGoing,
+    kKinds
+  };
+  static constexpr std::array<const char*, kKinds> kNames = {"rollbacks",
+                                                             "first errors of branches",
+                                                             "branches that keep failing",
+                                                             "functions that are missing",
+                                                             "stuck transactions",
+                                                             "branches that people skipped",
+                                                             "transactions that have vanished",
+                                                             "transactions that are set going"};
+  static constexpr std::array<LogLevel, kKinds> kLevels = {
+      LogLevel::kInfo,  LogLevel::kWarning, LogLevel::kWarning, LogLevel::kWarning,
+      LogLevel::kError, LogLevel::kWarning, LogLevel::kError,   LogLevel::kError};
+  static constexpr std::uint32_t kErrorsThatGoOn = 3;
+
+  static std::string Who(const Transaction& transaction) {
+    return "gid '" + transaction.definition->gid + "'";
+  }
+
+  template <typename Function>
+  static void Quietly(const Function& function) noexcept {
+    try {
+      function();
+    } catch (...) {  // NOLINT(bugprone-empty-catch): no memory for a line of the log
+    }
+  }
+
+  template <typename MakeText>
+  void Say(Kind kind, const Transaction& about, Time now, const MakeText& text) {
+    Quietly([&] {
+      if (limits_[kind].NextFlush() <= now) Flush(now);
+      if (!limits_[kind].Allow(now)) return;
+      LogTo(options_, kLevels[kind], text(), about.definition.get());
+    });
+  }
+
+  const Options& options_;
+  std::array<LineLimit, kKinds> limits_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/state/reports.hpp ---------------------------------------------------------
+
+/// What is counted and told of what is durable: metrics, alerts, lines in the log, spans.
+/// Needs: std, engine. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Reports {
+ public:
+  /// `to_release`: gets what is told by hooks. All of them outlive it.
+  Reports(const Options& options, const engine::Context& context, ToRelease& to_release)
+      : news(options),
+        spans(options, to_release.spans),
+        options_(options),
+        context_(context),
+        to_release_(to_release) {}
+
+  /// Whether Report has something to say of it.
+  static bool HasNews(const AppliedEvent& event) {
+    return event.alert || event.stuck || event.kind == engine::EventKind::kRepair ||
+           event.kind == engine::EventKind::kResult;
+  }
+
+  /// An event that is durable now: counts it, and tells people of it.
+  void Report(const Transaction& transaction, const AppliedEvent& event) {
+    if (event.alert) to_release_.alerts.push_back(event.alert);
+    if (event.stuck) news.Stuck(transaction, context_.now);
+    if (event.kind == engine::EventKind::kRepair && !event.refused) {
+      metrics.Repaired(transaction.definition->type);
+      news.Repaired(transaction, event.row, event.who, event.result.text, context_.now);
+    }
+    if (event.kind != engine::EventKind::kResult) return;
+    metrics.GotResult(*transaction.definition, event.row, event.result);
+    if (event.errors > 0) {
+      news.Error(transaction, event.row, event.result, event.errors, context_.now);
+    } else if (event.result.no_handler) {
+      Answers::Protected([&] { NobodyToCall(transaction, event); });
+    }
+  }
+
+  /// If it has ended, that is durable now.
+  void ReportEnd(const Transaction& transaction) {
+    if (!IsFinal(transaction.status)) return;
+    metrics.Ended(transaction);
+    spans.Ended(transaction);
+  }
+
+  Metrics metrics;
+  News news;
+  SpanFeed spans;
+
+ private:
+  void NobodyToCall(const Transaction& transaction, const AppliedEvent& event) {
+    const Definition& definition = *transaction.definition;
+    if (!missing_functions_.IsNews(UrlOf(definition, event.row), context_.now)) return;
+    news.NobodyToCall(transaction, event.row, event.result, context_.now);
+    if (!options_.on_alert) return;
+    to_release_.alerts.push_back(AlertOf(
+        transaction, event.row, engine::DescribeResult(definition, event.row, event.result)));
+  }
+
+  MissingFunctions missing_functions_;
+  const Options& options_;
+  const engine::Context& context_;
+  ToRelease& to_release_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/state/room.hpp ------------------------------------------------------------
 
 /// How much room is left in memory for transactions: by number (max_in_memory) and by bytes.
@@ -2441,70 +2658,6 @@ class Room {
  private:
   const ActiveTable& table_;
   const Options& options_;
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/state/store_health.hpp ----------------------------------------------------
-
-/// Whether the store works, and when to try again after a failure.
-/// Needs: std. Threads: the thread that drives the loop.
-
-namespace dtm {
-inline namespace v1 {
-
-/// After a failed commit the next try comes after 10 ms, 20 ms, ... 1 s. Until one succeeds nothing is
-/// released. While another connection holds the store's lock: every 5 ms; that counts as failure only if it lasts.
-class StoreHealth {
- public:
-  bool Good() const { return failures_ == 0; }
-  bool MayTry(Time now) const { return (Good() && !WaitsForLock()) || now >= next_try_; }
-  bool WaitsForLock() const { return locked_since_ != kNever; }
-  Time NextTry() const { return next_try_; }
-  /// The outcome of a commit is unknown: the store has to be recovered before it is used.
-  bool NeedsRecovery() const { return needs_recovery_; }
-  const std::string& Problem() const { return problem_; }
-
-  /// False: it has lasted too long, or the store was failing before.
-  bool Locked(Time now, const std::string& problem) {
-    if (!Good()) return false;
-    if (!WaitsForLock()) locked_since_ = now;
-    if (now - locked_since_ >= kPatience) return false;
-    problem_ = problem;
-    next_try_ = now + kBetweenLocked;
-    return true;
-  }
-  void Failed(Time now, std::string problem, bool in_doubt, bool writing) {
-    writing_failed_ = writing_failed_ || writing;
-    locked_since_ = kNever;
-    problem_ = std::move(problem);
-    needs_recovery_ = needs_recovery_ || in_doubt;
-    Duration wait = std::chrono::milliseconds(10);
-    for (int i = 0; i < failures_ && wait < kLongestWait; ++i) wait *= 2;
-    next_try_ = now + (std::min)(wait, kLongestWait);
-    ++failures_;
-  }
-  void Recovered() { needs_recovery_ = false; }
-  /// A commit that wrote nothing does not prove that one that writes would work.
-  void Worked(bool writing) {
-    locked_since_ = kNever;
-    if (writing_failed_ && !writing) return;
-    failures_ = 0;
-    writing_failed_ = false;
-    problem_.clear();
-  }
-
- private:
-  static constexpr Duration kLongestWait = std::chrono::seconds(1);
-  static constexpr Duration kBetweenLocked = std::chrono::milliseconds(5);
-  static constexpr Duration kPatience = std::chrono::seconds(5);
-  Time locked_since_ = kNever;
-  int failures_ = 0;
-  Time next_try_{};
-  bool needs_recovery_ = false;
-  bool writing_failed_ = false;
-  std::string problem_;
 };
 
 }  // namespace v1
@@ -3267,8 +3420,7 @@ class TurnState : public Answers {
   TurnState(Store& store_in, const Options& options_in)
       : store(store_in),
         options(options_in),
-        elsewhere(store_in, options_in.max_waiting_submissions),
-        news(options_in) {
+        elsewhere(store_in, options_in.max_waiting_submissions) {
     context.retry_interval = options.retry_interval;
     context.request_timeout = options.request_timeout;
     context.timeout_to_fail = options.timeout_to_fail;
@@ -3341,6 +3493,11 @@ class TurnState : public Answers {
     active.waiters.push_back(std::move(waiter));
   }
 
+  /// `waiter` asked for the last event of `active`. If that is refused when it is applied again, it is told.
+  void Link(ActiveTransaction& active, Waiter& waiter) {
+    if (!active.Fresh()) active.events.back().ask = waiter.ask = ++last_ask_;
+  }
+
   /// While nothing can be released, those who wait still need a timer for their deadlines.
   void ArmWaiters(ActiveTransaction& active) {
     for (Waiter& waiter : active.waiters) {
@@ -3357,24 +3514,6 @@ class TurnState : public Answers {
     if (time >= active.armed) return;
     timers.Move(active, active.armed, time);
     active.armed = time;
-  }
-
-  /// An event that is durable now: counts it, and tells people of it.
-  void Count(const ActiveTransaction& active, const AppliedEvent& event) {
-    const Transaction& transaction = active.transaction;
-    if (event.alert) to_release.alerts.push_back(event.alert);
-    if (event.stuck) news.Stuck(transaction, context.now);
-    if (event.kind == engine::EventKind::kRepair && !event.refused) {
-      metrics.Repaired(transaction.definition->type);
-      news.Repaired(transaction, event.row, event.who, event.result.text, context.now);
-    }
-    if (event.kind != engine::EventKind::kResult) return;
-    metrics.GotResult(*transaction.definition, event.row, event.result);
-    if (event.errors > 0) {
-      news.Error(transaction, event.row, event.result, event.errors, context.now);
-    } else if (event.result.no_handler) {
-      Protected([&] { NobodyToCall(transaction, event); });
-    }
   }
 
   void ArmTimer(ActiveTransaction& active) {
@@ -3468,14 +3607,12 @@ class TurnState : public Answers {
   Loader loader;
   StoreHealth health;
   bool fenced = false;  ///< until the store has recovered
+  Time not_before{};    ///< of the next turn: of commits in doubt each has a time of its own
   Elsewhere elsewhere;
-  Metrics metrics;
-  News news;
-  MissingFunctions missing_functions;
   ToCollect to_collect;
   ToCommit to_commit;
   ToRelease to_release;
-  SpanFeed spans{options, to_release.spans};
+  Reports reports{options, context, to_release};
 
  private:
   static void Forget(std::vector<ActiveTransaction*>& list, const ActiveTransaction& active) {
@@ -3491,8 +3628,10 @@ class TurnState : public Answers {
     const std::uint32_t errors = has_result ? ErrorsOf(transaction, row) : 0;
     const std::uint64_t me = store.Owner();
     const bool outbox = !active.Fresh() && me != 0 && transaction.driver == 0;
-    const bool other_run = !active.Fresh() && !outbox &&
-                           (transaction.driver != me || transaction.updated < context.started);
+    // Each run on a shared store has a number of its own; and the time there may go back a little, as clocks are brought together.
+    const bool other_run =
+        !active.Fresh() && !outbox &&
+        (me != 0 ? transaction.driver != me : transaction.updated < context.started);
     if (active.held_calls.empty()) effects.calls.swap(active.held_calls);  // its memory
     try {
       effects = engine::Advance(transaction, event, context, std::move(effects));
@@ -3530,15 +3669,6 @@ class TurnState : public Answers {
     active.timer = effects.timer;
   }
 
-  void NobodyToCall(const Transaction& transaction, const AppliedEvent& event) {
-    const Definition& definition = *transaction.definition;
-    if (!missing_functions.IsNews(UrlOf(definition, event.row), context.now)) return;
-    news.NobodyToCall(transaction, event.row, event.result, context.now);
-    if (!options.on_alert) return;
-    to_release.alerts.push_back(AlertOf(
-        transaction, event.row, engine::DescribeResult(definition, event.row, event.result)));
-  }
-
   /// A large definition is freed at once, since no limit counts what waits in `ended`.
   void Free(ActiveTransaction& active) {
     timers.Move(active, active.armed, kNever);
@@ -3547,6 +3677,72 @@ class TurnState : public Answers {
     if (keep) Protected([&] { to_collect.ended.push_back(std::move(definition)); });
   }
   std::vector<char> out_;  // a member for its memory
+  std::uint64_t last_ask_ = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/commands/questions.hpp ----------------------------------------------------
+
+/// What only looks: Explain, and the list of those that wait.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Questions {
+ public:
+  explicit Questions(TurnState& state) : state_(state) {}
+
+  /// Transactions that wait for a time, the earliest first. Those that are stuck or prepared wait for somebody, and are
+  /// left out.
+  void ListWaiting(Command& command) {
+    std::vector<std::string>& gids = *command.listed;
+    const Time last = kNever - Duration(1);
+    if (Peers* const peers = state_.store.Shared()) {
+      gids = peers->Waiting(command.after, command.limit);
+    } else if (command.limit > 0) {
+      state_.store.Due(last, {command.after, INT64_MAX}, [&](const Transaction& stored) {
+        gids.push_back(stored.definition->gid);
+        return gids.size() < command.limit;
+      });
+    }
+    command.waiter.promise.Keep({});
+  }
+
+  /// Committed state only: a change that is not stored did not happen yet.
+  void Explain(Command& command) {
+    const ActiveTransaction* active = state_.table.Find(command.gid);
+    if (active != nullptr && active->dirty) active = nullptr;
+    std::string& text = *command.explained;
+    const bool shared = state_.IsShared();
+    std::optional<Transaction> stored;
+    if (active == nullptr || shared) stored = state_.store.Load(command.gid);
+    if (active != nullptr && shared && stored) {  // another may have written it
+      const bool mine = stored->owner == state_.store.Owner();
+      if (!mine || stored->version != active->transaction.version) active = nullptr;
+    }
+    if (active != nullptr) {
+      text = engine::Explain(active->transaction, state_.context.now);
+    } else if (stored) {
+      text = engine::Explain(*stored, state_.context.now);
+    } else {
+      text = refusals::Unknown(command.gid);
+    }
+    if (shared && stored) text += state_.elsewhere.DrivenBy(*stored);
+    if (!state_.health.Good()) {
+      const bool waits =
+          !state_.to_commit.dirty.empty() || state_.health.NeedsRecovery() || !state_.MayUseStore();
+      text += (waits ? "\nthe store is failing, so nothing goes on: "
+                     : "\nthe last write to the store failed, the next one will be tried: ") +
+              state_.health.Problem();
+    }
+    command.waiter.promise.Keep({});
+  }
+
+ private:
+  TurnState& state_;
 };
 
 }  // namespace v1
@@ -3643,7 +3839,9 @@ inline void AnswerAll(TurnState& state, const std::string& why) {
     const std::string& gid = active.transaction.definition->gid;
     for (Waiter& waiter : std::exchange(active.waiters, {})) {
       TurnState::Protected([&] {
-        if (!active.dirty) return waiter.GiveStatusOf(active.transaction);
+        // With events a conflict has left it to be advanced again.
+        const bool as_stored = !active.dirty && active.events.empty();
+        if (as_stored) return waiter.GiveStatusOf(active.transaction);
         if (active.Fresh()) return waiter.Refuse(NotTaken(state, gid, why));
         AnswerAsStored(state, waiter, gid, why);
       });
@@ -3664,9 +3862,9 @@ inline std::exception_ptr StoreFailing(const TurnState& state, const std::string
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/loop/commands.hpp ---------------------------------------------------------
+// ---- dtm/coordinator/commands/commands.hpp -----------------------------------------------------
 
-/// Commands on transactions that exist: cancel, force stop, retry, register a branch, finish, explain.
+/// Commands on transactions that exist: cancel, force stop, retry, skip, register a branch, finish.
 /// Needs: std, engine, store. Threads: the thread that drives the loop.
 /// Protocol: §2.2, §2.3, §2.4 (registration), §4.5 (the end of a workflow).
 
@@ -3675,14 +3873,14 @@ inline namespace v1 {
 
 class Commands {
  public:
-  explicit Commands(TurnState& state) : state_(state) {}
+  explicit Commands(TurnState& state) : state_(state), questions_(state) {}
 
   void Do(Command& command) {
     if (command.kind == Command::Kind::kRegistered) return OnRegistered(command.gid);
     try {
       switch (command.kind) {
-        case Command::Kind::kExplain: Explain(command); break;
-        case Command::Kind::kListWaiting: ListWaiting(command); break;
+        case Command::Kind::kExplain: questions_.Explain(command); break;
+        case Command::Kind::kListWaiting: questions_.ListWaiting(command); break;
         case Command::Kind::kLook: Look(command); break;
         default:
           if (command.asked == 0 || state_.store.Shared()->TakeUp(command.asked)) Obey(command);
@@ -3699,12 +3897,13 @@ class Commands {
     ActiveTransaction* active = state_.table.Find(command.gid);
     if (active == nullptr) {
       std::optional<Transaction> stored = state_.store.Load(command.gid);
-      if (!stored) RefuseUnknown(command);
+      if (!stored) refusals::RefuseUnknown(command.kind, command.gid);
       CheckType(command, *stored);
       if (IsFinal(stored->status)) {
         const bool again =
             command.kind == Command::Kind::kFinish && command.status == stored->status;
-        if (command.kind != Command::Kind::kWait && !again) RefuseEnded(command, *stored);
+        if (command.kind != Command::Kind::kWait && !again)
+          refusals::RefuseEnded(command.kind, *stored);
         return command.waiter.Give(ResultOf(*stored));
       }
       if (!state_.MayDrive(*stored) && command.kind != Command::Kind::kForceStop) {
@@ -3723,13 +3922,14 @@ class Commands {
     }
     CheckStoreFor(command);
     if (command.kind != Command::Kind::kWait) {
+      const std::size_t before = active->events.size();
       const std::string refused = Change(*active, command);
       if (!refused.empty()) {
         // It may be the submit of a prepared one, whose record is in the store.
         if (active->Fresh()) return state_.to_collect.reissue.push_back(std::move(command));
-        if (IsFinal(active->transaction.status)) RefuseEnded(command, active->transaction);
-        throw RejectedError(Refusal(command, active->transaction, refused));
+        refusals::Refuse(command.kind, active->transaction, refused);
       }
+      if (active->events.size() > before) state_.Link(*active, command.waiter);
     }
     if (!active->Fresh()) {
       if (state_.IsShared() && command.kind != Command::Kind::kWait) {
@@ -3745,7 +3945,7 @@ class Commands {
   }
 
   /// Returns why it was refused, or nothing.
-  std::string Change(ActiveTransaction& active, Command& command) {
+  std::string Change(ActiveTransaction& active, const Command& command) {
     switch (command.kind) {
       case Command::Kind::kAddBranch: return AddBranch(active, command);
       case Command::Kind::kSkip: return Skip(active, command);
@@ -3778,7 +3978,7 @@ class Commands {
         if (command.asked != 0) return state_.store.Shared()->Reply(command.asked, {});
         return state_.elsewhere.Ask(std::move(command), state_.context.now);
       default:
-        if (!stored.other_app) throw RejectedError(NotPrepared(command.gid));
+        if (!stored.other_app) throw RejectedError(refusals::NotPrepared(command.gid));
         throw RejectedError("gid '" + command.gid +
                             "' was not changed: it calls functions that only programs of another "
                             "app have; ask a coordinator of that app (Explain names it)");
@@ -3794,37 +3994,6 @@ class Commands {
       active->dirty = true;
     }
     command.waiter.Give({});
-  }
-
-  /// The text begins with what dtm's clients look for.
-  static std::string Refusal(const Command& command, const Transaction& transaction,
-                             const std::string& why) {
-    const std::string status = Name(transaction.status);
-    std::string unchanged = "gid '" + command.gid + "' was not changed: " + why;
-    switch (command.kind) {
-      case Command::Kind::kCancel:
-        return "trans type: '" + std::string(Name(transaction.definition->type)) +
-               "' current status '" + status + "', cannot abort. FAILURE: " + unchanged;
-      case Command::Kind::kForceStop:
-        return "global transaction force stop error. status: " + status +
-               ". error: FAILURE: " + unchanged;
-      default: return unchanged;
-    }
-  }
-
-  [[noreturn]] static void RefuseEnded(const Command& command, const Transaction& transaction) {
-    if (command.kind == Command::Kind::kAddBranch) throw RejectedError(NotPrepared(command.gid));
-    const std::string status = Name(transaction.status);
-    throw EndedError(Refusal(command, transaction, "it has already ended as " + status));
-  }
-
-  /// To register or to finish assumes that the transaction exists; that it does not is a conflict, and no bad input.
-  [[noreturn]] static void RefuseUnknown(const Command& command) {
-    switch (command.kind) {
-      case Command::Kind::kAddBranch: throw RejectedError(NotPrepared(command.gid));
-      case Command::Kind::kFinish: throw RejectedError(Unknown(command.gid));
-      default: throw BadInput(Unknown(command.gid));
-    }
   }
 
   static engine::Event EventOf(const Command& command) {
@@ -3845,10 +4014,6 @@ class Commands {
                         ", not a " + Name(*command.type) + "; nothing was changed");
   }
 
-  static std::string NotPrepared(const std::string& gid) {
-    return "no trans with gid: " + gid + " status: prepared found FAILURE";
-  }
-
   /// Registers a branch, while the transaction is prepared. The same branch again is accepted.
   std::string AddBranch(ActiveTransaction& active, const Command& command) {
     const Definition& definition = *active.transaction.definition;
@@ -3858,7 +4023,7 @@ class Commands {
       return std::string("no branches are registered with a ") + Name(definition.type);
     }
     if (active.transaction.status != Status::kPrepared)
-      throw RejectedError(NotPrepared(command.gid));
+      throw RejectedError(refusals::NotPrepared(command.gid));
     const Step& step = command.step;
     for (const Step& old : definition.steps) {
       if (old.branch_id != step.branch_id || old.op != step.op) continue;
@@ -3878,7 +4043,7 @@ class Commands {
     return state_.Advance(active, {engine::EventKind::kBranchAdded, row, {}});
   }
 
-  std::string Skip(ActiveTransaction& active, Command& command) {
+  std::string Skip(ActiveTransaction& active, const Command& command) {
     const Transaction& transaction = active.transaction;
     if (active.Fresh()) return "it is not stored yet";  // and the command is issued again
     if (transaction.unreadable) return transaction.last_error;
@@ -3889,55 +4054,8 @@ class Commands {
                      Printable(branch.branch_id) + " " + Name(branch.op) +
                      "; query shows its branches");
     }
-    command.waiter.skips = row;
     const Result why{Result::Kind::kSuccess, command.reason};
     return state_.Advance(active, {engine::EventKind::kRepair, *row, why, {}, command.who});
-  }
-
-  /// Transactions that wait for a time, the earliest first. Those that are stuck or prepared wait for somebody, and are
-  /// left out.
-  void ListWaiting(Command& command) {
-    std::vector<std::string>& gids = *command.listed;
-    const Time last = kNever - Duration(1);
-    if (Peers* const peers = state_.store.Shared()) {
-      gids = peers->Waiting(command.after, command.limit);
-    } else if (command.limit > 0) {
-      state_.store.Due(last, {command.after, INT64_MAX}, [&](const Transaction& stored) {
-        gids.push_back(stored.definition->gid);
-        return gids.size() < command.limit;
-      });
-    }
-    command.waiter.promise.Keep({});
-  }
-
-  /// Committed state only: a change that is not stored did not happen yet.
-  void Explain(Command& command) {
-    const ActiveTransaction* active = state_.table.Find(command.gid);
-    if (active != nullptr && active->dirty) active = nullptr;
-    std::string& text = *command.explained;
-    const bool shared = state_.IsShared();
-    std::optional<Transaction> stored;
-    if (active == nullptr || shared) stored = state_.store.Load(command.gid);
-    if (active != nullptr && shared && stored) {  // another may have written it
-      const bool mine = stored->owner == state_.store.Owner();
-      if (!mine || stored->version != active->transaction.version) active = nullptr;
-    }
-    if (active != nullptr) {
-      text = engine::Explain(active->transaction, state_.context.now);
-    } else if (stored) {
-      text = engine::Explain(*stored, state_.context.now);
-    } else {
-      text = Unknown(command.gid);
-    }
-    if (shared && stored) text += state_.elsewhere.DrivenBy(*stored);
-    if (!state_.health.Good()) {
-      const bool waits =
-          !state_.to_commit.dirty.empty() || state_.health.NeedsRecovery() || !state_.MayUseStore();
-      text += (waits ? "\nthe store is failing, so nothing goes on: "
-                     : "\nthe last write to the store failed, the next one will be tried: ") +
-              state_.health.Problem();
-    }
-    command.waiter.promise.Keep({});
   }
 
   /// Wakes what waits for this function.
@@ -3954,12 +4072,8 @@ class Commands {
     });
   }
 
-  static std::string Unknown(const std::string& gid) {
-    return "no TransGlobal with gid: " + gid + " found; there is no transaction with gid '" + gid +
-           "', or it ended and its time was over; check the gid";
-  }
-
   TurnState& state_;
+  Questions questions_;
 };
 
 }  // namespace v1
@@ -4075,7 +4189,7 @@ class CollectStage {
   }
 
   void OnResult(ArrivedResult& arrived) {
-    state_.spans.End(arrived.call, arrived.result, state_.context.now);
+    state_.reports.spans.End(arrived.call, arrived.result, state_.context.now);
     ActiveTransaction* active = state_.table.At(arrived.call.slot, arrived.call.generation);
     if (active == nullptr) return;  // it has ended meanwhile, and its gid may have been given again
     if (MayWaitForLease(*active, arrived)) {
@@ -4095,7 +4209,7 @@ class CollectStage {
     const std::size_t row = arrived.call.row;
     if (!arrived.result.at_once || row >= transaction.branches.size()) return false;
     const Branch& branch = transaction.branches[row];
-    if (!branch.in_flight || !engine::HasItsTurn(transaction, row)) return false;
+    if (!branch.in_flight || !HasItsTurn(transaction, row)) return false;
     if (branch.deadline == Time{}) return true;  // a function ends with its process
     const TransOptions& options = transaction.definition->options;
     const Duration half = IsLocal(arrived.call.Url())
@@ -4123,16 +4237,32 @@ class CollectStage {
     }
   }
 
-  /// Its record may have been replaced by the stored one: then its events are applied again.
+  /// Its record may have been replaced by the stored one: then its events are applied again. They come first, since time has
+  /// passed: what was decided before a deadline is not undone by it.
   void AdvanceAgain(ActiveTransaction& active, engine::EventKind kind) {
-    std::vector<AppliedEvent> events = std::exchange(active.events, {});
+    for (AppliedEvent& event : std::exchange(active.events, {})) ApplyAgain(active, event);
     ForSure([&] {
       state_.AdvanceIfRoom(active, kind,
                            kind != engine::EventKind::kLoaded || !state_.room.Overfull());
     });
-    for (AppliedEvent& event : events) {
-      ForSure([&] { state_.Advance(active, std::move(event)); });
+  }
+
+  void ApplyAgain(ActiveTransaction& active, AppliedEvent& event) {
+    const std::uint64_t ask = event.ask;
+    const engine::EventKind kind = event.kind;
+    std::string refused;
+    ForSure([&] { refused = state_.Advance(active, std::move(event)); });
+    if (ask == 0) return;
+    if (refused.empty()) {
+      active.events.back().ask = ask;  // it may have to be applied once more
+      return;
     }
+    const auto asked = std::stable_partition(active.waiters.begin(), active.waiters.end(),
+                                             [&](const Waiter& each) { return each.ask != ask; });
+    for (auto waiter = asked; waiter != active.waiters.end(); ++waiter) {
+      waiter->Refuse(refusals::OfEvent(kind, active.transaction, refused));
+    }
+    active.waiters.erase(asked, active.waiters.end());
   }
 
   /// While nothing can be released, nobody waits longer than asked: the answer is the stored status, or an error for
@@ -4244,10 +4374,10 @@ class CollectStage {
 // ---- dtm/coordinator/hooks/event_feed.hpp ------------------------------------------------------
 
 /// Which events are durable: those of a batch are told once its commit is known to be stored.
-/// Needs: std, store. Threads: the thread that drives the loop.
+/// Needs: std. Threads: the thread that drives the loop.
 ///
 /// An event is told once, whatever becomes of its commit: those of a batch that was rolled back come again with the next
-/// one. After a commit in doubt the store is asked. If another coordinator has gone on with the transaction by then, the
+/// one, and those of a commit in doubt wait in Doubts. If another coordinator has gone on with the transaction by then, the
 /// events of that commit are not told, since it cannot be known any more whether it was stored.
 
 namespace dtm {
@@ -4262,7 +4392,7 @@ class EventFeed {
 
   /// A batch begins; what the one before has not stored is forgotten.
   void Begin() {
-    changes_.clear();
+    ends_.clear();
     events_.clear();
   }
 
@@ -4271,71 +4401,32 @@ class EventFeed {
     for (const JournalEntry& entry : entries) {
       events_.push_back(std::make_shared<const Event>(EventOf(transaction, entry, spans_)));
     }
-    changes_.push_back({transaction.definition->gid, transaction.version + 1, events_.size()});
+    ends_.push_back(events_.size());
     durable_.reserve(durable_.size() + events_.size());
   }
 
-  /// A commit worked: no commit is in doubt any more.
-  void Committed() noexcept { settled_.clear(); }
-
   /// The commit took the n-th change of the batch. Throws nothing.
-  void Stored(std::size_t n) noexcept {
-    if (n >= changes_.size()) return;
-    Take(n, events_, durable_);
-  }
+  void Stored(std::size_t n) noexcept { Take(n, durable_); }
 
-  /// The commit of the batch is in doubt.
-  void InDoubt() {
-    doubtful_.clear();
-    for (std::size_t n = 0; n < changes_.size(); ++n) {
-      const auto settled = settled_.find(changes_[n].gid);
-      if (settled != settled_.end() && settled->second == changes_[n].version) continue;
-      doubtful_.push_back({std::move(changes_[n].gid), changes_[n].version, {}});
-      doubtful_.back().events.reserve(changes_[n].end - BeginOf(n));
-      Take(n, events_, doubtful_.back().events);
-    }
-    Begin();
-  }
-
-  /// The store can be asked again what it has.
-  /// @throws StoreError  then it is asked again.
-  void Recovered(Store& store) {
-    while (!doubtful_.empty()) {
-      const Doubtful& next = doubtful_.front();
-      const std::optional<Transaction> stored = store.Load(next.gid);
-      if (stored && stored->version == next.version) {
-        settled_[next.gid] = next.version;
-        durable_.insert(durable_.end(), next.events.begin(), next.events.end());
-      }
-      doubtful_.pop_front();
-    }
+  /// Of the n-th change of a batch whose commit is in doubt.
+  Events OfDoubt(std::size_t n) {
+    Events events;
+    Take(n, events);
+    return events;
   }
 
  private:
-  struct Change {
-    std::string gid;
-    std::uint64_t version = 0;  ///< of the record, with it
-    std::size_t end = 0;        ///< of its events
-  };
-  struct Doubtful {
-    std::string gid;
-    std::uint64_t version = 0;
-    Events events;
-  };
-
-  std::size_t BeginOf(std::size_t n) const { return n == 0 ? 0 : changes_[n - 1].end; }
-
-  void Take(std::size_t n, Events& from, Events& to) const {
-    for (std::size_t i = BeginOf(n); i < changes_[n].end; ++i) to.push_back(std::move(from[i]));
+  void Take(std::size_t n, Events& to) {
+    if (n >= ends_.size()) return;
+    for (std::size_t i = n == 0 ? 0 : ends_[n - 1]; i < ends_[n]; ++i) {
+      to.push_back(std::move(events_[i]));
+    }
   }
 
-  std::vector<Change> changes_;
-  Events events_;  // of all of them
+  std::vector<std::size_t> ends_;  // of the events of each change
+  Events events_;                  // of all of them
   Events& durable_;
   const bool spans_;
-  std::deque<Doubtful> doubtful_;
-  /// Versions of records that an earlier commit in doubt has stored: a later one cannot have stored them again.
-  std::map<std::string, std::uint64_t> settled_;
 };
 
 }  // namespace v1
@@ -4426,7 +4517,7 @@ class Conflicts {
     active.journaled_events = active.journaled_calls = 0;
     std::optional<Transaction> stored = state_.store.Load(active.transaction.definition->gid);
     if (!stored) {
-      state_.news.Vanished(active.transaction, state_.context.now);
+      state_.reports.news.Vanished(active.transaction, state_.context.now);
       const auto gone = Made<StoreError>([&] {
         return "gid '" + active.transaction.definition->gid + "' has vanished from the store";
       });
@@ -4512,14 +4603,16 @@ class Conflicts {
     const std::size_t stored_events = StoredEvents(active, stored);
     const auto first = active.events.begin();
     const auto end = first + static_cast<std::ptrdiff_t>(stored_events);
-    for (auto event = first; event != end; ++event) state_.Count(active, *event);
+    for (auto event = first; event != end; ++event) {
+      state_.reports.Report(active.transaction, *event);
+    }
     active.events.erase(first, end);
     active.doubtful_events = 0;
     using engine::EventKind;
-    const auto look = [](const engine::Event& event) {
-      return event.kind == EventKind::kLoaded || event.kind == EventKind::kTimer;
+    const auto over = [](const AppliedEvent& event) {  // the time is looked at in any case
+      return event.kind == EventKind::kLoaded || event.kind == EventKind::kTimer || event.refused;
     };
-    active.events.erase(std::remove_if(active.events.begin(), active.events.end(), look),
+    active.events.erase(std::remove_if(active.events.begin(), active.events.end(), over),
                         active.events.end());
     for (const engine::Event& event : active.events) {
       const bool has_result =
@@ -4547,6 +4640,13 @@ class InCommitWork {
  public:
   static constexpr std::size_t kPerTurn = 256;
 
+  /// A call that is a span: to be told once it is durable.
+  struct EndedCall {
+    BranchCall call;
+    Result result;
+    Time at{};
+  };
+
   InCommitWork(TurnState& state, TransactionFunctions& functions, Clock& clock)
       : state_(state), functions_(functions), clock_(clock) {}
 
@@ -4572,6 +4672,21 @@ class InCommitWork {
       branch_next_ = !branch;
       branch ? RunBranch() : RunTransact();
     }
+  }
+
+  /// The calls of `active` that ran in the open batch and are spans.
+  std::vector<EndedCall> EndedCallsOf(const ActiveTransaction& active) const {
+    std::vector<EndedCall> calls;
+    for (const Branch& ran : branches_) {
+      if (IsOf(ran.work, active) && ran.ended.call.span) calls.push_back(ran.ended);
+    }
+    return calls;
+  }
+  /// How many events `active` had before something of it ran in the open batch.
+  std::size_t EventsBefore(const ActiveTransaction& active) const {
+    const auto first = std::find_if(branches_.begin(), branches_.end(),
+                                    [&](const Branch& ran) { return IsOf(ran.work, active); });
+    return first == branches_.end() ? active.events.size() : first->events;
   }
 
   /// The batch is lost: memory returns to its earlier state, and all works in it have to run again.
@@ -4635,7 +4750,7 @@ class InCommitWork {
     if (Ran() == 0) return;
     state_.to_commit.branch_works.erase(state_.to_commit.branch_works.begin(), FirstLeft());
     for (const Branch& ran : branches_) {
-      state_.spans.End(ran.ended.call, ran.ended.result, ran.ended.at);
+      state_.reports.spans.End(ran.ended.call, ran.ended.result, ran.ended.at);
     }
     branches_.clear();
     added_.clear();
@@ -4653,12 +4768,7 @@ class InCommitWork {
     std::size_t events = 0;
     Time timer = kNever;
     bool rolled_back = false;
-    /// Of a call that is a span: to be told once it is durable.
-    struct Ended {
-      BranchCall call;
-      Result result;
-      Time at{};
-    } ended{};
+    EndedCall ended{};
   };
 
   void TakeCallsOf(ActiveTransaction& active) {
@@ -4670,6 +4780,10 @@ class InCommitWork {
       state_.to_commit.branch_works.push_back({active.slot, active.generation, *row});
       row = active.held_calls.erase(row);
     }
+  }
+
+  static bool IsOf(const BranchWork& work, const ActiveTransaction& active) {
+    return work.slot == active.slot && work.generation == active.generation;
   }
 
   /// The two kinds take turns, so that a steady flow of one does not starve the other.
@@ -4720,7 +4834,7 @@ class InCommitWork {
     call.definition = active->transaction.definition;
     call.row = work.row;
     const Time begin = clock_.Now();
-    call.span = state_.spans.Begin(active->transaction, work.row, begin);
+    call.span = state_.reports.spans.Begin(active->transaction, work.row, begin);
     Result result = state_.store.Run(
         [&](const WorkContext& connection) { return functions_.Run(call, connection); });
     WarnIfSlow(begin, call.Url());
@@ -4805,8 +4919,14 @@ class JournalEntries {
  private:
   JournalEntries(const ActiveTransaction& active, Time now, std::string_view me, std::string& out)
       : transaction_(active.transaction), me_(me), writer_(out) {
+    bool taken_up = false;
     for (std::size_t i = active.journaled_events; i < active.events.size(); ++i) {
-      if (active.events[i].changed) AddEvent(active.events[i]);
+      const AppliedEvent& event = active.events[i];
+      if (!event.changed) continue;
+      // Once a change, also if this coordinator joined again before it was stored.
+      if (event.taken_up && !std::exchange(taken_up, true))
+        AddDriver(event.at, JournalKind::kTakenUp);
+      AddEvent(event);
     }
     if (!IsFinal(transaction_.status)) {
       for (std::size_t i = active.journaled_calls; i < active.held_calls.size(); ++i) {
@@ -4818,7 +4938,6 @@ class JournalEntries {
 
   void AddEvent(const AppliedEvent& event) {
     if (event.from_outbox) AddDriver(transaction_.created, JournalKind::kSubmitted);
-    if (event.taken_up) AddDriver(event.at, JournalKind::kTakenUp);
     switch (event.kind) {
       case engine::EventKind::kSubmitted: AddDriver(event.at, JournalKind::kSubmitted); break;
       case engine::EventKind::kPrepared: AddDriver(event.at, JournalKind::kPrepared); break;
@@ -4959,6 +5078,151 @@ class Retention {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/hooks/doubts.hpp ----------------------------------------------------------
+
+/// What could not be told since its commit was in doubt: it is told once the store says that the commit was stored.
+/// Needs: std, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Tells the record that a change makes from those that others have made with the same gid and version: an earlier run, another
+/// coordinator on the store, or this one, of an earlier submission.
+struct RecordMark {
+  /// `changed`: as it will be stored.
+  explicit RecordMark(const Transaction& changed)
+      : version(changed.version + 1),
+        created(changed.created),
+        driver(changed.driver),
+        status(changed.status) {}
+
+  bool IsOf(const Transaction& stored) const {
+    return stored.version == version && stored.created == created && stored.driver == driver &&
+           stored.status == status && !stored.expired;
+  }
+
+  std::uint64_t version = 0;
+  Time created{};
+  std::uint64_t driver = 0;
+  Status status{};
+};
+
+class Doubts {
+ public:
+  /// Gets the record as it is stored. If it throws, it has told nothing, and is called again.
+  using Tell = std::function<void(const Transaction& stored)>;
+
+  /// A change of a commit in doubt, and what is told if it was stored.
+  void Add(const Transaction& changed, Tell tell) {
+    const std::string& gid = changed.definition->gid;
+    const RecordMark mark(changed);
+    const auto stored = stored_.find(gid);
+    if (stored != stored_.end() && stored->second == mark.version) return;
+    doubts_.push_back({gid, mark, std::move(tell)});
+  }
+
+  /// The store can be asked again what it has.
+  /// @throws StoreError  then it is asked again for the rest.
+  void Settle(Store& store) {
+    while (!doubts_.empty()) {
+      const Doubt& next = doubts_.front();
+      const std::optional<Transaction> stored = store.Load(next.gid);
+      if (stored && next.mark.IsOf(*stored)) {
+        stored_[next.gid] = next.mark.version;
+        next.tell(*stored);
+      }
+      doubts_.pop_front();
+    }
+  }
+
+  /// A commit worked: no commit is in doubt any more.
+  void Committed() noexcept { stored_.clear(); }
+
+ private:
+  struct Doubt {
+    std::string gid;
+    RecordMark mark;
+    Tell tell;
+  };
+
+  std::deque<Doubt> doubts_;
+  /// Versions of records that an earlier commit in doubt has stored: a later one cannot have stored them again.
+  std::map<std::string, std::uint64_t> stored_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/untold.hpp -----------------------------------------------------------
+
+/// What a commit in doubt has left untold. What goes on in memory tells it later by itself; the rest is here: events, and what
+/// has left memory or was undone there.
+/// Needs: std, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Untold {
+ public:
+  explicit Untold(TurnState& state) : state_(state) {}
+
+  /// The commit of these changes is in doubt, each of the transaction in the same place of `dirty`. Comes before anything in
+  /// memory is undone.
+  void Keep(const std::vector<Change>& changes, const std::vector<ActiveTransaction*>& dirty,
+            EventFeed& feed, const InCommitWork& works) {
+    for (std::size_t n = 0; n < changes.size(); ++n) {
+      const ActiveTransaction& active = *dirty[n];
+      const auto of = std::make_shared<OfChange>();
+      of->events = feed.OfDoubt(n);
+      of->calls = works.EndedCallsOf(active);
+      of->leaves = active.Fresh();
+      of->rolled_back = active.rolled_back;
+      // Those that stay in memory are reported with their conflict, see Conflicts.
+      for (std::size_t i = of->leaves ? 0 : works.EventsBefore(active); i < active.events.size();
+           ++i) {
+        if (Reports::HasNews(active.events[i])) of->reported.push_back(active.events[i]);
+      }
+      const bool ends = of->leaves && IsFinal(active.transaction.status);
+      if (of->events.empty() && of->calls.empty() && of->reported.empty() && !ends) continue;
+      doubts_.Add(active.transaction, [this, of](const Transaction& stored) { Tell(*of, stored); });
+    }
+  }
+
+  /// @throws StoreError  see Doubts.
+  void Settle(Store& store) { doubts_.Settle(store); }
+  void Committed() noexcept { doubts_.Committed(); }
+
+ private:
+  /// Of one change.
+  struct OfChange {
+    EventFeed::Events events;
+    std::vector<InCommitWork::EndedCall> calls;
+    std::vector<AppliedEvent> reported;
+    bool leaves = false;
+    bool rolled_back = false;
+  };
+
+  void Tell(const OfChange& of, const Transaction& stored) {
+    EventFeed::Events& events = state_.to_release.events;
+    events.insert(events.end(), of.events.begin(), of.events.end());
+    for (const auto& ended : of.calls) {
+      state_.reports.spans.End(ended.call, ended.result, ended.at);
+    }
+    TurnState::Protected([&] {
+      for (const AppliedEvent& event : of.reported) state_.reports.Report(stored, event);
+      if (!of.leaves) return;
+      if (of.rolled_back) state_.reports.news.RolledBack(stored, state_.context.now);
+      state_.reports.ReportEnd(stored);
+    });
+  }
+
+  TurnState& state_;
+  Doubts doubts_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/loop/commit_stage.hpp -----------------------------------------------------
 
 /// The third stage of a turn: all changes in one commit of the store, and what to do if it fails.
@@ -4976,6 +5240,7 @@ class CommitStage {
         retention_(state.options.keep_finished, state.options.keep_gids),
         me_(Front(NodeOf(state.options).name, kMaxJournalWho)),
         in_commit_work_(state, functions, clock),
+        untold_(state),
         feed_(state.to_release.events, state.options.on_span != nullptr) {}
 
   /// True: everything up to here is durable, and may be released.
@@ -4987,7 +5252,7 @@ class CommitStage {
     try {
       const Time begin = clock_.Now();
       WriteWithWorks(expire);
-      state_.metrics.Committed(clock_.Now() - begin);
+      state_.reports.metrics.Committed(clock_.Now() - begin);
     } catch (const StoreBusy& error) {
       if (!state_.health.Locked(state_.context.now, error.what())) Failed(error.what(), false);
       return false;
@@ -5016,6 +5281,8 @@ class CommitStage {
 
   /// Drops the batch. Submissions in it are refused; everything else is kept, and tried again.
   void Failed(const std::string& problem, bool in_doubt) {
+    if (in_doubt) untold_.Keep(changes_, state_.to_commit.dirty, feed_, in_commit_work_);
+    changes_.clear();
     state_.store.Rollback();
     const std::size_t ran = in_commit_work_.Ran();
     in_commit_work_.Failed(problem, in_doubt);
@@ -5025,8 +5292,8 @@ class CommitStage {
     state_.health.Failed(state_.context.now, problem, in_doubt, writing);
     retention_.Failed(state_.context.now);
     if (in_doubt) {
-      feed_.InDoubt();
       state_.loader.Restart();
+      state_.not_before = state_.context.now + Duration(1);
       for (ActiveTransaction* active : state_.to_commit.dirty) {
         active->doubtful_events = active->events.size();
         if (active->Fresh()) state_.to_commit.in_doubt.insert(active->transaction.definition->gid);
@@ -5118,6 +5385,7 @@ class CommitStage {
 
   void Write(bool expire, std::size_t works) {
     Store& store = state_.store;
+    changes_.clear();
     if (!state_.health.Good() || state_.health.WaitsForLock()) {
       // Calls that were decided on before leave late, so their deadlines are later too.
       for (ActiveTransaction* active : state_.to_commit.dirty) {
@@ -5126,14 +5394,13 @@ class CommitStage {
     }
     if (state_.health.NeedsRecovery()) {
       store.Recover();
-      feed_.Recovered(store);
+      untold_.Settle(store);
       state_.fenced = false;
       state_.health.Recovered();
       state_.to_commit.in_doubt.clear();
     }
     store.Begin();
     in_commit_work_.Run(works);
-    changes_.clear();
     feed_.Begin();
     const std::vector<ActiveTransaction*>& dirty = state_.to_commit.dirty;
     for (ActiveTransaction* active : dirty) {
@@ -5194,7 +5461,7 @@ class CommitStage {
   std::string Written() {
     std::string unread;
     in_commit_work_.Committed();
-    feed_.Committed();
+    untold_.Committed();
     written_.clear();
     written_.swap(state_.to_commit.dirty);
     for (std::size_t i = 0; i < written_.size(); ++i) {
@@ -5239,6 +5506,7 @@ class CommitStage {
   std::vector<std::size_t> journal_ends_;    // the same
   std::vector<ActiveTransaction*> written_;  // a member for its memory
   InCommitWork in_commit_work_;
+  Untold untold_;
   EventFeed feed_;
   std::size_t retry_alone_ =
       0;  // works that get a commit of their own, since a batch with them was lost
@@ -5312,15 +5580,13 @@ class ReleaseStage {
 
   void Count(ActiveTransaction& active) {
     const Transaction& transaction = active.transaction;
-    if (active.rolled_back) state_.news.RolledBack(transaction, state_.context.now);
+    if (active.rolled_back) state_.reports.news.RolledBack(transaction, state_.context.now);
     active.rolled_back = false;
     for (const AppliedEvent& event : active.events) {
-      state_.Count(active, event);
+      state_.reports.Report(transaction, event);
       if (event.kind == engine::EventKind::kForceStop) state_.elsewhere.TellOwner(transaction);
     }
-    if (!IsFinal(transaction.status)) return;
-    state_.metrics.Ended(transaction);
-    state_.spans.Ended(transaction);
+    state_.reports.ReportEnd(transaction);
   }
 
   void TakeCalls(ActiveTransaction& active) {
@@ -5339,7 +5605,7 @@ class ReleaseStage {
         call.generation = active.generation;
         call.timeout = engine::RequestTimeout(transaction.definition->options, state_.context);
         call.lease = lease_;
-        call.span = state_.spans.Begin(transaction, row, now_);
+        call.span = state_.reports.spans.Begin(transaction, row, now_);
         TakeCall(std::move(call), transaction.branches[row].deadline);
       }
     }
@@ -5521,7 +5787,7 @@ class Sweep {
   }
 
   void Tell(const ActiveTransaction& active) const {
-    state_.news.SetGoing(active.transaction, state_.context.now);
+    state_.reports.news.SetGoing(active.transaction, state_.context.now);
   }
 
   TurnState& state_;
@@ -5558,7 +5824,7 @@ class Recovery {
       throw;
     }
     if (recovering_ && state_.loader.HasSeenAll()) {
-      state_.news.Recovered(recovered_, now - recovery_began_);
+      state_.reports.news.Recovered(recovered_, now - recovery_began_);
       recovering_ = false;
     }
   }
@@ -5647,8 +5913,8 @@ class Loop {
   /// One turn; returns whether anything had happened.
   bool Turn() {
     const TakenMail taken{inbox_};
-    state_.context.now = clock_.Now();
-    state_.news.Flush(state_.context.now);
+    state_.context.now = (std::max)(clock_.Now(), state_.not_before);
+    state_.reports.news.Flush(state_.context.now);
     if (broken_off_) {
       commit_.BreakOff();
       sweep_.Run();
@@ -5683,7 +5949,7 @@ class Loop {
     if (!state_.health.MayTry(now)) {  // but whose time is over is answered meanwhile
       next = (std::min)((std::max)(next, state_.health.NextTry()), state_.timers.Next());
     }
-    return (std::min)({next, growth, state_.news.NextFlush()});
+    return (std::min)({next, growth, state_.reports.news.NextFlush()});
   }
 
   /// The store has more to load, or to obey, than the last turn knew. Any thread.
@@ -5691,7 +5957,7 @@ class Loop {
     return HasTakenOver() || (peers_ != nullptr && peers_->AskedTimes() != asked_times_);
   }
 
-  Metrics::Snapshot Counted() const { return state_.metrics.Get(); }
+  Metrics::Snapshot Counted() const { return state_.reports.metrics.Get(); }
   const LoopGauges& Measured() const { return gauges_; }
 
   /// Branch calls that are out, or changes that no commit has taken yet.
@@ -5704,7 +5970,7 @@ class Loop {
 
   /// Answers everybody who still waits, with the status that is durable; for the end.
   void AnswerAll() {
-    state_.news.Flush(kNever);
+    state_.reports.news.Flush(kNever);
     Mail never_read;  // the last turn was broken off
     inbox_.Take(never_read);
     dtm::AnswerAll(state_, "the coordinator stopped");
@@ -7352,167 +7618,6 @@ class TextDiagram {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/timeline/folds.hpp --------------------------------------------------------------------
-
-/// When things happened, and what of a long story is not drawn: of many tries of one row, and of what people or processes did again and again, the
-/// first and the last are shown, and a sentence stands for those between.
-/// Needs: std. Threads: values and pure functions.
-
-namespace dtm {
-inline namespace v1 {
-namespace timeline {
-
-/// When each entry was made, since `begin`. Time does not go back here: if a clock was set back, what follows is counted on.
-struct StoryTimes {
-  StoryTimes(Time begin, const std::vector<JournalEntry>& entries) {
-    constexpr Duration kFar{INT64_MAX / 8};
-    Duration last{0};
-    for (const JournalEntry& entry : entries) {
-      Duration at = drawing::Between(begin, entry.time) + shift;
-      set_back.push_back((std::max)(last - at, Duration{0}));
-      shift = (std::min)(shift + set_back.back(), kFar);
-      last = (std::max)(last, at);
-      since.push_back(last);
-    }
-  }
-
-  std::vector<Duration> since{};
-  std::vector<Duration> set_back{};  ///< by how much the clock was set back before that entry
-  Duration shift{0};                 ///< to be added to a time after the last entry
-};
-
-inline constexpr std::size_t kFirstShown = 2;
-inline constexpr std::size_t kLastShown = 3;
-
-/// Stands for the entries from `first` to `last` that are hidden for the same reason.
-struct Fold {
-  std::size_t first = 0;
-  std::size_t last = 0;
-  std::size_t row = kNoRow;  ///< whose tries are hidden
-  std::string text{};
-  std::string more{};
-};
-
-struct Folds {
-  std::vector<bool> hidden;           ///< of each entry
-  std::map<std::size_t, Fold> folds;  ///< by the first entry that they stand for
-};
-
-class FoldStory {
- public:
-  static Folds Make(const Timeline& story, const std::vector<Duration>& times) {
-    return FoldStory(story, times).folds_;
-  }
-
- private:
-  FoldStory(const Timeline& story, const std::vector<Duration>& times)
-      : story_(story), times_(times) {
-    folds_.hidden.resize(story.entries.size());
-    std::map<std::size_t, std::vector<const Attempt*>> rows;
-    for (const Attempt& attempt : story.attempts) rows[attempt.row].push_back(&attempt);
-    for (const auto& [row, attempts] : rows) HideAttempts(row, attempts);
-    std::map<JournalKind, std::vector<std::size_t>> decisions;
-    for (std::size_t i = 0; i < story.entries.size(); ++i) {
-      const JournalKind kind = story.entries[i].kind;
-      if (!IsAttempt(kind) && kind != JournalKind::kGap) decisions[kind].push_back(i);
-    }
-    for (const auto& [kind, entries] : decisions) HideDecisions(kind, entries);
-  }
-
-  template <typename Item>
-  static std::vector<Item> Middle(const std::vector<Item>& all) {
-    if (all.size() <= kFirstShown + kLastShown + 1) return {};
-    return {all.begin() + kFirstShown, all.end() - kLastShown};
-  }
-
-  void Hide(std::size_t entry, Fold& fold, bool& any) {
-    if (entry >= folds_.hidden.size()) return;
-    folds_.hidden[entry] = true;
-    fold.first = any ? (std::min)(fold.first, entry) : entry;
-    fold.last = any ? (std::max)(fold.last, entry) : entry;
-    any = true;
-  }
-
-  void HideDecisions(JournalKind kind, const std::vector<std::size_t>& entries) {
-    const std::vector<std::size_t> between = Middle(entries);
-    Fold fold;
-    bool any = false;
-    for (const std::size_t entry : between) Hide(entry, fold, any);
-    if (!any) return;
-    fold.text = std::to_string(between.size()) + " times more: " + Name(kind);
-    folds_.folds.emplace(fold.first, fold);
-  }
-
-  void HideAttempts(std::size_t row, const std::vector<const Attempt*>& attempts) {
-    const std::vector<const Attempt*> between = Middle(attempts);
-    Fold fold;
-    fold.row = row;
-    bool any = false;
-    for (const Attempt* attempt : between) {
-      Hide(attempt->begin_entry, fold, any);
-      Hide(attempt->end_entry, fold, any);
-    }
-    if (!any) return;
-    std::size_t count = between.size();
-    const std::size_t gap = HideGaps(fold);
-    if (gap > 0 && row < story_.transaction.branches.size()) {
-      const std::size_t tries = story_.transaction.branches[row].tries;
-      count = (std::max)(count, tries - (std::min)(tries, attempts.size() - between.size()));
-    }
-    fold.text = std::to_string(count) + " more tries over " +
-                drawing::SpanInWords(times_[fold.last] - times_[fold.first]);
-    if (gap > 0) fold.text += " (" + std::to_string(gap) + " entries not kept)";
-    AddOutcomes(between, fold);
-    folds_.folds.emplace(fold.first, fold);
-  }
-
-  /// Gaps inside of the fold need no line of their own. Returns how many entries they count, at least 1 for each.
-  std::size_t HideGaps(const Fold& fold) {
-    std::size_t count = 0;
-    for (std::size_t i = fold.first; i <= fold.last; ++i) {
-      const JournalEntry& entry = story_.entries[i];
-      if (entry.kind != JournalKind::kGap || folds_.hidden[i]) continue;
-      folds_.hidden[i] = true;
-      count += (std::max)((std::min)(entry.row, std::size_t{1000000000}), std::size_t{1});
-    }
-    return count;
-  }
-
-  /// ", all error" and what it said, or ", 20 error, 3 ongoing" and what was said most often.
-  static void AddOutcomes(const std::vector<const Attempt*>& attempts, Fold& fold) {
-    std::map<std::string, std::size_t> outcomes, texts;
-    for (const Attempt* attempt : attempts) {
-      ++outcomes[Name(attempt->outcome)];
-      ++texts[attempt->text];
-    }
-    if (outcomes.size() == 1) fold.text += ", all " + outcomes.begin()->first;
-    if (outcomes.size() > 1) {
-      for (const auto& [outcome, count] : ByNumber(outcomes)) {
-        fold.text += ", " + std::to_string(count) + " " + outcome;
-      }
-    }
-    fold.more = ByNumber(texts).front().first;
-    if (texts.size() > 1 && !fold.more.empty()) fold.more = "mostly " + fold.more;
-  }
-
-  /// The most frequent first.
-  static std::vector<std::pair<std::string, std::size_t>> ByNumber(
-      const std::map<std::string, std::size_t>& counted) {
-    std::vector<std::pair<std::string, std::size_t>> sorted(counted.begin(), counted.end());
-    std::stable_sort(sorted.begin(), sorted.end(),
-                     [](const auto& a, const auto& b) { return a.second > b.second; });
-    return sorted;
-  }
-
-  const Timeline& story_;
-  const std::vector<Duration>& times_;
-  Folds folds_;
-};
-
-}  // namespace timeline
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/timeline/lifelines.hpp ----------------------------------------------------------------
 
 /// Who takes part in a transaction, and the names of its calls, as they are drawn.
@@ -7598,25 +7703,6 @@ inline std::string CallInWords(const Definition& definition, std::size_t row) {
   if (!implied || name.empty()) text += std::string(" ") + Name(op);
   if (op != Op::kResume && !name.empty()) text += " " + name;
   return ShownName(text);
-}
-
-/// Of "machine:4711" only the number, if all are of one machine: that is how a coordinator names itself.
-inline std::vector<std::string> ProcessNames(const std::vector<DrivenBy>& runs) {
-  const auto host = [](const std::string& name) {
-    const std::size_t colon = name.rfind(':');
-    const bool number = colon != std::string::npos && colon + 1 < name.size() &&
-                        name.find_first_not_of("0123456789", colon + 1) == std::string::npos;
-    return number ? name.substr(0, colon + 1) : std::string();
-  };
-  const bool one = std::all_of(runs.begin(), runs.end(), [&](const DrivenBy& run) {
-    return !host(run.process).empty() && host(run.process) == host(runs.front().process);
-  });
-  std::vector<std::string> names;
-  for (const DrivenBy& run : runs) {
-    const std::size_t skipped = one ? host(run.process).size() : 0;
-    names.push_back((one ? "process " : "") + ShownName(run.process.substr(skipped)));
-  }
-  return names;
 }
 
 /// The lifelines of one drawing. First Add each call, then Name.
@@ -7817,7 +7903,7 @@ class StoryEvents {
     events_.push_back(std::move(event));
   }
 
-  /// Leaves the first and the last events, and some notes and breaks between.
+  /// Leaves the first and the last events, and some notes and all breaks between.
   void Shorten() {
     if (events_.size() <= kMaxEvents) return;
     constexpr std::size_t kHalf = kMaxEvents / 2;
@@ -7826,9 +7912,11 @@ class StoryEvents {
     std::vector<DiagramEvent> kept(events_.begin(), events_.begin() + kHalf);
     std::size_t notes = 0, left_out = 0;
     for (std::size_t i = kHalf; i < events_.size(); ++i) {
-      const bool passed = events_[i].kind == EventKind::kSpan && !events_[i].at;
-      const bool note = !IsArrow(events_[i].kind) && !passed;
-      if (i < last && (!note || ++notes > kNotesBetween)) {
+      const EventKind kind = events_[i].kind;
+      const bool breaks = kind == EventKind::kEnd || kind == EventKind::kBegin;
+      const bool passed = kind == EventKind::kSpan && !events_[i].at;
+      const bool note = !breaks && !passed && !IsArrow(kind);
+      if (i < last && !breaks && (!note || ++notes > kNotesBetween)) {
         ++left_out;
         continue;
       }
@@ -7860,6 +7948,252 @@ class StoryEvents {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/timeline/drivers.hpp ------------------------------------------------------------------
+
+/// Which processes drove a transaction, and what a diagram says when another one goes on with it.
+/// Needs: std. Threads: one thread.
+
+namespace dtm {
+inline namespace v1 {
+namespace timeline {
+
+/// Of "machine:4711" only the number, if all are of one machine: that is how a coordinator names itself.
+inline std::vector<std::string> ProcessNames(const std::vector<DrivenBy>& runs) {
+  const auto host = [](const std::string& name) {
+    const std::size_t colon = name.rfind(':');
+    const bool number = colon != std::string::npos && colon + 1 < name.size() &&
+                        name.find_first_not_of("0123456789", colon + 1) == std::string::npos;
+    return number ? name.substr(0, colon + 1) : std::string();
+  };
+  const bool one = std::all_of(runs.begin(), runs.end(), [&](const DrivenBy& run) {
+    return !host(run.process).empty() && host(run.process) == host(runs.front().process);
+  });
+  std::vector<std::string> names;
+  for (const DrivenBy& run : runs) {
+    const std::size_t skipped = one ? host(run.process).size() : 0;
+    names.push_back((one ? "process " : "") + ShownName(run.process.substr(skipped)));
+  }
+  return names;
+}
+
+class Drivers {
+ public:
+  explicit Drivers(const Timeline& story)
+      : entries_(story.entries),
+        names_(ProcessNames(story.runs)),
+        shared_(story.transaction.driver != 0) {}
+
+  /// To be told of each entry, in their order.
+  void Pass(const JournalEntry& entry) {
+    switch (entry.kind) {
+      case JournalKind::kPrepared: prepared_ = true; break;
+      case JournalKind::kTakenUp: ++run_; break;
+      case JournalKind::kSubmitted:
+      case JournalKind::kSuccess:  // of the question to its initiator
+      case JournalKind::kRollback:
+      case JournalKind::kFinish: prepared_ = false; break;
+      default: break;
+    }
+  }
+
+  /// Of entry `i`, the last one that was passed.
+  void TellTakenUp(std::size_t i, StoryEvents& events) const {
+    const std::string before = Name(run_ - 1), now = Name(run_);
+    if (BeforeMayLive(i)) {
+      const std::string who = now.empty() ? "another process" : now;
+      return events.Note(who + " goes on with it", "", Tone::kPlain);
+    }
+    const bool same = before == now && !now.empty();
+    events.Break(before.empty() ? "its process is gone" : before + " is gone",
+                 same          ? "started again"
+                 : now.empty() ? "taken up"
+                               : "taken up by " + now);
+  }
+
+ private:
+  /// In a shared store each node goes on with what is prepared, and stops what another one drives.
+  bool BeforeMayLive(std::size_t i) const {
+    const bool stops = i + 1 < entries_.size() && entries_[i + 1].kind == JournalKind::kForceStop;
+    return shared_ && (prepared_ || stops);
+  }
+
+  /// Empty if it is not known.
+  std::string Name(std::size_t run) const {
+    return run < names_.size() ? names_[run] : std::string();
+  }
+
+  const std::vector<JournalEntry>& entries_;
+  const std::vector<std::string> names_;
+  const bool shared_;
+  bool prepared_ = false;
+  std::size_t run_ = 0;
+};
+
+}  // namespace timeline
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/folds.hpp --------------------------------------------------------------------
+
+/// When things happened, and what of a long story is not drawn: of many tries of one row, and of what people or processes did again and again, the
+/// first and the last are shown, and a sentence stands for those between.
+/// Needs: std. Threads: values and pure functions.
+
+namespace dtm {
+inline namespace v1 {
+namespace timeline {
+
+/// When each entry was made, since `begin`. Time does not go back here: if a clock was set back, what follows is counted on.
+struct StoryTimes {
+  StoryTimes(Time begin, const std::vector<JournalEntry>& entries) {
+    constexpr Duration kFar{INT64_MAX / 8};
+    Duration last{0};
+    for (const JournalEntry& entry : entries) {
+      Duration at = drawing::Between(begin, entry.time) + shift;
+      set_back.push_back((std::max)(last - at, Duration{0}));
+      shift = (std::min)(shift + set_back.back(), kFar);
+      last = (std::max)(last, at);
+      since.push_back(last);
+    }
+  }
+
+  std::vector<Duration> since{};
+  std::vector<Duration> set_back{};  ///< by how much the clock was set back before that entry
+  Duration shift{0};                 ///< to be added to a time after the last entry
+};
+
+inline constexpr std::size_t kFirstShown = 2;
+inline constexpr std::size_t kLastShown = 3;
+
+/// Stands for the entries from `first` to `last` that are hidden for the same reason.
+struct Fold {
+  std::size_t first = 0;
+  std::size_t last = 0;
+  std::size_t row = kNoRow;  ///< whose tries are hidden
+  std::string text{};
+  std::string more{};
+};
+
+struct Folds {
+  std::vector<bool> hidden;           ///< of each entry
+  std::map<std::size_t, Fold> folds;  ///< by the first entry that they stand for
+};
+
+class FoldStory {
+ public:
+  static Folds Make(const Timeline& story, const std::vector<Duration>& times) {
+    return FoldStory(story, times).folds_;
+  }
+
+ private:
+  FoldStory(const Timeline& story, const std::vector<Duration>& times)
+      : story_(story), times_(times) {
+    folds_.hidden.resize(story.entries.size());
+    std::map<std::size_t, std::vector<const Attempt*>> rows;
+    for (const Attempt& attempt : story.attempts) rows[attempt.row].push_back(&attempt);
+    for (const auto& [row, attempts] : rows) HideAttempts(row, attempts);
+    std::map<JournalKind, std::vector<std::size_t>> decisions;
+    for (std::size_t i = 0; i < story.entries.size(); ++i) {
+      const JournalKind kind = story.entries[i].kind;
+      if (!IsAttempt(kind) && kind != JournalKind::kGap) decisions[kind].push_back(i);
+    }
+    for (const auto& [kind, entries] : decisions) HideDecisions(kind, entries);
+  }
+
+  template <typename Item>
+  static std::vector<Item> Middle(const std::vector<Item>& all) {
+    if (all.size() <= kFirstShown + kLastShown + 1) return {};
+    return {all.begin() + kFirstShown, all.end() - kLastShown};
+  }
+
+  void Hide(std::size_t entry, Fold& fold, bool& any) {
+    if (entry >= folds_.hidden.size()) return;
+    folds_.hidden[entry] = true;
+    fold.first = any ? (std::min)(fold.first, entry) : entry;
+    fold.last = any ? (std::max)(fold.last, entry) : entry;
+    any = true;
+  }
+
+  void HideDecisions(JournalKind kind, const std::vector<std::size_t>& entries) {
+    const std::vector<std::size_t> between = Middle(entries);
+    Fold fold;
+    bool any = false;
+    for (const std::size_t entry : between) Hide(entry, fold, any);
+    if (!any) return;
+    fold.text = std::to_string(between.size()) + " times more: " + Name(kind);
+    folds_.folds.emplace(fold.first, fold);
+  }
+
+  void HideAttempts(std::size_t row, const std::vector<const Attempt*>& attempts) {
+    const std::vector<const Attempt*> between = Middle(attempts);
+    Fold fold;
+    fold.row = row;
+    bool any = false;
+    for (const Attempt* attempt : between) {
+      Hide(attempt->begin_entry, fold, any);
+      Hide(attempt->end_entry, fold, any);
+    }
+    if (!any) return;
+    std::size_t count = between.size();
+    const std::size_t gap = HideGaps(fold);
+    if (gap > 0 && row < story_.transaction.branches.size()) {
+      const std::size_t tries = story_.transaction.branches[row].tries;
+      count = (std::max)(count, tries - (std::min)(tries, attempts.size() - between.size()));
+    }
+    fold.text = std::to_string(count) + " more tries over " +
+                drawing::SpanInWords(times_[fold.last] - times_[fold.first]);
+    if (gap > 0) fold.text += " (" + std::to_string(gap) + " entries not kept)";
+    AddOutcomes(between, fold);
+    folds_.folds.emplace(fold.first, fold);
+  }
+
+  /// Gaps inside of the fold need no line of their own. Returns how many entries they count, at least 1 for each.
+  std::size_t HideGaps(const Fold& fold) {
+    std::size_t count = 0;
+    for (std::size_t i = fold.first; i <= fold.last; ++i) {
+      const JournalEntry& entry = story_.entries[i];
+      if (entry.kind != JournalKind::kGap || folds_.hidden[i]) continue;
+      folds_.hidden[i] = true;
+      count += (std::max)((std::min)(entry.row, std::size_t{1000000000}), std::size_t{1});
+    }
+    return count;
+  }
+
+  /// ", all error" and what it said, or ", 20 error, 3 ongoing" and what was said most often.
+  static void AddOutcomes(const std::vector<const Attempt*>& attempts, Fold& fold) {
+    std::map<std::string, std::size_t> outcomes, texts;
+    for (const Attempt* attempt : attempts) {
+      ++outcomes[Name(attempt->outcome)];
+      ++texts[attempt->text];
+    }
+    if (outcomes.size() == 1) fold.text += ", all " + outcomes.begin()->first;
+    if (outcomes.size() > 1) {
+      for (const auto& [outcome, count] : ByNumber(outcomes)) {
+        fold.text += ", " + std::to_string(count) + " " + outcome;
+      }
+    }
+    fold.more = ByNumber(texts).front().first;
+    if (texts.size() > 1 && !fold.more.empty()) fold.more = "mostly " + fold.more;
+  }
+
+  /// The most frequent first.
+  static std::vector<std::pair<std::string, std::size_t>> ByNumber(
+      const std::map<std::string, std::size_t>& counted) {
+    std::vector<std::pair<std::string, std::size_t>> sorted(counted.begin(), counted.end());
+    std::stable_sort(sorted.begin(), sorted.end(),
+                     [](const auto& a, const auto& b) { return a.second > b.second; });
+    return sorted;
+  }
+
+  const Timeline& story_;
+  const std::vector<Duration>& times_;
+  Folds folds_;
+};
+
+}  // namespace timeline
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/timeline/record_story.hpp -------------------------------------------------------------
 
 /// What the record of a transaction adds to its diagram: how it ended or what it waits for; and without a journal, how far
@@ -7884,6 +8218,9 @@ class RecordStory {
 
   /// In place of a journal.
   void TellAll(StoryEvents& events) const {
+    if (record_.expired) {
+      return events.Note("its record has expired: only its end is known", "", Tone::kQuiet);
+    }
     const bool prepared = definition_.prepared_first || RegistersSteps(definition_.type);
     events.At(Duration{0});
     events.Arrow(EventKind::kCall, kApplication, kCoordinator, prepared ? "prepare" : "submit");
@@ -7900,7 +8237,8 @@ class RecordStory {
   }
 
   void TellEnd(StoryEvents& events) const {
-    events.At(At(record_.finished));
+    TellDamage(events);
+    events.At(record_.expired ? std::nullopt : At(record_.finished));
     events.AllDone();
     events.Arrow(EventKind::kReply, kCoordinator, kApplication, Name(record_.status),
                  record_.reason, record_.status == Status::kSucceed ? Tone::kGood : Tone::kBad);
@@ -7909,6 +8247,7 @@ class RecordStory {
   /// What is running, what is waited for, and until when.
   void TellPresent(StoryEvents& events) const {
     events.At(std::nullopt);
+    TellDamage(events);
     const std::vector<std::size_t> running = Running();
     if (!running.empty()) events.Note("running: " + Listed(running), "", Tone::kPlain);
     if (record_.stuck) {
@@ -7919,11 +8258,13 @@ class RecordStory {
     }
     if (record_.status == Status::kPrepared) events.Note("waits for its submit", "", Tone::kPlain);
     std::vector<std::size_t> waiting;
-    for (std::size_t row = 0; row < record_.branches.size(); ++row) {
+    const std::size_t rows = (std::min)(record_.branches.size(), RowCount(definition_));
+    for (std::size_t row = 0; row < rows; ++row) {
       const Branch& branch = record_.branches[row];
       const bool runs = std::find(running.begin(), running.end(), row) != running.end();
       const bool called = branch.tries > 0 && branch.status == BranchStatus::kPrepared;
-      if (called && branch.next_try != Time{} && !runs) waiting.push_back(row);
+      const bool waits = called && branch.next_try != Time{} && HasItsTurn(record_, row);
+      if (waits && !runs) waiting.push_back(row);
     }
     if (!waiting.empty()) events.Note("waits to try again: " + Listed(waiting), "", Tone::kPlain);
     if (const auto due = At(record_.due); due && record_.due != kNever) {
@@ -7951,6 +8292,12 @@ class RecordStory {
     events.At(At(branch.finished));
     if (recorded || !service) return events.Note(text, "", tone);
     events.Arrow(EventKind::kReply, *service, kCoordinator, text, "", tone);
+  }
+
+  void TellDamage(StoryEvents& events) const {
+    if (!record_.unreadable || record_.expired) return;
+    events.At(std::nullopt);
+    events.Note("its record cannot be read", record_.last_error, Tone::kBad);
   }
 
   std::vector<std::size_t> Running() const {
@@ -8025,13 +8372,13 @@ class DiagramMaker {
         times_(begin_, story.entries),
         folds_(FoldStory::Make(story, times_.since)),
         lifelines_(definition_),
-        attempts_(story.entries.size()) {
+        attempts_(story.entries.size()),
+        drivers_(story) {
     for (const Attempt& attempt : story.attempts) {
       for (const std::size_t entry : {attempt.begin_entry, attempt.end_entry}) {
         if (entry < attempts_.size()) attempts_[entry] = &attempt;
       }
     }
-    processes_ = ProcessNames(story.runs);
   }
 
   static Time BeginOf(const Timeline& story) {
@@ -8074,7 +8421,7 @@ class DiagramMaker {
     const JournalEntry& entry = story_.entries[i];
     events_.At(times_.since[i]);
     if (const auto fold = folds_.folds.find(i); fold != folds_.folds.end()) TellFold(fold->second);
-    if (entry.kind == JournalKind::kTakenUp) ++run_;
+    drivers_.Pass(entry);
     if (folds_.hidden[i]) return;
     if (times_.set_back[i] >= kWorthANote) {
       events_.Note("the clock was set back by " + drawing::SpanInWords(times_.set_back[i]), "",
@@ -8096,7 +8443,7 @@ class DiagramMaker {
       case JournalKind::kOngoing:
       case JournalKind::kError:
       case JournalKind::kNotSent: return TellResult(i, last_call);
-      case JournalKind::kRollback: return TellRollback(entry);
+      case JournalKind::kRollback: return TellRollback(i);
       case JournalKind::kStuck: return events_.Note("stuck", entry.text, Tone::kBad);
       case JournalKind::kSucceeded: return TellEnded(Status::kSucceed, Tone::kGood);
       case JournalKind::kFailed: return TellEnded(Status::kFailed, Tone::kBad);
@@ -8106,7 +8453,7 @@ class DiagramMaker {
       case JournalKind::kFinish:
         return entry.text.empty() ? TellInitiator("finish")
                                   : TellInitiator("fail", entry.text, Tone::kBad);
-      case JournalKind::kTakenUp: return TellTakenUp();
+      case JournalKind::kTakenUp: return drivers_.TellTakenUp(i, events_);
       case JournalKind::kGap: return TellGap(entry, times_.since[i]);
       case JournalKind::kRepair: return TellAsked(lifelines_.Call(entry.row) + " skipped", entry);
     }
@@ -8182,8 +8529,10 @@ class DiagramMaker {
     events_.Done(begun && service && sent, retries);
   }
 
-  /// The reason is told once: mostly it is the answer above.
-  void TellRollback(const JournalEntry& entry) {
+  /// The reason is told once: mostly it is the answer above. What is stopped fails without being rolled back.
+  void TellRollback(std::size_t i) {
+    const JournalEntry& entry = story_.entries[i];
+    if (i > 0 && story_.entries[i - 1].kind == JournalKind::kForceStop) return;
     const DiagramEvent* last = events_.Last();
     const bool told = last != nullptr && IsArrow(last->kind) && last->tone == Tone::kBad;
     const bool branch = entry.row != kNoRow && !told;
@@ -8202,20 +8551,6 @@ class DiagramMaker {
     events_.Note(who.empty() ? what : what + " by " + who, entry.text, Tone::kWarning);
   }
 
-  void TellTakenUp() {
-    const std::string before = Process(run_ - 1), now = Process(run_);
-    const bool same = before == now && !now.empty();
-    events_.Break(before.empty() ? "its process is gone" : before + " is gone",
-                  same          ? "started again"
-                  : now.empty() ? "taken up"
-                                : "taken up by " + now);
-  }
-
-  /// Empty if it is not known.
-  std::string Process(std::size_t run) const {
-    return run < processes_.size() ? processes_[run] : std::string();
-  }
-
   void TellGap(const JournalEntry& entry, Duration until) {
     const bool counted = entry.row != 0 && entry.row != kNoRow;
     const std::string count = counted ? std::to_string(entry.row) + " " : std::string();
@@ -8232,7 +8567,7 @@ class DiagramMaker {
     const Transaction& record = story_.transaction;
     std::string text = std::string(Name(definition_.type)) + " " + Said(definition_.gid) + ": " +
                        Name(record.status);
-    if (!IsFinal(record.status) || record.finished == Time{}) return text;
+    if (!IsFinal(record.status) || record.finished == Time{} || record.expired) return text;
     return text + " after " + drawing::SpanInWords(drawing::Between(begin_, record.finished));
   }
 
@@ -8244,10 +8579,9 @@ class DiagramMaker {
   const Folds folds_;
   Lifelines lifelines_;
   std::vector<const Attempt*> attempts_;  // by entry
+  Drivers drivers_;
   StoryEvents events_;
-  std::size_t last_call_ = kNoEntry;      // the entry whose call is the last event
-  std::vector<std::string> processes_{};  // which drove it
-  std::size_t run_ = 0;                   // of them
+  std::size_t last_call_ = kNoEntry;  // the entry whose call is the last event
   bool ended_ = false;
 };
 
@@ -8539,6 +8873,53 @@ inline std::string JsonText(const nlohmann::ordered_json& json) {
 }
 
 }  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/retry_all.hpp -------------------------------------------------------------
+
+/// Tries many transactions at once.
+/// Needs: std. Threads: any.
+
+namespace dtm {
+inline namespace v1 {
+
+/// As Coordinator::RetryNow for each; returns how many of them had not ended. They are asked for at once, since what another
+/// coordinator drives is answered with that one's next beat.
+/// @throws as RetryNow, when all have been answered.
+inline std::int64_t RetryAllNow(Coordinator& tm, const std::vector<std::string>& gids) {
+  struct Tries {
+    std::mutex mutex;
+    std::size_t left = 0;
+    std::int64_t done = 0;
+    Answer problem{};
+  };
+  if (gids.empty()) return 0;
+  const auto tries = std::make_shared<Tries>();
+  tries->left = gids.size();
+  tm.Await([&](const AnswerCallback& answer) {
+    const AnswerCallback one = [tries, answer](const Answer& given) {
+      const std::unique_lock<std::mutex> lock(tries->mutex);
+      try {
+        (void)given.Get();
+        ++tries->done;
+      } catch (const RejectedError&) {  // it has ended meanwhile
+      } catch (...) {                   // the others are tried all the same
+        tries->problem = given;
+      }
+      if (--tries->left == 0) answer(tries->problem);
+    };
+    for (const std::string& gid : gids) {
+      try {
+        tm.RetryNowAsync(gid, one);
+      } catch (...) {
+        one({{}, std::current_exception()});
+      }
+    }
+  });
+  return tries->done;
+}
+
 }  // namespace v1
 }  // namespace dtm
 
@@ -9244,6 +9625,31 @@ inline ApiReply Of(const std::string& id, const ApiOutcome& outcome) {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/api/numbers/shown_hosts.hpp ------------------------------------------------------
+
+/// Which of the hosts that are called are shown: of many only some, so that what is shown has a bounded size.
+/// Needs: std. Threads: a pure function.
+
+#include <tuple>
+
+namespace dtm {
+inline namespace v1 {
+
+inline constexpr std::size_t kMostHosts = 100;
+
+/// Limited hosts come first, then those with most waiting calls; at most kMostHosts.
+inline std::vector<HostLoad> ShownHosts(std::vector<HostLoad> hosts) {
+  std::sort(hosts.begin(), hosts.end(), [](const HostLoad& a, const HostLoad& b) {
+    return std::tie(b.limited, b.waiting, b.in_flight, a.host) <
+           std::tie(a.limited, a.waiting, a.in_flight, b.host);
+  });
+  if (hosts.size() > kMostHosts) hosts.resize(kMostHosts);
+  return hosts;
+}
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/wire/stored_transaction.hpp ------------------------------------------------------
 
 /// A stored transaction as query and all show it.
@@ -9348,6 +9754,79 @@ inline nlohmann::ordered_json BranchesJson(const Transaction& transaction) {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/api/numbers/overview_json.hpp ----------------------------------------------------
+
+/// The numbers of a coordinator as `overview` shows them.
+/// Needs: nlohmann/json. Threads: pure functions. Document: docs/http_api.md, "Overview".
+
+namespace dtm {
+inline namespace v1 {
+namespace overview_json {
+
+using Json = nlohmann::ordered_json;
+
+inline Json CallsJson(const Gauges& now) {
+  Json hosts = Json::array();
+  for (const HostLoad& host : ShownHosts(now.urls.hosts)) {
+    hosts.push_back({{"host", host.host},
+                     {"in_flight", host.in_flight},
+                     {"waiting", host.waiting},
+                     {"limited", host.limited}});
+  }
+  const auto load = [](const CallLoad& calls) {
+    return Json{{"in_flight", calls.in_flight}, {"waiting", calls.waiting}};
+  };
+  return {
+      {"functions", load(now.functions)}, {"urls", load(now.urls)}, {"hosts", std::move(hosts)}};
+}
+
+inline Json CountersJson(const Metrics::Snapshot& done) {
+  Json ended = Json::array(), durations = Json::array(), branches = Json::array();
+  for (const auto& [key, count] : done.ended) {
+    ended.push_back({{"type", Name(key.first)}, {"status", Name(key.second)}, {"count", count}});
+  }
+  for (const auto& [type, histogram] : done.durations) {
+    durations.push_back({{"type", Name(type)},
+                         {"seconds", histogram.sum},
+                         {"bounds", *histogram.bounds},
+                         {"counts", histogram.counts}});
+  }
+  for (const auto& [branch, count] : done.branches) {
+    branches.push_back({{"type", Name(branch.type)},
+                        {"branch_id", branch.branch_id},
+                        {"op", Name(branch.op)},
+                        {"ok", branch.ok},
+                        {"count", count}});
+  }
+  std::uint64_t commits = 0;
+  for (const std::uint64_t count : done.commits.counts) commits += count;
+  return {{"ended", std::move(ended)},
+          {"durations", std::move(durations)},
+          {"branches", std::move(branches)},
+          {"commits", {{"count", commits}, {"seconds", done.commits.sum}}}};
+}
+
+/// `now.backlog` must have a value.
+inline Json Of(const Gauges& now, const Metrics::Snapshot& done) {
+  const Backlog& backlog = *now.backlog;
+  return {{"version", std::string("v") + kVersion},
+          {"store", now.store},
+          {"time", wire::TimeText(now.time)},
+          {"unfinished", backlog.unfinished},
+          {"waiting", backlog.waiting},
+          {"stuck", backlog.stuck},
+          {"damaged", now.damaged},
+          {"oldest_time", backlog.oldest == kNever ? "" : wire::TimeText(backlog.oldest)},
+          {"in_memory", now.in_memory},
+          {"store_fails", now.store_fails},
+          {"calls", CallsJson(now)},
+          {"counters", CountersJson(done)}};
+}
+
+}  // namespace overview_json
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/api/timeline_json.hpp ------------------------------------------------------------
 
 /// The story of a transaction as `timeline` shows it: who drove it, each call, each entry of its journal; or its drawing.
@@ -9433,13 +9912,12 @@ inline std::optional<ApiReply> Drawing(const Timeline& story, const std::string&
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/api/metrics_text.hpp -------------------------------------------------------------
+// ---- dtm/http/api/numbers/metrics_text.hpp -----------------------------------------------------
 
 /// Counters of the API and the coordinator in Prometheus' text format, under dtm's names.
 /// Needs: std. Threads: pure functions. Protocol: §9.
 
 #include <charconv>
-#include <tuple>
 
 namespace dtm {
 inline namespace v1 {
@@ -9502,14 +9980,7 @@ inline std::string Label(const std::string& value) {
   return text;
 }
 
-/// Limited hosts come first, then those with most waiting calls; the number of series is bounded.
-inline void HostLines(std::string& out, std::vector<HostLoad> hosts) {
-  constexpr std::size_t kMost = 100;
-  std::sort(hosts.begin(), hosts.end(), [](const HostLoad& a, const HostLoad& b) {
-    return std::tie(b.limited, b.waiting, b.in_flight, a.host) <
-           std::tie(a.limited, a.waiting, a.in_flight, b.host);
-  });
-  if (hosts.size() > kMost) hosts.resize(kMost);
+inline void HostLines(std::string& out, const std::vector<HostLoad>& hosts) {
   const auto each = [&](const char* name, const char* help, auto value) {
     Head(out, name, "gauge", help);
     for (const HostLoad& host : hosts) {
@@ -9557,7 +10028,7 @@ inline void GaugeLines(std::string& out, const Gauges& now) {
   Head(out, "dtm_calls_waiting", "gauge", "Branch calls that wait for a thread or a slot.");
   Line(out, "dtm_calls_waiting", "to=\"function\"", now.functions.waiting);
   Line(out, "dtm_calls_waiting", "to=\"url\"", now.urls.waiting);
-  HostLines(out, now.urls.hosts);
+  HostLines(out, ShownHosts(now.urls.hosts));
   Gauge(out, "dtm_store_failing", "1: the last commit failed.", now.store_fails ? 1 : 0);
   if (!now.hooks.empty()) HookLines(out, now.hooks);
   if (now.sharing) {
@@ -9977,7 +10448,7 @@ R"desk(/* Colours: two themes of the same names. */
 }
 
 * { box-sizing: border-box; }
-html { overflow-y: scroll; }
+html { overflow-y: scroll; scroll-padding: 110px 0 20px; }  /* the bar covers nothing that has the focus */
 body { margin: 0; background: var(--page); color: var(--text); font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 h1, h2, h3 { margin: 0; font-weight: 600; line-height: 1.3; }
 h1 { font-size: 1.35rem; overflow-wrap: anywhere; }
@@ -9986,6 +10457,7 @@ h2 { font-size: 1rem; }
 p { margin: 0; }
 a { color: var(--link); text-decoration: none; }
 a:hover { text-decoration: underline; }
+code, pre, dd, .mono, .wrap, .first div { unicode-bidi: isolate; }
 code, pre, .mono { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: .87em; }
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 :focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; border-radius: 4px; }
@@ -10143,9 +10615,9 @@ progress { width: 100%; height: 8px; accent-color: var(--focus); }
   .folds tbody tr:last-child { border-bottom: 0; }
   .folds td { border: 0; padding: 2px 0; display: flex; gap: 12px; text-align: left !important; }
   .folds td > * { min-width: 0; }
-  .folds td:empty { display: none; }
 )desk"
-R"desk(  .folds td[data-name]::before { content: attr(data-name); color: var(--soft); font-size: .8rem; flex: 0 0 84px; padding-top: 2px; }
+R"desk(  .folds td:empty { display: none; }
+  .folds td[data-name]::before { content: attr(data-name); color: var(--soft); font-size: .8rem; flex: 0 0 84px; padding-top: 2px; }
   .folds tr.chosen td:first-child { box-shadow: none; }
   .folds tr.chosen { box-shadow: inset 3px 0 var(--focus); }
   dl { grid-template-columns: 1fr; gap: 0; }
@@ -10245,6 +10717,7 @@ const state = {
   locked: false,       // the server wants a token, or another one
   tokenProblem: '',
   reachable: true,
+  trouble: '',         // what is wrong with the server, as far as it can say
   overview: null,      // what the server last said of itself
   samples: [],         // of its counters, see sampleOf
   page: {name: 'overview', params: new URLSearchParams(), data: null, problem: '', notice: ''},
@@ -10281,9 +10754,10 @@ function drawBar() {
     element('a', {href: page.link, 'aria-current': inSection(name) ? 'page' : null}, page.title,
       name === 'list' && stuck > 0 ? [' ', chip('bad', String(stuck), `${stuck} stuck`)] : null))));
   const said = !state.reachable ? 'no answer' : state.overview ? `${state.overview.version} · ${state.overview.store}` : '';
-  morph(byId('server'), box('', element('span', {class: 'dot ' + (!state.reachable ? 'bad' : state.overview ? 'good' : '')}), said));
-  byId('banner').hidden = state.reachable;
-  byId('banner').textContent = state.reachable ? '' : 'The server does not answer. The desk tries again every two seconds; what is shown is what it said last.';
+  const wrong = !state.reachable ? 'The server does not answer. What is shown is what it said last.' : state.trouble;
+  morph(byId('server'), box('', element('span', {class: 'dot ' + (wrong ? 'bad' : state.overview ? 'good' : '')}), said));
+  byId('banner').hidden = !wrong;
+  byId('banner').textContent = wrong && `${wrong.replace(/\.?$/, '.')} The desk asks again every two seconds.`;
 }
 
 const inSection = name => name === state.page.name || (name === 'list' && state.page.name === 'transaction');
@@ -10332,27 +10806,35 @@ async function ask(path, {query = {}, body, method, as = 'json'} = {}) {
     signal: AbortSignal.timeout(20000),
   });
   if (reply.status === 401) lock();
-  if (!reply.ok) throw new Refused(reply.status, await sentenceOf(reply));
-  return reply[as]();
+  if (!reply.ok) throw new Refused(reply.status, sentenceOf(reply));
+  return as === 'text' ? reply.text : jsonOf(reply);
 }
 
+/** A reply that breaks off is none. */
 async function send(url, options) {
   try {
-    const reply = await fetch(url, options);
+    const {status, ok, text} = await fetch(url, options).then(async reply => ({status: reply.status, ok: reply.ok, text: await reply.text()}));
     if (!state.reachable) set({reachable: true});
-    return reply;
+    return {status, ok, text};
   } catch {
     set({reachable: false});
     throw new Refused(0, 'The server does not answer.');
   }
 }
 
-async function sentenceOf(reply) {
-  const text = await reply.text();
+function jsonOf({status, text}) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Refused(status, 'What answers here is no dtm, or something between: it did not send JSON.');
+  }
+}
+
+function sentenceOf({status, text}) {
   try {
     return JSON.parse(text).message || text;
   } catch {
-    return reply.status === 404 ? 'This server does not know what the desk asked for; it may be older.' : `${reply.status}: ${text.slice(0, 300)}`;
+    return status === 404 ? 'This server does not know what the desk asked for; it may be older.' : `${status}: ${text.slice(0, 300)}`;
   }
 }
 
@@ -10365,19 +10847,28 @@ function lock() {
   set({locked: true, tokenProblem: state.token ? 'The server does not take this token.' : ''});
 }
 
-/** Asks the server how it is, and what the page shows if that changes by itself. */
+/** Asks the server how it is, and what the page shows if that changes by itself or could not be read. */
 async function poll() {
-  if (document.visibilityState === 'visible' && !state.locked) {
-    try {
-      const overview = await ask('overview');
-      set({overview, samples: [...state.samples, sampleOf(overview)].slice(-SAMPLES)});
-      if (state.page.data === null || state.page.problem || pages[state.page.name].isLive?.(state.page.data)) await load();
-    } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-    }
+  try {
+    if (document.visibilityState === 'visible' && !state.locked) await look();
+  } finally {
+    clearTimeout(poll.timer);
+    poll.timer = setTimeout(poll, POLL_MS);
   }
-  clearTimeout(poll.timer);
-  poll.timer = setTimeout(poll, POLL_MS);
+}
+
+async function look() {
+  try {
+    const overview = await ask('overview');
+    const trouble = overview.store_fails ? 'The last write to the store failed, and nothing goes on until one works; the log of the server says why.' : '';
+    set({overview, trouble, samples: [...state.samples, sampleOf(overview)].slice(-SAMPLES)});
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    set({trouble: error.status === 0 || error.status === 401 ? '' : error.message});
+    if (error.status === 0 || error.status === 401) return;
+  }
+  const {name, data, isStale} = state.page;
+  if (data === null || isStale || pages[name].isLive?.(data)) await load();
 }
 
 /** Reads what the present page shows. A reply that comes after the page was left is dropped. */
@@ -10388,10 +10879,10 @@ async function load() {
   if (!page.load) return;
   try {
     const data = await page.load(params, state.page.data, progress => isHere() && setPage({data: progress}), isHere);
-    if (isHere()) setPage({data, problem: ''});
+    if (isHere()) setPage({data, problem: '', isStale: false});
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    if (isHere() && error.status !== 401) setPage({problem: error.status === 0 ? '' : error.message});
+    if (isHere() && error.status !== 401) setPage({problem: error.status === 0 ? '' : error.message, isStale: true});
   }
 }
 
@@ -10446,7 +10937,8 @@ function now() {
 
 /** A time of the server, of which the title has all. */
 function when(text, shown = agoText(text)) {
-  return text ? element('time', {datetime: text, title: `${new Date(text).toLocaleString()} (${text})`}, shown) : '';
+)desk"
+R"desk(  return text ? element('time', {datetime: text, title: `${new Date(text).toLocaleString()} (${text})`}, shown) : '';
 }
 
 /** "14:03:07.250", with the day if that is another one. */
@@ -10462,8 +10954,7 @@ const STATUS_KINDS = {succeed: 'good', failed: 'bad', aborting: 'warn', submitte
 const OUTCOME_KINDS = {success: 'good', failure: 'bad', error: 'bad', lost: 'warn', ongoing: 'busy', running: 'busy'};
 
 const isFinal = transaction => transaction.status === 'succeed' || transaction.status === 'failed';
-)desk"
-R"desk(const isStuck = transaction => transaction.stuck === true;
+const isStuck = transaction => transaction.stuck === true;
 
 function statusChips(transaction) {
   return [chip(STATUS_KINDS[transaction.status] ?? '', transaction.status),
@@ -10522,6 +11013,7 @@ function drawOverview() {
       tile('unfinished', numberText(told.unfinished), linkTo('list', {unfinished: 1})),
       tile('waiting for a time', numberText(told.waiting)),
       tile('stuck', numberText(told.stuck), linkTo('list', {stuck: 1}), stuck ? 'bad' : ''),
+      told.damaged > 0 && tile('records are damaged', numberText(told.damaged), null, 'bad'),
       tile('the oldest began', told.oldest_time ? agoText(told.oldest_time) : '–'),
       tile('ended a second', rateText(lastRate(one => one.succeeded + one.failed))),
       tile('calls a second', rateText(lastRate(one => one.calls + one.badCalls))),
@@ -10680,7 +11172,8 @@ function filterForm(params) {
   const choice = (key, text, options) => element('label', {}, text,
     element('select', {name: key}, option('', 'any', key), options.map(([value, shown]) => option(value, shown, key))));
   const field = (key, text, hint) => element('label', {class: 'grow'}, text,
-    element('input', {name: key, value: params.get(key), placeholder: hint, autocomplete: 'off', spellcheck: 'false', type: 'search'}));
+)desk"
+R"desk(    element('input', {name: key, value: params.get(key), placeholder: hint, autocomplete: 'off', spellcheck: 'false', type: 'search'}));
   const check = (key, text) => element('label', {class: 'check'}, element('input', {type: 'checkbox', name: key, value: '1', checked: params.get(key) === '1'}), text);
   return element('form', {class: 'card filters', id: 'filters', role: 'search', 'data-do': 'filter', 'data-key': 'filters'},
     field('gid', 'gid begins with', '/'), field('target', 'calls a function or URL with', ''),
@@ -10691,8 +11184,7 @@ function filterForm(params) {
 
 function listTable(rows) {
   return box('scroll', table('list folds', ['gid', 'status', 'type', 'began', 'next', 'last error'], rows.map(row => ({
-)desk"
-R"desk(    attributes: {'data-do': 'open', 'data-gid': row.gid, 'data-key': row.gid},
+    attributes: {'data-do': 'open', 'data-gid': row.gid, 'data-key': row.gid},
     cells: [
       element('a', {href: linkTo('transaction', {gid: row.gid}), class: 'mono wrap', 'data-row': true}, row.gid),
       element('span', {}, statusChips(row)), row.trans_type, when(row.create_time), nextText(row),
@@ -10772,8 +11264,8 @@ function transactionHead(transaction) {
   return element('section', {class: 'top', 'data-key': 'head'},
     box('', element('a', {href: state.listHash, class: 'small'}, '← Transactions'),
       element('h1', {class: 'mono', id: 'gid'}, transaction.gid),
-      element('p', {}, statusChips(transaction), element('span', {class: 'soft'}, ` ${transaction.trans_type}, began `, when(transaction.create_time),
-        ended ? [', ended ', when(ended), ` after ${spanText(millis(ended) - millis(transaction.create_time))}`] : ''))),
+      element('p', {}, statusChips(transaction), element('span', {class: 'soft'}, ` ${transaction.trans_type}`, transaction.expired ? '' : [', began ', when(transaction.create_time)],
+        ended ? [', ended ', when(ended)] : '', ended && !transaction.expired ? ` after ${spanText(millis(ended) - millis(transaction.create_time))}` : ''))),
     !isFinal(transaction) && box('buttons', act('retry'), act('cancel', true), act('stop', true)));
 }
 
@@ -10848,7 +11340,7 @@ async function loadTopics(params) {
 function subscribersIn(text) {
   try {
     const list = JSON.parse(text);
-    return Array.isArray(list) ? list : [];
+    return Array.isArray(list) ? list.filter(one => typeof one?.url === 'string') : [];
   } catch {
     return [];
   }
@@ -10860,7 +11352,8 @@ function drawTopics(data) {
     element('h1', {}, 'Topics'),
     element('form', {class: 'card filters', 'data-do': 'subscribe', 'data-key': 'subscribe'}, field('topic', 'topic', 'order.paid', true),
       field('url', 'URL that is called', 'https://host/path', true), field('remark', 'remark', '', false), element('button', {class: 'main'}, 'Subscribe')),
-    !data ? element('p', {class: 'soft'}, 'Reading …') : data.topics.length === 0 ? box('card empty', 'There is no topic yet. A message to topic://name goes to all its subscribers.') :
+)desk"
+R"desk(    !data ? element('p', {class: 'soft'}, 'Reading …') : data.topics.length === 0 ? box('card empty', 'There is no topic yet. A message to topic://name goes to all its subscribers.') :
     data.topics.map(topicCard),
     data?.next && element('a', {href: linkTo('topics', {at: data.next})}, 'More →'),
   ];
@@ -10871,12 +11364,12 @@ function topicCard({name, subscribers}) {
   return element('section', {class: 'card flush', 'data-key': `topic ${name}`},
     box('top', element('h2', {class: 'mono wrap'}, name), button('Delete topic …', {'data-do': 'delete-topic'})),
     subscribers.length === 0 ? box('empty', 'Nobody is subscribed.') : box('scroll', table('folds', ['URL', 'remark', ''], subscribers.map(one => [
-      element('span', {class: 'mono wrap'}, one.url ?? ''), element('span', {class: 'wrap'}, one.remark ?? ''),
-      box('right', button('Unsubscribe …', {'data-do': 'unsubscribe', 'data-url': one.url ?? ''}))]))));
+      element('span', {class: 'mono wrap'}, one.url), element('span', {class: 'wrap'}, one.remark ?? ''),
+)desk"
+R"desk(      box('right', button('Unsubscribe …', {'data-do': 'unsubscribe', 'data-url': one.url}))]))));
 }
 
-)desk"
-R"desk(const loadNodes = () => ask('nodes');
+const loadNodes = () => ask('nodes');
 
 function drawNodes(data) {
   const nodes = data?.nodes ?? [];
@@ -10885,7 +11378,7 @@ function drawNodes(data) {
     element('p', {class: 'soft'}, 'The coordinators that share this store. When one is silent for longer than the lease, the others take over what it drove.'),
     element('section', {class: 'card flush'}, !data ? box('empty', 'Reading …') : box('scroll', table('folds', ['name', 'app', 'state', 'last heard of', 'id'], nodes.map(node => [
       element('span', {class: 'wrap'}, node.name || '–', node.self && [' ', chip('busy', 'this one')]), node.app ?? '',
-      node.member ? chip('good', 'member') : chip('warn', 'gone'), node.self ? '' : `${spanText(node.silent_ms)} ago`, element('span', {class: 'mono small wrap'}, node.url ?? '')])))),
+      node.member ? chip('good', 'member') : chip('warn', 'gone'), isSomething(node.silent_ms) && !node.self ? `${spanText(node.silent_ms)} ago` : '', element('span', {class: 'mono small wrap'}, node.url ?? '')])))),
   ];
 }
 
@@ -10908,14 +11401,17 @@ const actions = {
     body: one => ({branch_id: one.branch_id, op: one.op})},
 };
 
-/** The sentence of the error, or nothing. That it is not finished yet is none. */
+const IN_DOUBT = 'The server does not answer, so it may or may not have been done. The journal says it once the server is back; to ask again does no harm.';
+
+/** What is wrong, a Refused, or null. That it is not finished yet is nothing wrong. */
 async function act(action, one, who, why) {
   try {
     await ask(actions[action].path, {body: {gid: one.gid, ...actions[action].body(one), who, why}});
-    return '';
+    return null;
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    return error.status === 425 ? '' : error.message;
+    if (error.status === 0) return new Refused(0, IN_DOUBT);
+    return error.status === 425 ? null : error;
   }
 }
 
@@ -10973,34 +11469,44 @@ function bulkPreview({rows, searching, next, problem}) {
   ];
 }
 
-function bulkProgress({rows, done, refused, isOver}) {
+function bulkProgress(told) {
+  const {rows, done, refused, isOver, problem} = told;
   return [
-    element('p', {role: 'status', id: 'bulk-progress'}, `${isOver ? 'Ended: ' : ''}${numberText(done)} of ${numberText(rows.length)} asked, ${numberText(refused.length)} refused`),
+    element('p', {role: 'status', id: 'bulk-progress'}, bulkText(told)),
     element('progress', {max: rows.length, value: done, 'aria-label': 'Progress'}),
+    problem && element('p', {class: 'note', role: 'alert'}, problem),
     refused.length > 0 && box('first small', refused.slice(0, 20).map(({gid, why}) => box('', element('span', {class: 'mono'}, gid), `: ${why}`))),
     box('buttons', closeButton(isOver ? 'Close' : 'Stop')),
   ];
 }
 
-/** Four at a time, until all are done or the dialog is closed. */
+function bulkText({rows, done, refused, isOver}) {
+  const begin = !isOver ? '' : done < rows.length ? 'Stopped: ' : 'Ended: ';
+  return `${begin}${numberText(done)} of ${numberText(rows.length)} asked, ${numberText(refused.length)} refused`;
+}
+
+/** Four at a time, until all are done, the dialog is closed, or the server does not answer. */
 async function runBulk(action, who, why) {
-  const dialog = state.dialog;
-  const {rows} = dialog;
-  const isHere = () => state.dialog?.started === dialog.started;
-  const refused = [];
-  let taken = 0, done = 0;
-  setDialog({running: true, done, refused});
+  const {rows, started} = state.dialog;
+  const isHere = () => state.dialog?.started === started;
+  const told = {rows, done: 0, refused: [], running: true, problem: ''};
+  const tell = () => isHere() && setDialog(told);
+  let taken = 0;
+  tell();
   const worker = async () => {
-    while (taken < rows.length && isHere() && !state.locked) {
+    while (taken < rows.length && isHere() && !state.locked && !told.problem) {
       const one = rows[taken++];
-      const problem = await act(action, one, who, why);
-      if (problem) refused.push({gid: one.gid, why: problem});
-      done += 1;
-      if (isHere()) setDialog({done, refused: [...refused]});
+      const wrong = await act(action, one, who, why);
+      told.done += 1;
+      if (wrong) told.refused.push({gid: one.gid, why: wrong.message});
+      if (wrong?.status === 0) told.problem = 'The server does not answer, so the others were not asked.';
+      tell();
     }
   };
   await Promise.all([worker(), worker(), worker(), worker()]);
-  if (isHere()) setDialog({isOver: true});
+  told.isOver = true;
+  if (isHere()) tell();
+  else setPage({notice: `${actions[action].label}: ${bulkText(told)}.`});
   load();
 }
 
@@ -11046,8 +11552,10 @@ const clicks = {
 
 const submits = {
   login(given) {
-    sessionStorage.setItem('dtm-token', given.token);
-    set({token: given.token, locked: false, tokenProblem: ''});
+    const token = given.token.trim();
+    if (!/^[!-~]+$/.test(token)) return set({tokenProblem: 'No token has such a character: it is of ASCII, without blanks.'});
+    sessionStorage.setItem('dtm-token', token);
+    set({token, locked: false, tokenProblem: ''});
     poll();
     load();
   },
@@ -11057,9 +11565,9 @@ const submits = {
     const {action, subject} = dialog;
     rememberWho(who);
     setDialog({busy: true, problem: ''});
-    const problem = await act(action, subject, who, why);
+    const wrong = await act(action, subject, who, why);
     if (state.dialog?.subject !== subject) return;
-    if (problem) return setDialog({busy: false, problem});
+    if (wrong) return setDialog({busy: false, problem: wrong.message});
     set({dialog: null});
     setPage({notice: `${actions[action].label}: the server has stored it.`});
     load();
@@ -11072,19 +11580,21 @@ const submits = {
       setPage({notice: done});
       load();
     } catch (error) {
-      setDialog({problem: error.message});
+)desk"
+R"desk(      setDialog({problem: error.message});
     }
   },
   'do-bulk'({action, who, why}) {
     if (state.dialog.running) return;
     rememberWho(who);
-    runBulk(action, who, why);
+)desk"
+R"desk(    runBulk(action, who, why);
   },
   async subscribe({topic, url, remark}, form) {
     try {
       await ask('subscribe', {method: 'POST', query: {topic, url, remark}});
       form.reset();
-      setPage({problem: '', notice: `${url} is subscribed to ${topic}.`});
+      setPage({problem: '', notice: `It is subscribed to ${topic}.`});
       load();
     } catch (error) {
       setPage({problem: error.message, notice: ''});
@@ -11112,8 +11622,7 @@ document.addEventListener('submit', event => {
 
 let typing = 0;
 
-)desk"
-R"desk(/** A text counts once nobody has typed for a moment, what is chosen counts at once. */
+/** A text counts once nobody has typed for a moment, what is chosen counts at once. */
 function filterSoon({type, target}) {
   const form = target.closest('#filters');
   if (!form || (type === 'input') !== (target.type === 'search')) return;
@@ -12893,22 +13402,6 @@ auto JudgePage(Headers headers, const std::string& token) -> Verdict {
 }}}
 
 
-// ---- dtm/http/api/api_counters.hpp -------------------------------------------------------------
-
-namespace dtm { inline namespace v1 {
-void ApiCounters::Answered(const std::string& api, int status, Duration took) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    Api& counted = apis_[api];
-    ++(status < 400 ? counted.ok : counted.failed);
-    counted.durations.Add(took);
-  }
-auto ApiCounters::Get() const -> std::map<std::string, Api> {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return apis_;
-  }
-}}
-
-
 // ---- dtm/http/wire/json_input.hpp --------------------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace wire { namespace json_input {
@@ -13073,44 +13566,6 @@ auto QueryInteger(const ApiRequest& request, const char* key, std::int64_t other
 }}
 
 
-// ---- dtm/http/api/branch_reply.hpp -------------------------------------------------------------
-
-namespace dtm { inline namespace v1 { namespace replies {
-void Hide(const std::string& word, std::string& json) {
-  static constexpr char kHex[] = "0123456789abcdef";
-  const auto first = static_cast<unsigned char>(word[0]);
-  const std::string escaped = std::string("\\u00") + kHex[first >> 4] + kHex[first & 15];
-  for (std::size_t at = json.find(word); at != std::string::npos; at = json.find(word, at)) {
-    json.replace(at, 1, escaped);
-  }
-}
-void HideWords(ApiReply& reply) {
-  if (reply.status == 200 || reply.status == 425) return;
-  Hide(wire::kOngoing, reply.body);
-  if (reply.status != 409) Hide(wire::kFailure, reply.body);
-}
-auto OfBranch(const Result& result) -> ApiReply {
-  ApiReply reply;
-  switch (result.kind) {
-    case Result::Kind::kSuccess: return Of({});
-    case Result::Kind::kOngoing: reply = Of({425, result.text}); break;
-    case Result::Kind::kFailure: reply = Of({409, result.text}); break;
-    case Result::Kind::kError:
-    case Result::Kind::kNotSent:
-      reply.status = result.retry_after.count() > 0 ? 503 : 500;
-      reply.body = wire::JsonText({{wire::kError, result.text}});
-      break;
-  }
-  if (result.kind != Result::Kind::kFailure) {
-    const Duration wait = (std::min)(result.retry_after, Duration(kMaxRetryAfter));
-    reply.retry_after = static_cast<int>((wait.count() + 999999) / 1000000);
-  }
-  HideWords(reply);
-  return reply;
-}
-}}}
-
-
 // ---- dtm/http/api/head.hpp ---------------------------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace api_head {
@@ -13210,6 +13665,64 @@ auto Check(const ApiRequest& request, const std::string& token,
     return TooLong();
   }
   return std::nullopt;
+}
+}}}
+
+
+// ---- dtm/http/api/numbers/api_counters.hpp -----------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+void ApiCounters::Answered(const std::string& api, int status, Duration took) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Api& counted = apis_[api];
+    ++(status < 400 ? counted.ok : counted.failed);
+    counted.durations.Add(took);
+  }
+void ApiCounters::AnsweredNow(const char* api, int status, std::chrono::steady_clock::time_point begin) {
+    const auto took = std::chrono::steady_clock::now() - begin;
+    Answers::Protected([&] { Answered(api, status, std::chrono::duration_cast<Duration>(took)); });
+  }
+auto ApiCounters::Get() const -> std::map<std::string, Api> {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return apis_;
+  }
+}}
+
+
+// ---- dtm/http/api/branch_reply.hpp -------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace replies {
+void Hide(const std::string& word, std::string& json) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  const auto first = static_cast<unsigned char>(word[0]);
+  const std::string escaped = std::string("\\u00") + kHex[first >> 4] + kHex[first & 15];
+  for (std::size_t at = json.find(word); at != std::string::npos; at = json.find(word, at)) {
+    json.replace(at, 1, escaped);
+  }
+}
+void HideWords(ApiReply& reply) {
+  if (reply.status == 200 || reply.status == 425) return;
+  Hide(wire::kOngoing, reply.body);
+  if (reply.status != 409) Hide(wire::kFailure, reply.body);
+}
+auto OfBranch(const Result& result) -> ApiReply {
+  ApiReply reply;
+  switch (result.kind) {
+    case Result::Kind::kSuccess: return Of({});
+    case Result::Kind::kOngoing: reply = Of({425, result.text}); break;
+    case Result::Kind::kFailure: reply = Of({409, result.text}); break;
+    case Result::Kind::kError:
+    case Result::Kind::kNotSent:
+      reply.status = result.retry_after.count() > 0 ? 503 : 500;
+      reply.body = wire::JsonText({{wire::kError, result.text}});
+      break;
+  }
+  if (result.kind != Result::Kind::kFailure) {
+    const Duration wait = (std::min)(result.retry_after, Duration(kMaxRetryAfter));
+    reply.retry_after = static_cast<int>((wait.count() + 999999) / 1000000);
+  }
+  HideWords(reply);
+  return reply;
 }
 }}}
 
@@ -13385,20 +13898,7 @@ auto ApiLists::Nodes(const ApiRequest&) -> ApiReply {
 auto ApiLists::Overview(const ApiRequest&) -> ApiReply {
     const Gauges now = tm_.Measure();
     if (!now.backlog) throw StoreError("the store cannot be read now; ask again");
-    const Backlog& backlog = *now.backlog;
-    return {200, wire::JsonText({{"version", std::string("v") + kVersion},
-                                 {"store", now.store},
-                                 {"time", wire::TimeText(now.time)},
-                                 {"unfinished", backlog.unfinished},
-                                 {"waiting", backlog.waiting},
-                                 {"stuck", backlog.stuck},
-                                 {"damaged", now.damaged},
-                                 {"oldest_time",
-                                  backlog.oldest == kNever ? "" : wire::TimeText(backlog.oldest)},
-                                 {"in_memory", now.in_memory},
-                                 {"store_fails", now.store_fails},
-                                 {"calls", CallsJson(now)},
-                                 {"counters", CountersJson(tm_.Counted())}})};
+    return {200, wire::JsonText(overview_json::Of(now, tm_.Counted()))};
   }
 auto ApiLists::ScanValues(const ApiRequest& request) -> ApiReply {
     const std::int64_t position = QueryInteger(request, wire::kPosition, 0, 0, INT64_MAX);
@@ -13430,46 +13930,6 @@ void ApiLists::ReadSearch(const ApiRequest& request, ScanFilter& filter) {
     filter.gid_prefix = TextIn(request, "gidPrefix", kMaxGidBytes);
     filter.target = TextIn(request, "target", kMaxUrlBytes);
     filter.may_be_short = Flag(request, "short");
-  }
-auto ApiLists::CallsJson(const Gauges& now) -> Json {
-    Json hosts = Json::array();
-    for (const HostLoad& host : now.urls.hosts) {
-      if (hosts.size() == kMostHosts) break;
-      hosts.push_back({{"host", host.host},
-                       {"in_flight", host.in_flight},
-                       {"waiting", host.waiting},
-                       {"limited", host.limited}});
-    }
-    const auto load = [](const CallLoad& calls) {
-      return Json{{"in_flight", calls.in_flight}, {"waiting", calls.waiting}};
-    };
-    return {
-        {"functions", load(now.functions)}, {"urls", load(now.urls)}, {"hosts", std::move(hosts)}};
-  }
-auto ApiLists::CountersJson(const Metrics::Snapshot& done) -> Json {
-    Json ended = Json::array(), durations = Json::array(), branches = Json::array();
-    for (const auto& [key, count] : done.ended) {
-      ended.push_back({{"type", Name(key.first)}, {"status", Name(key.second)}, {"count", count}});
-    }
-    for (const auto& [type, histogram] : done.durations) {
-      durations.push_back({{"type", Name(type)},
-                           {"seconds", histogram.sum},
-                           {"bounds", *histogram.bounds},
-                           {"counts", histogram.counts}});
-    }
-    for (const auto& [branch, count] : done.branches) {
-      branches.push_back({{"type", Name(branch.type)},
-                          {"branch_id", branch.branch_id},
-                          {"op", Name(branch.op)},
-                          {"ok", branch.ok},
-                          {"count", count}});
-    }
-    std::uint64_t commits = 0;
-    for (const std::uint64_t count : done.commits.counts) commits += count;
-    return {{"ended", std::move(ended)},
-            {"durations", std::move(durations)},
-            {"branches", std::move(branches)},
-            {"commits", {{"count", commits}, {"seconds", done.commits.sum}}}};
   }
 std::string ApiLists::GidOf(const ApiRequest& request) {
     std::string gid = request.Query(wire::kGid);
@@ -13548,35 +14008,196 @@ auto ApiLists::StatusOf(const std::string& name) -> Status {
 }}
 
 
+// ---- dtm/http/api/routes.hpp -------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+ApiRoutes::ApiRoutes(Coordinator& tm, std::shared_ptr<ApiCounters> counters) : tm_(tm), lists_(tm), counters_(std::move(counters)) {}
+auto ApiRoutes::Find(const ApiRequest& request) -> const Route* {
+    static constexpr Route kRoutes[] = {
+        {"submit", "/api/dtmsvr/submit", "POST", &ApiRoutes::Asked<&json_operations::Submit>},
+        {"newgid", "/api/dtmsvr/newGid", "GET", &ApiRoutes::Now<&ApiRoutes::NewGid>},
+        {"query", "/api/dtmsvr/query", "GET", &ApiRoutes::Listed<&ApiLists::Query>, true},
+        {"timeline", "/api/dtmsvr/timeline", "GET", &ApiRoutes::Listed<&ApiLists::Timeline>, true},
+        {"prepare", "/api/dtmsvr/prepare", "POST", &ApiRoutes::Asked<&json_operations::Prepare>},
+        {"abort", "/api/dtmsvr/abort", "POST", &ApiRoutes::Asked<&json_operations::Abort>},
+        {"explain", "/api/dtmsvr/explain", "GET", &ApiRoutes::Listed<&ApiLists::Explain>, true},
+        {"all", "/api/dtmsvr/all", "GET", &ApiRoutes::Listed<&ApiLists::All>, true},
+        {"nodes", "/api/dtmsvr/nodes", "GET", &ApiRoutes::Listed<&ApiLists::Nodes>, true},
+        {"overview", "/api/dtmsvr/overview", "GET", &ApiRoutes::Listed<&ApiLists::Overview>, true},
+        {"forcestop", "/api/dtmsvr/forceStop", "POST",
+         &ApiRoutes::Asked<&json_operations::ForceStop>},
+        {"resetnextcrontime", "/api/dtmsvr/resetNextCronTime", "POST",
+         &ApiRoutes::Asked<&json_operations::ResetNextCronTime>},
+        {"skipbranch", "/api/dtmsvr/skipBranch", "POST",
+         &ApiRoutes::Asked<&json_operations::SkipBranch>},
+        {"resetcrontime", "/api/dtmsvr/resetCronTime", "GET POST",
+         &ApiRoutes::Now<&ApiRoutes::ResetCronTime>, true},
+        {"version", "/api/dtmsvr/version", "GET", &ApiRoutes::Now<&ApiRoutes::Version>},
+        {"registerbranch", "/api/dtmsvr/registerBranch", "POST",
+         &ApiRoutes::Asked<&json_operations::RegisterBranch>},
+        {"registerbranch", "/api/dtmsvr/registerTccBranch", "POST",
+         &ApiRoutes::Asked<&json_operations::RegisterBranch>},
+        {"registerbranch", "/api/dtmsvr/registerXaBranch", "POST",
+         &ApiRoutes::Asked<&json_operations::RegisterBranch>},
+        {"prepareworkflow", "/api/dtmsvr/prepareWorkflow", "POST",
+         &ApiRoutes::Now<&ApiRoutes::PrepareWorkflow>, true},
+        {"subscribe", "/api/dtmsvr/subscribe", "GET POST", &ApiRoutes::Subscribe},
+        {"unsubscribe", "/api/dtmsvr/unsubscribe", "GET POST", &ApiRoutes::Unsubscribe},
+        {"topic", "/api/dtmsvr/topic/", "DELETE", &ApiRoutes::DeleteTopic, false, true},
+        {"scankv", "/api/dtmsvr/scanKV", "GET", &ApiRoutes::Listed<&ApiLists::ScanValues>, true},
+        {"querykv", "/api/dtmsvr/queryKV", "GET", &ApiRoutes::Listed<&ApiLists::QueryValues>, true},
+        {"jsonrpc", "/api/json-rpc", "POST", &ApiRoutes::JsonRpc},
+        {"branch", api_function::kPath, "GET POST", &ApiRoutes::Now<&ApiRoutes::Branch>, true,
+         true},
+        {"ping", "/api/ping", "*", &ApiRoutes::Now<&ApiRoutes::Ping>},
+        {"metrics", "/api/metrics", "GET", &ApiRoutes::Now<&ApiRoutes::MetricsText>, true},
+    };
+    for (const Route& route : kRoutes) {
+      const std::string_view path = route.path;
+      const bool here = route.prefix ? request.path.compare(0, path.size(), path) == 0
+                                     : std::string_view(request.path) == path;
+      if (!here) continue;
+      const std::string methods = route.methods;
+      const bool fits = methods == "*" ||
+                        (" " + methods + " ").find(" " + request.method + " ") != std::string::npos;
+      if (fits) return &route;
+    }
+    return nullptr;
+  }
+void ApiRoutes::Handle(const Route& route, const ApiRequest& request, const ApiDone& done) {
+    try {
+      (this->*route.handler)(request, done);
+    } catch (...) {
+      Tell(done, {{}, std::current_exception()}, replies::Of);
+    }
+  }
+auto ApiRoutes::AnswerTo(const ApiDone& done) -> AnswerCallback {
+    return [done](const Answer& answer) { Tell(done, answer, replies::Of); };
+  }
+void ApiRoutes::TakeTrace(const ApiRequest& request, nlohmann::json& body) {
+    if (api_head::CountHeaders(request, kTraceParent) != 1) return;
+    json_operations::TakeTrace(body, http1::FindHeader(request.headers, kTraceParent),
+                               api_head::JoinedHeader(request, kTraceState));
+  }
+auto ApiRoutes::BodyOf(const ApiRequest& request) -> nlohmann::json {
+    nlohmann::json body = wire::json_input::ParseObject(request.body, "the body");
+    TakeTrace(request, body);
+    return body;
+  }
+void ApiRoutes::JsonRpc(const ApiRequest& request, const ApiDone& done) {
+    static constexpr struct {
+      const char* name;
+      const char* counted;
+      json_operations::Operation operation;
+    } kMethods[] = {{"submit", "submit", &json_operations::Submit},
+                    {"prepare", "prepare", &json_operations::Prepare},
+                    {"abort", "abort", &json_operations::Abort},
+                    {"registerBranch", "registerbranch", &json_operations::RegisterBranch}};
+    json_rpc_api::Call call;
+    if (std::optional<ApiReply> wrong = json_rpc_api::Read(request.body, call)) {
+      return done(std::move(*wrong));
+    }
+    const auto begin = std::chrono::steady_clock::now();
+    if (call.method == "newGid") {
+      counters_->AnsweredNow("newgid", 200, begin);
+      return done(json_rpc_api::OfGid(call.id, tm_.NewGid()));
+    }
+    for (const auto& method : kMethods) {
+      if (call.method != method.name) continue;
+      const AnswerCallback told = [counters = counters_, done, begin, counted = method.counted,
+                                   id = call.id](const Answer& answer) {
+        Tell(done, answer, [&](const ApiOutcome& outcome) {
+          counters->AnsweredNow(counted, outcome.status, begin);
+          return json_rpc_api::Of(id, outcome);
+        });
+      };
+      try {
+        wire::json_input::CheckObject(call.params, "params");
+        TakeTrace(request, call.params);
+        return method.operation(tm_, call.params, told);
+      } catch (...) {
+        return told({{}, std::current_exception()});
+      }
+    }
+    done(json_rpc_api::NotFound(call));
+  }
+void ApiRoutes::Subscribe(const ApiRequest& request, const ApiDone& done) {
+    const std::string url = request.Query(wire::kUrl);
+    wire::CheckNotLocal(url);
+    tm_.SubscribeAsync(request.Query(wire::kTopic), url, request.Query(wire::kRemark),
+                       AnswerTo(done));
+  }
+void ApiRoutes::Unsubscribe(const ApiRequest& request, const ApiDone& done) {
+    tm_.UnsubscribeAsync(request.Query(wire::kTopic), request.Query(wire::kUrl), AnswerTo(done));
+  }
+void ApiRoutes::DeleteTopic(const ApiRequest& request, const ApiDone& done) {
+    const std::string name = request.path.substr(std::string("/api/dtmsvr/topic/").size());
+    if (name.empty()) return done(replies::NotFound());
+    tm_.DeleteTopicAsync(name, AnswerTo(done));
+  }
+auto ApiRoutes::PrepareWorkflow(const ApiRequest& request) -> ApiReply {
+    Definition definition = json_operations::TransactionOf(BodyOf(request));
+    if (definition.type != TransType::kWorkflow) {
+      throw BadInput("prepareWorkflow is for workflows; a " + std::string(Name(definition.type)) +
+                     " is prepared with prepare");
+    }
+    const auto stored = tm_.AwaitValue<Transaction>([&](const ValueCallback<Transaction>& answer) {
+      tm_.PrepareWorkflowAsync(std::move(definition), answer);
+    });
+    return {200, wire::JsonText({{wire::kProgresses, wire::BranchesJson(stored)},
+                                 {wire::kTransaction, lists_.Shown(stored)}})};
+  }
+auto ApiRoutes::ResetCronTime(const ApiRequest& request) -> ApiReply {
+    const std::int64_t timeout = QueryInteger(request, "timeout", 105, 0, 10LL * 366 * 86400);
+    const std::int64_t limit =
+        QueryInteger(request, "limit", 100, 1, static_cast<std::int64_t>(kMaxListLimit));
+    std::vector<std::string> waiting =
+        tm_.ListWaiting(std::chrono::seconds(timeout), static_cast<std::size_t>(limit) + 1);
+    const bool more = waiting.size() > static_cast<std::size_t>(limit);
+    if (more) waiting.pop_back();
+    const std::int64_t done = RetryAllNow(tm_, waiting);
+    return {200, wire::JsonText({{"has_remaining", more}, {"succeed_count", done}})};
+  }
+auto ApiRoutes::NewGid(const ApiRequest&) -> ApiReply {
+    return {200, wire::JsonText({{wire::kDtmResult, wire::kSuccess}, {wire::kGid, tm_.NewGid()}})};
+  }
+auto ApiRoutes::Version(const ApiRequest&) -> ApiReply {
+    return {200, wire::JsonText({{"version", std::string("v") + kVersion}})};
+  }
+auto ApiRoutes::Ping(const ApiRequest&) -> ApiReply { return {200, R"({"msg":"pong"})"}; }
+auto ApiRoutes::MetricsText(const ApiRequest&) -> ApiReply {
+    return {200, metrics_text::Text(counters_->Get(), tm_.Counted(), tm_.Measure()),
+            "text/plain; version=0.0.4"};
+  }
+auto ApiRoutes::Branch(const ApiRequest& request) -> ApiReply { return api_function::Reply(tm_, request); }
+}}
+
+
 // ---- dtm/http/api/api.hpp ----------------------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
-Api::Api(Coordinator& tm, std::string token) : tm_(tm), lists_(tm), token_(std::move(token)) {}
+Api::Api(Coordinator& tm, std::string token) : tm_(tm), routes_(tm, counters_), token_(std::move(token)) {}
 void Api::Mount(std::vector<ApiPage> pages) { pages_ = std::move(pages); }
 auto Api::Refusal(const ApiRequest& head) const -> std::optional<ApiReply> {
     return api_head::Check(head, token_, PageOf(head) != nullptr);
   }
 bool Api::MayBlock(const ApiRequest& request) {
-    const Route* const route = Find(request);
+    const ApiRoutes::Route* const route = ApiRoutes::Find(request);
     // The subscribers of a topic are looked up. Slashes may be escaped.
     return route != nullptr && (route->blocks || request.body.find("topic:") != std::string::npos);
   }
 void Api::Handle(const ApiRequest& request, const ApiDone& done) {
-    const Route* const route = Find(request);
+    const ApiRoutes::Route* const route = ApiRoutes::Find(request);
     const ApiPage* const page = route == nullptr ? PageOf(request) : nullptr;
     const char* const name = route != nullptr ? route->name : page != nullptr ? "page" : "unknown";
     const ApiDone counted = [counters = counters_, name, done,
                              begin = std::chrono::steady_clock::now()](ApiReply reply) {
-      Count(*counters, name, reply.status, begin);
+      counters->AnsweredNow(name, reply.status, begin);
       done(std::move(reply));
     };
     if (page != nullptr) return counted(replies::OfPage(*page));
     if (route == nullptr) return counted(replies::NotFound());
-    try {
-      (this->*route->handler)(request, counted);
-    } catch (...) {
-      Tell(counted, {{}, std::current_exception()}, replies::Of);
-    }
+    routes_.Handle(*route, request, counted);
   }
 auto Api::Handle(const ApiRequest& request) -> ApiReply {
     const auto box = std::make_shared<ApiReply>();
@@ -13592,55 +14213,6 @@ auto Api::Handle(const ApiRequest& request) -> ApiReply {
     }
     return std::move(*box);
   }
-auto Api::Find(const ApiRequest& request) -> const Route* {
-    static constexpr Route kRoutes[] = {
-        {"submit", "/api/dtmsvr/submit", "POST", &Api::Asked<&json_operations::Submit>},
-        {"newgid", "/api/dtmsvr/newGid", "GET", &Api::Now<&Api::NewGid>},
-        {"query", "/api/dtmsvr/query", "GET", &Api::Listed<&ApiLists::Query>, true},
-        {"timeline", "/api/dtmsvr/timeline", "GET", &Api::Listed<&ApiLists::Timeline>, true},
-        {"prepare", "/api/dtmsvr/prepare", "POST", &Api::Asked<&json_operations::Prepare>},
-        {"abort", "/api/dtmsvr/abort", "POST", &Api::Asked<&json_operations::Abort>},
-        {"explain", "/api/dtmsvr/explain", "GET", &Api::Listed<&ApiLists::Explain>, true},
-        {"all", "/api/dtmsvr/all", "GET", &Api::Listed<&ApiLists::All>, true},
-        {"nodes", "/api/dtmsvr/nodes", "GET", &Api::Listed<&ApiLists::Nodes>, true},
-        {"overview", "/api/dtmsvr/overview", "GET", &Api::Listed<&ApiLists::Overview>, true},
-        {"forcestop", "/api/dtmsvr/forceStop", "POST", &Api::Asked<&json_operations::ForceStop>},
-        {"resetnextcrontime", "/api/dtmsvr/resetNextCronTime", "POST",
-         &Api::Asked<&json_operations::ResetNextCronTime>},
-        {"skipbranch", "/api/dtmsvr/skipBranch", "POST", &Api::Asked<&json_operations::SkipBranch>},
-        {"resetcrontime", "/api/dtmsvr/resetCronTime", "GET POST", &Api::Now<&Api::ResetCronTime>,
-         true},
-        {"version", "/api/dtmsvr/version", "GET", &Api::Now<&Api::Version>},
-        {"registerbranch", "/api/dtmsvr/registerBranch", "POST",
-         &Api::Asked<&json_operations::RegisterBranch>},
-        {"registerbranch", "/api/dtmsvr/registerTccBranch", "POST",
-         &Api::Asked<&json_operations::RegisterBranch>},
-        {"registerbranch", "/api/dtmsvr/registerXaBranch", "POST",
-         &Api::Asked<&json_operations::RegisterBranch>},
-        {"prepareworkflow", "/api/dtmsvr/prepareWorkflow", "POST", &Api::Now<&Api::PrepareWorkflow>,
-         true},
-        {"subscribe", "/api/dtmsvr/subscribe", "GET POST", &Api::Subscribe},
-        {"unsubscribe", "/api/dtmsvr/unsubscribe", "GET POST", &Api::Unsubscribe},
-        {"topic", "/api/dtmsvr/topic/", "DELETE", &Api::DeleteTopic, false, true},
-        {"scankv", "/api/dtmsvr/scanKV", "GET", &Api::Listed<&ApiLists::ScanValues>, true},
-        {"querykv", "/api/dtmsvr/queryKV", "GET", &Api::Listed<&ApiLists::QueryValues>, true},
-        {"jsonrpc", "/api/json-rpc", "POST", &Api::JsonRpc},
-        {"branch", api_function::kPath, "GET POST", &Api::Now<&Api::Branch>, true, true},
-        {"ping", "/api/ping", "*", &Api::Now<&Api::Ping>},
-        {"metrics", "/api/metrics", "GET", &Api::Now<&Api::MetricsText>, true},
-    };
-    for (const Route& route : kRoutes) {
-      const std::string_view path = route.path;
-      const bool here = route.prefix ? request.path.compare(0, path.size(), path) == 0
-                                     : std::string_view(request.path) == path;
-      if (!here) continue;
-      const std::string methods = route.methods;
-      const bool fits = methods == "*" ||
-                        (" " + methods + " ").find(" " + request.method + " ") != std::string::npos;
-      if (fits) return &route;
-    }
-    return nullptr;
-  }
 auto Api::PageOf(const ApiRequest& request) const -> const ApiPage* {
     if (request.method != "GET" && request.method != "HEAD") return nullptr;
     const auto found = std::find_if(pages_.begin(), pages_.end(), [&request](const ApiPage& page) {
@@ -13648,117 +14220,6 @@ auto Api::PageOf(const ApiRequest& request) const -> const ApiPage* {
     });
     return found == pages_.end() ? nullptr : &*found;
   }
-void Api::Count(ApiCounters& counters, const char* name, int status, Begin begin) {
-    const auto took = std::chrono::steady_clock::now() - begin;
-    Answers::Protected(
-        [&] { counters.Answered(name, status, std::chrono::duration_cast<Duration>(took)); });
-  }
-auto Api::AnswerTo(const ApiDone& done) -> AnswerCallback {
-    return [done](const Answer& answer) { Tell(done, answer, replies::Of); };
-  }
-void Api::TakeTrace(const ApiRequest& request, nlohmann::json& body) {
-    if (api_head::CountHeaders(request, kTraceParent) != 1) return;
-    json_operations::TakeTrace(body, http1::FindHeader(request.headers, kTraceParent),
-                               api_head::JoinedHeader(request, kTraceState));
-  }
-auto Api::BodyOf(const ApiRequest& request) -> nlohmann::json {
-    nlohmann::json body = wire::json_input::ParseObject(request.body, "the body");
-    TakeTrace(request, body);
-    return body;
-  }
-void Api::JsonRpc(const ApiRequest& request, const ApiDone& done) {
-    static constexpr struct {
-      const char* name;
-      const char* counted;
-      json_operations::Operation operation;
-    } kMethods[] = {{"submit", "submit", &json_operations::Submit},
-                    {"prepare", "prepare", &json_operations::Prepare},
-                    {"abort", "abort", &json_operations::Abort},
-                    {"registerBranch", "registerbranch", &json_operations::RegisterBranch}};
-    json_rpc_api::Call call;
-    if (std::optional<ApiReply> wrong = json_rpc_api::Read(request.body, call)) {
-      return done(std::move(*wrong));
-    }
-    const Begin begin = std::chrono::steady_clock::now();
-    if (call.method == "newGid") {
-      Count(*counters_, "newgid", 200, begin);
-      return done(json_rpc_api::OfGid(call.id, tm_.NewGid()));
-    }
-    for (const auto& method : kMethods) {
-      if (call.method != method.name) continue;
-      const AnswerCallback told = [counters = counters_, done, begin, counted = method.counted,
-                                   id = call.id](const Answer& answer) {
-        Tell(done, answer, [&](const ApiOutcome& outcome) {
-          Count(*counters, counted, outcome.status, begin);
-          return json_rpc_api::Of(id, outcome);
-        });
-      };
-      try {
-        wire::json_input::CheckObject(call.params, "params");
-        TakeTrace(request, call.params);
-        return method.operation(tm_, call.params, told);
-      } catch (...) {
-        return told({{}, std::current_exception()});
-      }
-    }
-    done(json_rpc_api::NotFound(call));
-  }
-void Api::Subscribe(const ApiRequest& request, const ApiDone& done) {
-    const std::string url = request.Query(wire::kUrl);
-    wire::CheckNotLocal(url);
-    tm_.SubscribeAsync(request.Query(wire::kTopic), url, request.Query(wire::kRemark),
-                       AnswerTo(done));
-  }
-void Api::Unsubscribe(const ApiRequest& request, const ApiDone& done) {
-    tm_.UnsubscribeAsync(request.Query(wire::kTopic), request.Query(wire::kUrl), AnswerTo(done));
-  }
-void Api::DeleteTopic(const ApiRequest& request, const ApiDone& done) {
-    const std::string name = request.path.substr(std::string("/api/dtmsvr/topic/").size());
-    if (name.empty()) return done(replies::NotFound());
-    tm_.DeleteTopicAsync(name, AnswerTo(done));
-  }
-auto Api::PrepareWorkflow(const ApiRequest& request) -> ApiReply {
-    Definition definition = json_operations::TransactionOf(BodyOf(request));
-    if (definition.type != TransType::kWorkflow) {
-      throw BadInput("prepareWorkflow is for workflows; a " + std::string(Name(definition.type)) +
-                     " is prepared with prepare");
-    }
-    const auto stored = tm_.AwaitValue<Transaction>([&](const ValueCallback<Transaction>& answer) {
-      tm_.PrepareWorkflowAsync(std::move(definition), answer);
-    });
-    return {200, wire::JsonText({{wire::kProgresses, wire::BranchesJson(stored)},
-                                 {wire::kTransaction, lists_.Shown(stored)}})};
-  }
-auto Api::ResetCronTime(const ApiRequest& request) -> ApiReply {
-    const std::int64_t timeout = QueryInteger(request, "timeout", 105, 0, 10LL * 366 * 86400);
-    const std::int64_t limit =
-        QueryInteger(request, "limit", 100, 1, static_cast<std::int64_t>(kMaxListLimit));
-    std::vector<std::string> waiting =
-        tm_.ListWaiting(std::chrono::seconds(timeout), static_cast<std::size_t>(limit) + 1);
-    const bool more = waiting.size() > static_cast<std::size_t>(limit);
-    if (more) waiting.pop_back();
-    std::int64_t done = 0;
-    for (const std::string& gid : waiting) {
-      try {
-        tm_.RetryNow(gid);
-        ++done;
-      } catch (const RejectedError&) {  // it has ended meanwhile
-      }
-    }
-    return {200, wire::JsonText({{"has_remaining", more}, {"succeed_count", done}})};
-  }
-auto Api::NewGid(const ApiRequest&) -> ApiReply {
-    return {200, wire::JsonText({{wire::kDtmResult, wire::kSuccess}, {wire::kGid, tm_.NewGid()}})};
-  }
-auto Api::Version(const ApiRequest&) -> ApiReply {
-    return {200, wire::JsonText({{"version", std::string("v") + kVersion}})};
-  }
-auto Api::Ping(const ApiRequest&) -> ApiReply { return {200, R"({"msg":"pong"})"}; }
-auto Api::MetricsText(const ApiRequest&) -> ApiReply {
-    return {200, metrics_text::Text(counters_->Get(), tm_.Counted(), tm_.Measure()),
-            "text/plain; version=0.0.4"};
-  }
-auto Api::Branch(const ApiRequest& request) -> ApiReply { return api_function::Reply(tm_, request); }
 }}
 
 
@@ -15253,5 +15714,5 @@ auto Server::Limits() const -> serving::ServingLimits {
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_ee8e25febac0(Here) {}
+void http_cpp_of_version_0_1_0_5482bb3c5249(Here) {}
 }}}

@@ -524,7 +524,8 @@ struct BranchInfo {
 /// Coordinators call a branch again when they got no reply. They may call its compensation although the
 /// action never arrived, and the action may arrive late, after its compensation. A barrier makes
 /// that harmless: each call leaves a row in a table beside the business rows, in their transaction,
-/// and these rows decide. The file for your database does that: barrier/sqlite_barrier.hpp.
+/// and these rows decide. The file for your database does that: barrier/sqlite_barrier.hpp, postgres_barrier.hpp,
+/// mysql_barrier.hpp, redis_barrier.hpp.
 
 #include <map>
 
@@ -637,7 +638,9 @@ inline Barrier BarrierFromQuery(const std::multimap<std::string, std::string>& q
   return Barrier(value("trans_type"), value("gid"), value("branch_id"), value("op"));
 }
 
-/// For a registered C++ function whose rows are in another file than its coordinator's.
+/// For a registered C++ function. (One whose rows are in its coordinator's own file needs no barrier:
+/// Coordinator::RegisterInTransaction.)
+/// @throws Error  a value is not valid, see Barrier.
 inline Barrier BarrierFrom(const BranchInfo& info) {
   return Barrier(Name(info.trans_type), info.gid, info.branch_id, Name(info.op));
 }
@@ -1554,6 +1557,7 @@ class SqliteBarrierTable {
 // ---- dtm/base/version.hpp ----------------------------------------------------------------------
 
 /// The version of the library. CMake and the packages read it from here.
+/// Needs: nothing. Threads: a constant.
 
 /// Needs: nothing. Threads: constants only.
 
@@ -1658,7 +1662,8 @@ inline namespace v1 {
 struct TransOptions {
   bool wait_result =
       false;  ///< Submit returns when the transaction has ended, not when it is stored
-  std::chrono::seconds timeout_to_fail{0};  ///< after this long an unfinished saga is rolled back
+  /// After this long an unfinished saga is rolled back, and a msg, tcc or xa waits no longer for its submit; a workflow has none.
+  std::chrono::seconds timeout_to_fail{0};
   std::chrono::seconds request_timeout{0};  ///< deadline of one branch call by URL
   std::chrono::seconds retry_interval{0};   ///< first wait after an error; fixed wait after ONGOING
   /// How often the actions of a saga, counted together, are called again before it is rolled back; 0 = no limit.
@@ -2395,8 +2400,8 @@ class OptionSetters {
   }
   Builder SetWaitResult(bool wait = true) && { return std::move(SetWaitResult(wait)); }
 
-  /// The transaction is rolled back if it has not succeeded by then; 1 s to 1 day. By default a saga and a
-  /// workflow have no timeout; msg, tcc and xa have 35 s for their submit.
+  /// A saga is rolled back if it has not succeeded by then, counted from its creation; by default it has no timeout. Of a msg,
+  /// tcc or xa it is the time for its submit (35 s, see Options::timeout_to_fail). 1 s to 1 day.
   Builder& SetTimeoutToFail(std::chrono::seconds timeout) & {
     Options().timeout_to_fail = timeout;
     return Self();
@@ -2534,7 +2539,9 @@ class Msg : public OptionSetters<Msg> {
   /// @throws StoreError     the coordinator could not store it; nothing was stored.
   TransResult Submit() const { return endpoint_->Submit(definition_); }
 
-  /// Submit, then waits up to `timeout` for the end: the returned status is unfinished if that did not come.
+  /// Submit, then waits up to `timeout` for the end (Duration::max(): for ever): the returned status is unfinished if that did
+  /// not come.
+  /// @throws as Submit, but a message that was aborted is returned, not thrown.
   [[nodiscard]] TransResult SubmitAndWait(Duration timeout) const {
     return endpoint_->SubmitAndWait(definition_, timeout);
   }
@@ -2604,7 +2611,7 @@ class Msg : public OptionSetters<Msg> {
                           "': the local transaction is committed and the message prepared, but its "
                           "submit was refused (" +
                           error.what() + "); submit it again, or the coordinator will ask " +
-                          definition_.query_prepared);
+                          ShownUrl(definition_.query_prepared));
     };
     try {
       return Submit();
@@ -2718,7 +2725,7 @@ class Saga : public OptionSetters<Saga> {
   /// Cost: one commit, shared with everything else that is submitted at that moment.
   TransResult Submit() const { return endpoint_->Submit(definition_); }
 
-  /// Submit, then waits up to `timeout` for the end.
+  /// Submit, then waits up to `timeout` for the end; Duration::max(): for ever.
   /// @return succeed, failed (with the reason) or, at the timeout, the unfinished status.
   /// @throws as Submit, but a saga that was rolled back is returned, not thrown.
   [[nodiscard]] TransResult SubmitAndWait(Duration timeout) const {
@@ -2843,6 +2850,16 @@ inline void AddMissingRows(Transaction& transaction) {
     }
     transaction.branches.push_back(branch);
   }
+}
+
+/// Whether the row may be called in this status: while prepared, the question to the initiator; then the actions, or
+/// the compensations.
+inline bool HasItsTurn(const Transaction& transaction, std::size_t index) {
+  const TransType type = transaction.definition->type;
+  if (HasQueryRow(type)) {
+    return (index == kQueryRow) == (transaction.status == Status::kPrepared);
+  }
+  return (index % 2 == 0) == (transaction.status == Status::kAborting);
 }
 
 inline BranchInfo InfoOf(const Definition& definition, std::size_t row) {
@@ -3011,8 +3028,9 @@ class Tcc : public GlobalTransaction {
   /// if that can be read from the same JSON. Returns the body of the reply (empty for a function).
   /// @throws InDoubtError   there was no answer to the registration; the try was not called.
   /// @throws FailureError   the try refused: let it pass, and everything is cancelled.
-  /// @throws RejectedError  the transaction is decided already (its timeout); the try was not called.
-  /// @throws LogicError     JSON cannot hold the payload, or a function cannot read it; the try was not called.
+  /// @throws RejectedError  the transaction is decided already (its timeout), or a URL cannot be called; the try was not called.
+  /// @throws LogicError     JSON cannot hold the payload, a function cannot read it, or it is the 100th branch of this
+  ///                        initiator; the try was not called.
   /// @throws Error          the try gave no definite result (OngoingError: not yet). Let it pass, too.
   template <typename Payload, typename Try, typename Confirm, typename Cancel>
   std::string CallBranch(const Payload& payload, const Try& try_branch, const Confirm& confirm,
@@ -3035,7 +3053,7 @@ class Tcc : public GlobalTransaction {
   }
 };
 
-/// Prepares a TCC, runs `body(Tcc&)`, and submits. Returns once it is durable that all branches will be confirmed (with
+/// Prepares a TCC, runs `body(Tcc&)` in this thread, and submits. Returns once it is durable that all branches will be confirmed (with
 /// options.wait_result: once they are, after 6 s at the latest). If `body` throws, all branches are cancelled and the
 /// exception passes. After a crash they are cancelled when options.timeout_to_fail (35 s) is over.
 /// @throws InDoubtError   there was no answer to prepare or submit; ask for the gid.
@@ -3884,9 +3902,10 @@ class Xa : public GlobalTransaction {
 
   /// Calls the branch, which does its work in an XA transaction, registers itself and prepares. Later it is called at the
   /// same url to commit or to roll back. The call has `request_timeout` (3 s by default). Returns the body of its reply.
-  /// @throws FailureError  it refused: let it pass, and everything is rolled back.
-  /// @throws LogicError    JSON cannot hold the payload; the branch was not called.
-  /// @throws Error         it gave no definite result (OngoingError: not yet). Let it pass, too.
+  /// @throws FailureError   it refused: let it pass, and everything is rolled back.
+  /// @throws RejectedError  its URL cannot be called; the branch was not called.
+  /// @throws LogicError     JSON cannot hold the payload, or it is the 100th branch; the branch was not called.
+  /// @throws Error          it gave no definite result (OngoingError: not yet). Let it pass, too.
   template <typename Payload, typename Branch>
   std::string CallBranch(const Payload& payload, const Branch& branch) {
     static_assert(branch_args::CheckPayload<Branch, Payload>());
@@ -4008,6 +4027,7 @@ struct FileStamp {
   off_t bytes = 0;
   time_t seconds = 0;  ///< when it was last written
   long nanoseconds = 0;
+  bool plain = false;  ///< no link, folder, pipe or device
 
   bool SameFile(const std::optional<FileStamp>& other) const {
     return other && device == other->device && number == other->number;
@@ -4021,8 +4041,8 @@ struct FileStamp {
 inline std::optional<FileStamp> StampOf(const std::string& path) {
   struct stat info {};
   if (::lstat(path.c_str(), &info) != 0) return std::nullopt;
-  return FileStamp{info.st_dev, info.st_ino, info.st_size, info.st_mtim.tv_sec,
-                   info.st_mtim.tv_nsec};
+  return FileStamp{info.st_dev,         info.st_ino,          info.st_size,
+                   info.st_mtim.tv_sec, info.st_mtim.tv_nsec, S_ISREG(info.st_mode)};
 }
 
 /// Creates the file for its owner only (0600) if it does not exist. An existing file is checked without opening it:
@@ -4270,7 +4290,7 @@ enum class JournalKind : std::uint8_t {
   kError = 8,       ///< the call of `row` had no definite answer, `text` says why
   kNotSent = 9,     ///< the call of `row` did not start, `text` says why
   kRollback = 10,   ///< it is rolled back from now on; `text` says why, `row` is whose reason it is
-  kStuck = 11,      ///< nothing goes on with it until somebody retries or stops it; `text` says why
+  kStuck = 11,      ///< it waits for a person: RetryNow, Skip or ForceStop; `text` says why
   kSucceeded = 12,  ///< it ended
   kFailed = 13,     ///< it ended, rolled back or stopped
   kCancel = 14,     ///< somebody asked to roll it back; `text` says why
@@ -5679,9 +5699,11 @@ class LogFunction {
 namespace dtm {
 inline namespace v1 {
 
-/// kPower: one fsync per commit, survives the loss of power. kProcess: survives the death of the
-/// process (kill -9), not that of the machine.
-enum class Durability { kPower, kProcess };
+/// What a commit survives.
+enum class Durability {
+  kPower,   ///< the loss of power: one fsync a commit
+  kProcess  ///< the death of the process (kill -9), not that of the machine
+};
 
 }  // namespace v1
 }  // namespace dtm
@@ -5689,7 +5711,8 @@ enum class Durability { kPower, kProcess };
 // ---- dtm/coordinator/parts/options.hpp ---------------------------------------------------------
 
 /// The settings of an embedded coordinator.
-/// Needs: std. Threads: values; `log` is called from any thread, `on_alert` and `on_event` from one that is not the loop.
+/// Needs: std. Threads: values; `log` and `on_wake` are called from any thread, `on_alert`, `on_event` and `on_span` each from
+/// one of its own (without Start: inside Poll).
 /// Protocol: §3 (alert).
 
 namespace dtm {
@@ -5718,7 +5741,8 @@ struct Options {
   /// The URL at which a dtm::Server serves this coordinator ("http://this-host:36789/api/dtmsvr"). The branches that
   /// a tcc or xa calls are told it, so that they can register. Empty: they cannot.
   std::string server_url;
-  /// Finished transactions are removed after this time; with Duration::max(), never. Unfinished ones are never removed.
+  /// Finished transactions are removed after this time, 0 or more; with Duration::max(), never. Unfinished ones are never
+  /// removed.
   Duration keep_finished = std::chrono::hours(24);
   /// The gids of finished transactions are kept for this time after their end, so that a gid does not run again. The
   /// same content gets the status that it ended with; other content is refused, and so is a workflow, whose result is
@@ -5793,13 +5817,13 @@ inline bool TellsEntries(const Options& options) {
   return options.history > 0 || options.on_event != nullptr;
 }
 
-/// Ignores exceptions of the log.
+/// One line: control characters, which texts of others may contain, are replaced. Ignores exceptions of the log.
 /// `about`: a transaction that the line is about, or null.
 inline void LogTo(const Options& options, LogLevel level, const std::string& text,
                   const Definition* about = nullptr) {
   try {
     if (!options.log) return;
-    LogLine line{level, text, {}, {}};
+    LogLine line{level, Printable(text), {}, {}};
     if (about != nullptr) {
       line.gid = about->gid;
       line.trace_id = TraceIdOf(*about, options.on_span != nullptr);
@@ -6807,6 +6831,138 @@ inline TransResult ResultOf(const Transaction& transaction) {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/engine/resubmission.hpp ---------------------------------------------------------------
+
+/// Decides what a submit or prepare of a gid that exists means.
+/// Needs: std. Threads: pure functions. Protocol: §2.3, with the differences of docs/http_api.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+struct Resubmission {
+  enum class Kind {
+    kAttach,   ///< the same again: nothing runs twice, the answer is that of the stored one
+    kPromote,  ///< the submit of a prepared one
+    kRefuse
+  };
+  Kind kind = Kind::kAttach;
+  std::string refused;  ///< kRefuse: why
+};
+
+/// Whether its status can only have come after its submit. A tcc, xa or workflow is rolled back only if none came in time.
+inline bool ShowsSubmit(const Transaction& stored) {
+  if (stored.status == Status::kPrepared) return false;
+  return !RegistersSteps(stored.definition->type) || stored.status != Status::kAborting;
+}
+
+/// The initiator has to learn that its submit came too late.
+inline std::string CannotSubmit(const Transaction& stored) {
+  return "gid '" + stored.definition->gid + "': current status '" + Name(stored.status) +
+         "', cannot submit. FAILURE";
+}
+
+/// `again`: the new submit or (`prepare`) prepare. A submit is compared only with a submit, and a prepare only
+/// with a prepare, since a submit after a prepare need not repeat the steps.
+inline Resubmission OnResubmission(const Transaction& stored, const Definition& again,
+                                   bool prepare) {
+  const Definition& first = *stored.definition;
+  const std::string gid = "gid '" + again.gid + "'";
+  if (stored.unreadable) return {Resubmission::Kind::kRefuse, gid + ": " + stored.last_error};
+  if (first.type != again.type) {
+    return {Resubmission::Kind::kRefuse, gid + " exists as a " + Name(first.type) + ", not as a " +
+                                             Name(again.type) +
+                                             "; nothing was changed. Use a new gid"};
+  }
+  const bool prepared = stored.status == Status::kPrepared;
+  if (prepare && !prepared) {
+    return {Resubmission::Kind::kRefuse,
+            gid + ": current status '" + Name(stored.status) + "', cannot prepare. FAILURE"};
+  }
+  if (!prepare && prepared) return {Resubmission::Kind::kPromote, {}};
+  if (!prepare && !ShowsSubmit(stored)) {
+    return {Resubmission::Kind::kRefuse, CannotSubmit(stored)};
+  }
+  const bool same = stored.expired ? stored.content == 0 || stored.content == ContentHash(again)
+                                   : first.prepared_first != prepare || SameContent(first, again);
+  if (!same) {
+    return {Resubmission::Kind::kRefuse,
+            gid +
+                " exists with other content; nothing was changed. Use a new gid, or submit "
+                "exactly what was submitted first"};
+  }
+  return {Resubmission::Kind::kAttach, {}};
+}
+
+/// Empty if `again` prepares the stored workflow; otherwise why not. The URL that resumes it may have changed; name and data
+/// are compared only if both have them.
+inline std::string OtherWorkflow(const Definition& stored, const Definition& again) {
+  const std::string gid = "gid '" + again.gid + "' ";
+  const char* end = "; nothing was changed or run. Use a new gid";
+  if (stored.type != TransType::kWorkflow) {
+    return gid + "is a " + Name(stored.type) + ", not a workflow" + end;
+  }
+  if (!again.workflow.empty() && again.workflow != stored.workflow) {
+    return gid + "is the workflow '" + stored.workflow + "', not '" + again.workflow + "'" + end;
+  }
+  if (!again.data.empty() && again.data != stored.data) {
+    return gid + "was started with other data" + end;
+  }
+  return {};
+}
+
+/// The headers of the submit replace those of the prepare, but a transaction stays in the trace in which it began.
+inline std::map<std::string, std::string> MergedHeaders(const TransOptions& prepared,
+                                                        const TransOptions& submitted) {
+  using Headers = std::map<std::string, std::string>;
+  const auto part = [](const Headers& headers, bool of_trace) {
+    Headers found;
+    for (const auto& header : headers) {
+      if (IsTraceHeader(header.first) == of_trace) found.insert(header);
+    }
+    return found;
+  };
+  Headers merged = part(submitted.branch_headers, false);
+  if (merged.empty()) merged = part(prepared.branch_headers, false);
+  Headers trace = part(prepared.branch_headers, true);
+  if (trace.empty()) trace = part(submitted.branch_headers, true);
+  for (const auto& header : trace) {
+    if (merged.size() < kMaxHeaders) merged.insert(header);
+  }
+  return merged;
+}
+
+/// The steps stay those of the prepare; options and orders of the submit replace those of the prepare.
+inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
+  Definition merged = prepared;
+  TransOptions& options = merged.options;
+  const TransOptions& later = submitted.options;
+  options.wait_result = later.wait_result;
+  const auto take = [](auto& value, const auto& newer) {
+    if (newer != std::decay_t<decltype(newer)>{}) value = newer;
+  };
+  if (merged.query_prepared.empty()) merged.query_prepared = submitted.query_prepared;
+  take(options.timeout_to_fail, later.timeout_to_fail);
+  take(options.request_timeout, later.request_timeout);
+  take(options.retry_interval, later.retry_interval);
+  take(options.retry_limit, later.retry_limit);
+  options.branch_headers = MergedHeaders(options, later);
+  take(merged.delay, submitted.delay);
+  const bool order = submitted.concurrent || !submitted.orders.empty();
+  if (order) {
+    merged.concurrent = submitted.concurrent;
+    merged.orders = submitted.orders;
+  }
+  if (order || submitted.delay.count() > 0 || !submitted.custom_data.empty()) {
+    merged.custom_data = submitted.custom_data;
+  }
+  return merged;
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/parts/answers.hpp ---------------------------------------------------------
 
 /// How callers get their answers: exactly once, whatever happens.
@@ -6905,8 +7061,8 @@ struct Waiter {
   bool ongoing_is_error = false;  ///< an unfinished status is told as OngoingError
   bool submits = false;           ///< the answer must not be a status without its submit
   Time deadline = kNever;         ///< then the answer is the present status
-  /// The row that it skips. After a failure of the store that is decided anew, and may be refused.
-  std::optional<std::size_t> skips{};
+  /// The number of the event that it asked for; 0: none. After a conflict that is decided anew, and may be refused.
+  std::uint64_t ask = 0;
   /// Asks again, if another coordinator on the store has written the transaction first. Empty: there is nothing to ask again.
   std::function<void(Waiter&&)> again{};
   Promise promise{};
@@ -6929,15 +7085,8 @@ struct Waiter {
   void Refuse(const std::exception_ptr& error) { promise.Keep({{}, error}); }
   /// Answers with the record as it is stored now.
   void GiveStatusOf(const Transaction& stored) {
-    const auto& rows = stored.branches;
-    const bool lost =
-        skips && (*skips >= rows.size() || rows[*skips].status != BranchStatus::kSucceed);
-    if (!lost) return Give(ResultOf(stored));
-    Refuse(Made<RejectedError>([&] {
-      return "gid '" + stored.definition->gid +
-             "' was not changed: the store failed meanwhile, and when it worked again the branch "
-             "could not be skipped any more; Explain says why, then ask again";
-    }));
+    if (!submits || engine::ShowsSubmit(stored)) return Give(ResultOf(stored));
+    Refuse(Made<RejectedError>([&] { return engine::CannotSubmit(stored); }));
   }
 };
 
@@ -7301,6 +7450,152 @@ struct Effects {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/commands/refusals.hpp -----------------------------------------------------
+
+/// Why a command is refused, in the sentences that dtm's clients know.
+/// Needs: std. Threads: pure functions. Protocol: §2.2, §2.4.
+
+namespace dtm {
+inline namespace v1 {
+namespace refusals {
+
+using Kind = Instruction::Kind;
+
+inline std::string Unknown(const std::string& gid) {
+  return "no TransGlobal with gid: " + gid + " found; there is no transaction with gid '" + gid +
+         "', or it ended and its time was over; check the gid";
+}
+
+inline std::string NotPrepared(const std::string& gid) {
+  return "no trans with gid: " + gid + " status: prepared found FAILURE";
+}
+
+/// The text begins with what dtm's clients look for.
+inline std::string Sentence(Kind kind, const Transaction& transaction, const std::string& why) {
+  const std::string status = Name(transaction.status);
+  std::string unchanged = "gid '" + transaction.definition->gid + "' was not changed: " + why;
+  switch (kind) {
+    case Kind::kCancel:
+      return "trans type: '" + std::string(Name(transaction.definition->type)) +
+             "' current status '" + status + "', cannot abort. FAILURE: " + unchanged;
+    case Kind::kForceStop:
+      return "global transaction force stop error. status: " + status +
+             ". error: FAILURE: " + unchanged;
+    default: return unchanged;
+  }
+}
+
+[[noreturn]] inline void RefuseEnded(Kind kind, const Transaction& transaction) {
+  const std::string& gid = transaction.definition->gid;
+  if (kind == Kind::kAddBranch) throw RejectedError(NotPrepared(gid));
+  const std::string status = Name(transaction.status);
+  throw EndedError(Sentence(kind, transaction, "it has already ended as " + status));
+}
+
+[[noreturn]] inline void Refuse(Kind kind, const Transaction& transaction, const std::string& why) {
+  if (IsFinal(transaction.status)) RefuseEnded(kind, transaction);
+  throw RejectedError(Sentence(kind, transaction, why));
+}
+
+/// To register or to finish assumes that the transaction exists; that it does not is a conflict, and no bad input.
+[[noreturn]] inline void RefuseUnknown(Kind kind, const std::string& gid) {
+  switch (kind) {
+    case Kind::kAddBranch: throw RejectedError(NotPrepared(gid));
+    case Kind::kFinish: throw RejectedError(Unknown(gid));
+    default: throw BadInput(Unknown(gid));
+  }
+}
+
+/// What asked for this event.
+inline Kind KindOf(engine::EventKind event) {
+  switch (event) {
+    case engine::EventKind::kCancel: return Kind::kCancel;
+    case engine::EventKind::kForceStop: return Kind::kForceStop;
+    case engine::EventKind::kRepair: return Kind::kSkip;
+    case engine::EventKind::kFinish: return Kind::kFinish;
+    case engine::EventKind::kBranchAdded: return Kind::kAddBranch;
+    default: return Kind::kRetryNow;
+  }
+}
+
+/// Of a command whose event was applied to a record that turned out not to be the stored one, and does not fit that.
+inline std::exception_ptr OfEvent(engine::EventKind event, const Transaction& stored,
+                                  const std::string& why) {
+  try {
+    Refuse(KindOf(event), stored, why);
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
+}  // namespace refusals
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/store_health.hpp ----------------------------------------------------
+
+/// Whether the store works, and when to try again after a failure.
+/// Needs: std. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+/// After a failed commit the next try comes after 10 ms, 20 ms, ... 1 s. Until one succeeds nothing is
+/// released. While another connection holds the store's lock: every 5 ms; that counts as failure only if it lasts.
+class StoreHealth {
+ public:
+  bool Good() const { return failures_ == 0; }
+  bool MayTry(Time now) const { return (Good() && !WaitsForLock()) || now >= next_try_; }
+  bool WaitsForLock() const { return locked_since_ != kNever; }
+  Time NextTry() const { return next_try_; }
+  /// The outcome of a commit is unknown: the store has to be recovered before it is used.
+  bool NeedsRecovery() const { return needs_recovery_; }
+  const std::string& Problem() const { return problem_; }
+
+  /// False: it has lasted too long, or the store was failing before.
+  bool Locked(Time now, const std::string& problem) {
+    if (!Good()) return false;
+    if (!WaitsForLock()) locked_since_ = now;
+    if (now - locked_since_ >= kPatience) return false;
+    problem_ = problem;
+    next_try_ = now + kBetweenLocked;
+    return true;
+  }
+  void Failed(Time now, std::string problem, bool in_doubt, bool writing) {
+    writing_failed_ = writing_failed_ || writing;
+    locked_since_ = kNever;
+    problem_ = std::move(problem);
+    needs_recovery_ = needs_recovery_ || in_doubt;
+    Duration wait = std::chrono::milliseconds(10);
+    for (int i = 0; i < failures_ && wait < kLongestWait; ++i) wait *= 2;
+    next_try_ = now + (std::min)(wait, kLongestWait);
+    ++failures_;
+  }
+  void Recovered() { needs_recovery_ = false; }
+  /// A commit that wrote nothing does not prove that one that writes would work.
+  void Worked(bool writing) {
+    locked_since_ = kNever;
+    if (writing_failed_ && !writing) return;
+    failures_ = 0;
+    writing_failed_ = false;
+    problem_.clear();
+  }
+
+ private:
+  static constexpr Duration kLongestWait = std::chrono::seconds(1);
+  static constexpr Duration kBetweenLocked = std::chrono::milliseconds(5);
+  static constexpr Duration kPatience = std::chrono::seconds(5);
+  Time locked_since_ = kNever;
+  int failures_ = 0;
+  Time next_try_{};
+  bool needs_recovery_ = false;
+  bool writing_failed_ = false;
+  std::string problem_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/state/active_table.hpp ----------------------------------------------------
 
 /// A transaction in memory: its record, and what is held back until the record is durable.
@@ -7322,6 +7617,7 @@ struct AppliedEvent : engine::Event {
   bool ended = false;
   std::uint32_t errors = 0;  ///< in a row of its branch, if it is one of them
   bool refused = false;      ///< what was asked for; what changed is due to the time
+  std::uint64_t ask = 0;     ///< of the waiter who asked for it, see Waiter
 };
 
 struct ActiveTransaction {
@@ -7567,207 +7863,79 @@ class ActiveTable {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/hooks/span_feed.hpp -------------------------------------------------------
+// ---- dtm/coordinator/state/between_stages.hpp --------------------------------------------------
 
-/// The spans of what the loop drives: when they begin, and which are over.
-/// Needs: std. Threads: the thread that drives the loop.
+/// What the stages of a turn leave to each other; each list has one stage that empties it.
+/// Needs: std, engine. Threads: the thread that drives the loop.
 
 namespace dtm {
 inline namespace v1 {
 
-class SpanFeed {
- public:
-  using Spans = std::vector<std::shared_ptr<const Span>>;
+/// What the next turn has to take up again, before anything new. Collect empties it.
+struct ToCollect {
+  std::vector<std::pair<std::string, engine::EventKind>> readvance;  ///< gids, and why
+  std::vector<Submission> resubmit;  ///< found a stored record, which is in memory now
+  std::vector<Command> reissue;      ///< came before a commit had taken their transaction
+  std::vector<std::shared_ptr<const Definition>> ended;  ///< see Mail
+};
 
-  /// `ended`: gets the spans that are over. Both outlive it.
-  SpanFeed(const Options& options, Spans& ended) : options_(options), ended_(ended) {}
+/// What the next commit has to write and to run. Commit empties it.
+struct ToCommit {
+  std::vector<ActiveTransaction*> dirty;  ///< changed since the last commit
+  std::deque<QueuedWork> works;           ///< user work
+  std::deque<BranchWork> branch_works;    ///< branches that run inside a commit
+  std::set<std::string> in_doubt;  ///< gids submitted in a commit whose outcome is not known yet
+};
 
-  /// Of a call that starts now; null: nobody wants spans.
-  std::shared_ptr<const CallSpan> Begin(const Transaction& transaction, std::size_t row, Time now) {
-    if (!options_.on_span) return nullptr;
-    return std::make_shared<const CallSpan>(
-        CallSpan{ids_.Next(), now, transaction.branches[row].tries});
-  }
-
-  void End(const BranchCall& call, const Result& result, Time now) noexcept {
-    if (call.span == nullptr || result.at_once) return;  // it is none, or did not begin
-    Add([&] { return SpanOf(*call.definition, call.row, *call.span, result, now); });
-  }
-
-  void Ended(const Transaction& transaction) noexcept {
-    if (options_.on_span) Add([&] { return SpanOf(transaction); });
-  }
-
- private:
-  template <typename Make>
-  void Add(const Make& make) noexcept {
-    try {
-      ended_.push_back(std::make_shared<const Span>(make()));
-    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): no memory for it
-    }
-  }
-
-  const Options& options_;
-  Spans& ended_;
-  SpanIds ids_;
+/// What has to wait until its cause is durable. Release empties it.
+struct ToRelease {
+  std::vector<ActiveTransaction*> touched;           ///< calls, timers and answers are held back
+  std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
+  std::vector<std::shared_ptr<const Event>> events;  ///< the same
+  std::vector<std::shared_ptr<const Span>> spans;
 };
 
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/parts/metrics.hpp ---------------------------------------------------------
+// ---- dtm/coordinator/state/peer_reply.hpp ------------------------------------------------------
 
-/// What the coordinator has done since it was opened, counted.
-/// Needs: std. Threads: thread-safe. Protocol: §9 (the names are the HTTP API's).
-
-#include <array>
-#include <tuple>
+/// The answer to a command, as it goes through the store to the coordinator that asked for it.
+/// Needs: std. Threads: pure functions.
 
 namespace dtm {
 inline namespace v1 {
 
-/// Counts durations by upper bounds.
-struct Histogram {
-  using Bounds = std::array<double, 11>;  ///< seconds
-  static constexpr Bounds kBounds = {.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10};
-  static constexpr Bounds kOfCommits = {.0001, .00025, .0005, .001, .0025, .005,
-                                        .01,   .025,   .1,    .5,   2.5};
-
-  /// Counts one duration.
-  void Add(Duration time) {
-    const double seconds = static_cast<double>(time.count()) / 1e6;
-    const auto bound = std::lower_bound(bounds->begin(), bounds->end(), seconds);
-    ++counts[static_cast<std::size_t>(bound - bounds->begin())];
-    sum += seconds;
+/// An answer to another coordinator, as it is stored: the kind of the error in one letter, and its sentence. "+": no error.
+inline std::string ReplyOf(const Answer& answer) {
+  if (!answer.error) return "+";
+  try {
+    std::rethrow_exception(answer.error);
+  } catch (const EndedError& error) {
+    return std::string("e") + error.what();
+  } catch (const BadInput& error) {
+    return std::string("b") + error.what();
+  } catch (const RejectedError& error) {
+    return std::string("r") + error.what();
+  } catch (const StoreError& error) {
+    return std::string("s") + error.what();
+  } catch (...) {
+    return "d" + WhatWasThrown();
   }
+}
 
-  const Bounds* bounds = &kBounds;
-  std::array<std::uint64_t, kBounds.size() + 1> counts{};  ///< the last: more than all bounds
-  double sum = 0;
-};
-
-/// The counters. Only what is durable is counted.
-class Metrics {
- public:
-  /// What calls are counted by.
-  struct Branch {
-    TransType type;
-    std::string branch_id;
-    Op op;
-    bool ok;
-    bool operator<(const Branch& other) const {
-      return std::tie(type, branch_id, op, ok) <
-             std::tie(other.type, other.branch_id, other.op, other.ok);
-    }
-  };
-  /// The counters at one moment.
-  struct Snapshot {
-    std::map<std::pair<TransType, Status>, std::uint64_t> ended;  ///< by final status
-    std::map<TransType, Histogram> durations;                     ///< from creation to the end
-    std::map<Branch, std::uint64_t> branches;                     ///< answered calls
-    std::map<TransType, std::uint64_t> repaired;                  ///< branches that people skipped
-    Histogram commits{&Histogram::kOfCommits};  ///< how long the store took for each
-  };
-
-  /// For the coordinator: a commit took so long.
-  void Committed(Duration took) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    snapshot_.commits.Add(took);
+/// Null: no error.
+inline std::exception_ptr ErrorOf(const std::string& reply) {
+  const std::string sentence = reply.empty() ? std::string() : reply.substr(1);
+  switch (reply.empty() ? 'd' : reply[0]) {
+    case '+': return nullptr;
+    case 'e': return std::make_exception_ptr(EndedError(sentence));
+    case 'b': return std::make_exception_ptr(BadInput(sentence));
+    case 'r': return std::make_exception_ptr(RejectedError(sentence));
+    case 's': return std::make_exception_ptr(StoreError(sentence));
+    default: return std::make_exception_ptr(InDoubtError(sentence));
   }
-
-  /// For the coordinator: the end of this transaction is durable.
-  void Ended(const Transaction& transaction) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const TransType type = transaction.definition->type;
-    ++snapshot_.ended[{type, transaction.status}];
-    snapshot_.durations[type].Add(transaction.finished - transaction.created);
-  }
-
-  /// For the coordinator: that somebody skipped a branch is durable.
-  void Repaired(TransType type) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    ++snapshot_.repaired[type];
-  }
-
-  /// For the coordinator: the result of a call of this row is durable.
-  void GotResult(const Definition& definition, std::size_t row, const Result& result) {
-    const bool ok = result.kind == Result::Kind::kSuccess;
-    const std::size_t slot = 2 * row + (ok ? 1 : 0);
-    const std::lock_guard<std::mutex> lock(mutex_);
-    std::vector<std::uint64_t>& counts = answers_[static_cast<std::size_t>(definition.type)];
-    if (slot >= kMaxSlots) return;  // so many names of series would help nobody
-    if (counts.size() <= slot) counts.resize(slot + 1);
-    ++counts[slot];
-  }
-
-  /// The counters now.
-  Snapshot Get() const {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    Snapshot snapshot = snapshot_;
-    for (std::size_t type = 0; type < answers_.size(); ++type) {
-      for (std::size_t slot = 0; slot < answers_[type].size(); ++slot) {
-        if (answers_[type][slot] == 0) continue;
-        const std::size_t row = slot / 2;
-        snapshot.branches[KeyOf(static_cast<TransType>(type), row, slot % 2 == 1)] =
-            answers_[type][slot];
-      }
-    }
-    return snapshot;
-  }
-
- private:
-  /// Branches are named by their row, which bounds the number of names.
-  static Branch KeyOf(TransType type, std::size_t row, bool ok) {
-    const bool query = HasQueryRow(type) && row == kQueryRow;
-    return {type, query ? "00" : NumberOf(StepOf(type, row)), OpOf(type, row), ok};
-  }
-
-  static constexpr std::size_t kMaxSlots =
-      4 * 99;  ///< 198 rows: 99 steps of a saga, 197 of a message
-
-  mutable std::mutex mutex_;
-  Snapshot snapshot_;
-  std::array<std::vector<std::uint64_t>, 6> answers_;  ///< by type; per row: failed, succeeded
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/parts/missing_functions.hpp -----------------------------------------------
-
-/// The functions that this program lacks, so that people are told of each of them once a minute.
-/// Needs: std. Threads: the thread that drives the loop.
-
-#include <iterator>
-
-namespace dtm {
-inline namespace v1 {
-
-class MissingFunctions {
- public:
-  /// False: people were told of it less than a minute ago, or of too many others. All URLs of a scheme are one: what is
-  /// missing is their caller.
-  /// @throws std::bad_alloc  it is not remembered.
-  bool IsNews(const std::string& url, Time now) {
-    const std::string name = IsLocal(url) ? url : SchemeOf(url);
-    const auto told = told_until_.find(name);
-    if (told != told_until_.end() && now < told->second) return false;
-    if (told == told_until_.end() && told_until_.size() >= kMostNames) {
-      for (auto old = told_until_.begin(); old != told_until_.end();) {
-        old = old->second <= now ? told_until_.erase(old) : std::next(old);
-      }
-      if (told_until_.size() >= kMostNames) return false;
-    }
-    told_until_[name] = now + kTellAgain;
-    return true;
-  }
-
-  static constexpr std::size_t kMostNames = 1000;
-
- private:
-  static constexpr Duration kTellAgain = std::chrono::minutes(1);
-  std::map<std::string, Time> told_until_;
-};
+}
 
 }  // namespace v1
 }  // namespace dtm
@@ -7820,16 +7988,6 @@ inline Duration RetryWait(const Transaction& transaction, std::size_t row, Durat
   const std::size_t seed =
       std::hash<std::string>{}(transaction.definition->gid) ^ (row * 7919 + errors * 104729);
   return wait + wait * static_cast<Duration::rep>(seed % 1000) / 5000;
-}
-
-/// Whether the row may be called in this status: while prepared, the question to the initiator; then the actions, or
-/// the compensations.
-inline bool HasItsTurn(const Transaction& transaction, std::size_t index) {
-  const TransType type = transaction.definition->type;
-  if (HasQueryRow(type)) {
-    return (index == kQueryRow) == (transaction.status == Status::kPrepared);
-  }
-  return (index % 2 == 0) == (transaction.status == Status::kAborting);
 }
 
 /// The action of a saga had a call that may have had an effect, or counts as done.
@@ -7968,7 +8126,10 @@ inline std::string ExplainBranch(const Transaction& transaction, std::size_t ind
     if (branch.asked_when && branch.next_try > now) text += ", as it asked for (Retry-After)";
   }
   text += " (" + std::to_string(branch.tries) + (branch.tries == 1 ? " try" : " tries");
-  if (branch.errors > 0) text += ", " + std::to_string(branch.errors) + " errors in a row";
+  if (branch.errors > 0) {
+    text += ", " + std::to_string(branch.errors) + (branch.errors == 1 ? " error" : " errors") +
+            " in a row";
+  }
   return text + ")";
 }
 
@@ -8020,477 +8181,13 @@ inline std::string Explain(const Transaction& transaction, Time now) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/engine/repair.hpp ---------------------------------------------------------------------
-
-/// A repair: somebody says that a row is done, and the transaction goes on without a call. Nothing else changes.
-/// Needs: std. Threads: pure functions.
-
-namespace dtm {
-inline namespace v1 {
-namespace engine {
-
-/// Whether a call of the row may still come. A saga that goes forward may be rolled back later.
-inline bool MayBeCalled(const Transaction& transaction, std::size_t row) {
-  const bool saga = transaction.definition->type == TransType::kSaga;
-  if (saga && transaction.status == Status::kSubmitted) return true;
-  if (!HasItsTurn(transaction, row)) return false;
-  const bool undo = saga && row % 2 == 0;
-  return !undo || MayHaveRun(transaction.branches[row + 1]);
-}
-
-/// Why the row of an unfinished transaction cannot be said to be done; empty: it can. While a call of it is out, or may be, it
-/// cannot: the call could have its effect after somebody has done the same by hand.
-inline std::string RepairProblem(const Transaction& transaction, std::size_t row, Time now) {
-  const Definition& definition = *transaction.definition;
-  const std::size_t rows = transaction.branches.size();
-  if (definition.type == TransType::kWorkflow) {
-    return "the steps of a workflow are made by its own code, so none can be skipped; it goes on "
-           "with "
-           "that code, or ends with ForceStop";
-  }
-  if (rows != RowCount(definition) || row >= rows) {
-    return "its record is damaged, it has " + std::to_string(rows) + " branch rows for " +
-           std::to_string(definition.steps.size()) + " steps; ForceStop ends it";
-  }
-  if (transaction.status == Status::kPrepared) {
-    return "it is prepared, so none of its branches is called yet; submit it, or cancel it";
-  }
-  const Branch& branch = transaction.branches[row];
-  const std::string who = BranchInWords(definition, row);
-  if (branch.status == BranchStatus::kSucceed) return who + " has succeeded already";
-  if (!MayBeCalled(transaction, row)) {
-    return "it is " + std::string(Name(transaction.status)) + ", and " + who +
-           " will not be called, so there is nothing to skip";
-  }
-  if (branch.in_flight) return "a call of " + who + " is running; skip it once that has ended";
-  if (branch.deadline <= now) return {};
-  return "a call of " + who + " may still be running, for at most " +
-         Seconds(branch.deadline - now) + " s; skip it then";
-}
-
-/// "branch 02 compensate was skipped by ann: paid back by hand"
-inline std::string DescribeRepair(const Definition& definition, std::size_t row,
-                                  const std::string& who, const std::string& why) {
-  return "branch " + BranchIdOf(definition, row) + " " + Name(OpOf(definition, row)) +
-         " was skipped" + (who.empty() ? "" : " by " + who) + ": " + why;
-}
-
-/// The last error, and behind it what people have done about it.
-inline std::string LastErrorWith(const std::string& error, std::string repair) {
-  constexpr std::size_t kBetween = 2;
-  repair = Truncated(std::move(repair), kMaxReasonBytes);
-  if (error.empty() || repair.size() + kBetween >= kMaxReasonBytes) return repair;
-  return Truncated(error, kMaxReasonBytes - kBetween - repair.size()) + "; " + repair;
-}
-
-}  // namespace engine
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/parts/news.hpp ------------------------------------------------------------
-
-/// The lines about transactions in the log: rollbacks, first errors, missing functions, stuck transactions, the recovery.
-/// Needs: std, engine. Threads: the thread that drives the loop.
-///
-/// Ten thousand transactions may meet one dead host in a second. So only a few lines of each kind are written in a
-/// second, and then how many were left out.
-
-namespace dtm {
-inline namespace v1 {
-
-/// Allows a number of lines in a second, and counts the others.
-class LineLimit {
- public:
-  static constexpr std::size_t kPerSecond = 10;
-
-  /// Whether a line may be written now. Flush comes first.
-  bool Allow(Time now) {
-    if (now >= end_ || now + kWindow < end_) {  // over, or the clock was set back
-      end_ = now + kWindow;
-      written_ = 0;
-    }
-    if (written_ < kPerSecond) return ++written_, true;
-    ++left_out_;
-    return false;
-  }
-  /// When to log how many were left out.
-  Time NextFlush() const { return left_out_ > 0 ? end_ : kNever; }
-  /// How many lines were left out, once their second is over.
-  std::size_t Flush() { return std::exchange(left_out_, 0); }
-
- private:
-  static constexpr Duration kWindow = std::chrono::seconds(1);
-  Time end_{};
-  std::size_t written_ = 0;
-  std::size_t left_out_ = 0;
-};
-
-class News {
- public:
-  explicit News(const Options& options) : options_(options) {}
-
-  // All of them tell of what is durable. If a line cannot be written, the loop goes on: none of these throws.
-
-  /// The rollback is decided.
-  void RolledBack(const Transaction& transaction, Time now) {
-    Say(kRollbacks, transaction, now, [&] {
-      const bool failed = transaction.status == Status::kFailed;  // there was nothing to undo
-      std::string text = Who(transaction) + " (" + Name(transaction.definition->type) + ")" +
-                         (failed ? " has failed" : " is being rolled back");
-      if (!transaction.reason.empty()) text += ": " + transaction.reason;
-      if (transaction.reason_from != 0) text += " (" + ReasonFrom(transaction) + ")";
-      return text;
-    });
-  }
-
-  /// `errors`: errors in a row of the branch, with `result` the last of them. Logs the first, and the one that shows that
-  /// it keeps failing.
-  void Error(const Transaction& transaction, std::size_t row, const Result& result,
-             std::uint32_t errors, Time now) {
-    const auto what = [&] { return engine::DescribeResult(*transaction.definition, row, result); };
-    if (errors == 1) {
-      Say(kFirstErrors, transaction, now,
-          [&] { return Who(transaction) + ", first error: " + what(); });
-    } else if (errors == kErrorsThatGoOn) {
-      Say(kMoreErrors, transaction, now,
-          [&] { return Who(transaction) + " keeps failing and is retried: " + what(); });
-    }
-  }
-
-  /// The transaction goes on only with help.
-  void Stuck(const Transaction& transaction, Time now) {
-    Say(kStuck, transaction, now, [&] {
-      return Who(transaction) + " is stuck: " + transaction.last_error +
-             "; see Explain, then RetryNow or ForceStop";
-    });
-  }
-
-  /// Somebody has said that the row is done.
-  void Repaired(const Transaction& transaction, std::size_t row, const std::string& who,
-                const std::string& why, Time now) {
-    Say(kRepairs, transaction, now, [&] {
-      return Who(transaction) + ": " +
-             engine::DescribeRepair(*transaction.definition, row, who, why);
-    });
-  }
-
-  /// Somebody else has removed its record.
-  void Vanished(const Transaction& transaction, Time now) {
-    Say(kVanished, transaction, now, [&] {
-      return Who(transaction) + " has vanished from the store; somebody else removed it";
-    });
-  }
-
-  /// See Sweep.
-  void SetGoing(const Transaction& transaction, Time now) {
-    Say(kSetGoing, transaction, now, [&] {
-      return Who(transaction) +
-             " was in memory and nothing would have gone on with it; it is set going. If no turn "
-             "of "
-             "the coordinator failed before, this is a fault of dtm: please report it";
-    });
-  }
-
-  /// This program has no function or caller for the branch; see MissingFunctions.
-  void NobodyToCall(const Transaction& transaction, std::size_t row, const Result& result,
-                    Time now) {
-    Say(kNobody, transaction, now, [&] {
-      return Who(transaction) +
-             " waits: " + engine::DescribeResult(*transaction.definition, row, result);
-    });
-  }
-
-  void Recovered(std::size_t found, Duration took) const {
-    if (found == 0) return;
-    Quietly([&] {
-      LogTo(
-          options_, LogLevel::kInfo,
-          std::to_string(found) +
-              (found == 1 ? " unfinished transaction goes on" : " unfinished transactions go on") +
-              "; to find what an earlier run left took " + engine::Seconds(took) + " s");
-    });
-  }
-
-  Time NextFlush() const {
-    Time next = kNever;
-    for (const LineLimit& limit : limits_) next = (std::min)(next, limit.NextFlush());
-    return next;
-  }
-  /// Logs how many lines were left out in seconds that are over.
-  void Flush(Time now) {
-    for (std::size_t kind = 0; kind < limits_.size(); ++kind) {
-      const Time next = limits_[kind].NextFlush();
-      if (next == kNever || next > now) continue;
-      const std::size_t left_out = limits_[kind].Flush();
-      Quietly([&] {
-        LogTo(options_, kLevels[kind],
-              "and " + std::to_string(left_out) + " more " + kNames[kind] +
-                  " in that second, without a line each");
-      });
-    }
-  }
-
- private:
-  enum Kind {
-    kRollbacks,
-    kFirstErrors,
-    kMoreErrors,
-    kNobody,
-    kStuck,
-    kRepairs,
-    kVanished,
-    kSetGoing,
-    kKinds
-  };
-  static constexpr std::array<const char*, kKinds> kNames = {"rollbacks",
-                                                             "first errors of branches",
-                                                             "branches that keep failing",
-                                                             "functions that are missing",
-                                                             "stuck transactions",
-                                                             "branches that people skipped",
-                                                             "transactions that have vanished",
-                                                             "transactions that are set going"};
-  static constexpr std::array<LogLevel, kKinds> kLevels = {
-      LogLevel::kInfo,  LogLevel::kWarning, LogLevel::kWarning, LogLevel::kWarning,
-      LogLevel::kError, LogLevel::kWarning, LogLevel::kError,   LogLevel::kError};
-  static constexpr std::uint32_t kErrorsThatGoOn = 3;
-
-  static std::string Who(const Transaction& transaction) {
-    return "gid '" + transaction.definition->gid + "'";
-  }
-
-  template <typename Function>
-  static void Quietly(const Function& function) noexcept {
-    try {
-      function();
-    } catch (...) {  // NOLINT(bugprone-empty-catch): no memory for a line of the log
-    }
-  }
-
-  template <typename MakeText>
-  void Say(Kind kind, const Transaction& about, Time now, const MakeText& text) {
-    Quietly([&] {
-      if (limits_[kind].NextFlush() <= now) Flush(now);
-      if (!limits_[kind].Allow(now)) return;
-      LogTo(options_, kLevels[kind], text(), about.definition.get());
-    });
-  }
-
-  const Options& options_;
-  std::array<LineLimit, kKinds> limits_;
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/state/between_stages.hpp --------------------------------------------------
-
-/// What the stages of a turn leave to each other; each list has one stage that empties it.
-/// Needs: std, engine. Threads: the thread that drives the loop.
-
-namespace dtm {
-inline namespace v1 {
-
-/// What the next turn has to take up again, before anything new. Collect empties it.
-struct ToCollect {
-  std::vector<std::pair<std::string, engine::EventKind>> readvance;  ///< gids, and why
-  std::vector<Submission> resubmit;  ///< found a stored record, which is in memory now
-  std::vector<Command> reissue;      ///< came before a commit had taken their transaction
-  std::vector<std::shared_ptr<const Definition>> ended;  ///< see Mail
-};
-
-/// What the next commit has to write and to run. Commit empties it.
-struct ToCommit {
-  std::vector<ActiveTransaction*> dirty;  ///< changed since the last commit
-  std::deque<QueuedWork> works;           ///< user work
-  std::deque<BranchWork> branch_works;    ///< branches that run inside a commit
-  std::set<std::string> in_doubt;  ///< gids submitted in a commit whose outcome is not known yet
-};
-
-/// What has to wait until its cause is durable. Release empties it.
-struct ToRelease {
-  std::vector<ActiveTransaction*> touched;           ///< calls, timers and answers are held back
-  std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
-  std::vector<std::shared_ptr<const Event>> events;  ///< the same
-  std::vector<std::shared_ptr<const Span>> spans;
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/state/peer_reply.hpp ------------------------------------------------------
-
-/// The answer to a command, as it goes through the store to the coordinator that asked for it.
-/// Needs: std. Threads: pure functions.
-
-namespace dtm {
-inline namespace v1 {
-
-/// An answer to another coordinator, as it is stored: the kind of the error in one letter, and its sentence. "+": no error.
-inline std::string ReplyOf(const Answer& answer) {
-  if (!answer.error) return "+";
-  try {
-    std::rethrow_exception(answer.error);
-  } catch (const EndedError& error) {
-    return std::string("e") + error.what();
-  } catch (const BadInput& error) {
-    return std::string("b") + error.what();
-  } catch (const RejectedError& error) {
-    return std::string("r") + error.what();
-  } catch (const StoreError& error) {
-    return std::string("s") + error.what();
-  } catch (...) {
-    return "d" + WhatWasThrown();
-  }
-}
-
-/// Null: no error.
-inline std::exception_ptr ErrorOf(const std::string& reply) {
-  const std::string sentence = reply.empty() ? std::string() : reply.substr(1);
-  switch (reply.empty() ? 'd' : reply[0]) {
-    case '+': return nullptr;
-    case 'e': return std::make_exception_ptr(EndedError(sentence));
-    case 'b': return std::make_exception_ptr(BadInput(sentence));
-    case 'r': return std::make_exception_ptr(RejectedError(sentence));
-    case 's': return std::make_exception_ptr(StoreError(sentence));
-    default: return std::make_exception_ptr(InDoubtError(sentence));
-  }
-}
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/engine/resubmission.hpp ---------------------------------------------------------------
-
-/// Decides what a submit or prepare of a gid that exists means.
-/// Needs: std. Threads: pure functions. Protocol: §2.3, with the differences of docs/http_api.md.
-
-namespace dtm {
-inline namespace v1 {
-namespace engine {
-
-struct Resubmission {
-  enum class Kind {
-    kAttach,   ///< the same again: nothing runs twice, the answer is that of the stored one
-    kPromote,  ///< the submit of a prepared one
-    kRefuse
-  };
-  Kind kind = Kind::kAttach;
-  std::string refused;  ///< kRefuse: why
-};
-
-/// Whether its status can only have come after its submit. A tcc, xa or workflow is rolled back only if none came in time.
-inline bool ShowsSubmit(const Transaction& stored) {
-  if (stored.status == Status::kPrepared) return false;
-  return !RegistersSteps(stored.definition->type) || stored.status != Status::kAborting;
-}
-
-/// `again`: the new submit or (`prepare`) prepare. A submit is compared only with a submit, and a prepare only
-/// with a prepare, since a submit after a prepare need not repeat the steps.
-inline Resubmission OnResubmission(const Transaction& stored, const Definition& again,
-                                   bool prepare) {
-  const Definition& first = *stored.definition;
-  const std::string gid = "gid '" + again.gid + "'";
-  if (stored.unreadable) return {Resubmission::Kind::kRefuse, gid + ": " + stored.last_error};
-  if (first.type != again.type) {
-    return {Resubmission::Kind::kRefuse, gid + " exists as a " + Name(first.type) + ", not as a " +
-                                             Name(again.type) +
-                                             "; nothing was changed. Use a new gid"};
-  }
-  const bool prepared = stored.status == Status::kPrepared;
-  const auto cannot = [&](const char* what) -> Resubmission {
-    return {Resubmission::Kind::kRefuse,
-            gid + ": current status '" + Name(stored.status) + "', cannot " + what + ". FAILURE"};
-  };
-  if (prepare && !prepared) return cannot("prepare");
-  if (!prepare && prepared) return {Resubmission::Kind::kPromote, {}};
-  // The initiator has to learn that its submit came too late.
-  if (!prepare && !ShowsSubmit(stored)) return cannot("submit");
-  const bool same = stored.expired ? stored.content == 0 || stored.content == ContentHash(again)
-                                   : first.prepared_first != prepare || SameContent(first, again);
-  if (!same) {
-    return {Resubmission::Kind::kRefuse,
-            gid +
-                " exists with other content; nothing was changed. Use a new gid, or submit "
-                "exactly what was submitted first"};
-  }
-  return {Resubmission::Kind::kAttach, {}};
-}
-
-/// Empty if `again` prepares the stored workflow; otherwise why not. The URL that resumes it may have changed; name and data
-/// are compared only if both have them.
-inline std::string OtherWorkflow(const Definition& stored, const Definition& again) {
-  const std::string gid = "gid '" + again.gid + "' ";
-  const char* end = "; nothing was changed or run. Use a new gid";
-  if (stored.type != TransType::kWorkflow) {
-    return gid + "is a " + Name(stored.type) + ", not a workflow" + end;
-  }
-  if (!again.workflow.empty() && again.workflow != stored.workflow) {
-    return gid + "is the workflow '" + stored.workflow + "', not '" + again.workflow + "'" + end;
-  }
-  if (!again.data.empty() && again.data != stored.data) {
-    return gid + "was started with other data" + end;
-  }
-  return {};
-}
-
-/// The headers of the submit replace those of the prepare, but a transaction stays in the trace in which it began.
-inline std::map<std::string, std::string> MergedHeaders(const TransOptions& prepared,
-                                                        const TransOptions& submitted) {
-  using Headers = std::map<std::string, std::string>;
-  const auto part = [](const Headers& headers, bool of_trace) {
-    Headers found;
-    for (const auto& header : headers) {
-      if (IsTraceHeader(header.first) == of_trace) found.insert(header);
-    }
-    return found;
-  };
-  Headers merged = part(submitted.branch_headers, false);
-  if (merged.empty()) merged = part(prepared.branch_headers, false);
-  Headers trace = part(prepared.branch_headers, true);
-  if (trace.empty()) trace = part(submitted.branch_headers, true);
-  for (const auto& header : trace) {
-    if (merged.size() < kMaxHeaders) merged.insert(header);
-  }
-  return merged;
-}
-
-/// The steps stay those of the prepare; options and orders of the submit replace those of the prepare.
-inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
-  Definition merged = prepared;
-  TransOptions& options = merged.options;
-  const TransOptions& later = submitted.options;
-  options.wait_result = later.wait_result;
-  const auto take = [](auto& value, const auto& newer) {
-    if (newer != std::decay_t<decltype(newer)>{}) value = newer;
-  };
-  if (merged.query_prepared.empty()) merged.query_prepared = submitted.query_prepared;
-  take(options.timeout_to_fail, later.timeout_to_fail);
-  take(options.request_timeout, later.request_timeout);
-  take(options.retry_interval, later.retry_interval);
-  take(options.retry_limit, later.retry_limit);
-  options.branch_headers = MergedHeaders(options, later);
-  take(merged.delay, submitted.delay);
-  const bool order = submitted.concurrent || !submitted.orders.empty();
-  if (order) {
-    merged.concurrent = submitted.concurrent;
-    merged.orders = submitted.orders;
-  }
-  if (order || submitted.delay.count() > 0 || !submitted.custom_data.empty()) {
-    merged.custom_data = submitted.custom_data;
-  }
-  return merged;
-}
-
-}  // namespace engine
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/coordinator/state/elsewhere.hpp -------------------------------------------------------
 
 /// What was asked here about transactions that other coordinators on the store drive: who waits for their end, and requests
 /// that the others have to obey. One statement every 100 ms looks after all of it.
 /// Needs: std, store. Threads: the thread that drives the loop.
+
+#include <iterator>
 
 namespace dtm {
 inline namespace v1 {
@@ -8885,6 +8582,543 @@ class Loader {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/hooks/span_feed.hpp -------------------------------------------------------
+
+/// The spans of what the loop drives: when they begin, and which are over.
+/// Needs: std. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class SpanFeed {
+ public:
+  using Spans = std::vector<std::shared_ptr<const Span>>;
+
+  /// `ended`: gets the spans that are over. Both outlive it.
+  SpanFeed(const Options& options, Spans& ended) : options_(options), ended_(ended) {}
+
+  /// Of a call that starts now; null: nobody wants spans.
+  std::shared_ptr<const CallSpan> Begin(const Transaction& transaction, std::size_t row, Time now) {
+    if (!options_.on_span) return nullptr;
+    return std::make_shared<const CallSpan>(
+        CallSpan{ids_.Next(), now, transaction.branches[row].tries});
+  }
+
+  void End(const BranchCall& call, const Result& result, Time now) noexcept {
+    if (call.span == nullptr || result.at_once) return;  // it is none, or did not begin
+    Add([&] { return SpanOf(*call.definition, call.row, *call.span, result, now); });
+  }
+
+  void Ended(const Transaction& transaction) noexcept {
+    if (options_.on_span) Add([&] { return SpanOf(transaction); });
+  }
+
+ private:
+  template <typename Make>
+  void Add(const Make& make) noexcept {
+    try {
+      ended_.push_back(std::make_shared<const Span>(make()));
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): no memory for it
+    }
+  }
+
+  const Options& options_;
+  Spans& ended_;
+  SpanIds ids_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/metrics.hpp ---------------------------------------------------------
+
+/// What the coordinator has done since it was opened, counted.
+/// Needs: std. Threads: thread-safe. Protocol: §9 (the names are the HTTP API's).
+
+#include <array>
+#include <tuple>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Counts durations by upper bounds.
+struct Histogram {
+  using Bounds = std::array<double, 11>;  ///< seconds
+  static constexpr Bounds kBounds = {.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10};
+  static constexpr Bounds kOfCommits = {.0001, .00025, .0005, .001, .0025, .005,
+                                        .01,   .025,   .1,    .5,   2.5};
+
+  /// Counts one duration.
+  void Add(Duration time) {
+    const double seconds = static_cast<double>(time.count()) / 1e6;
+    const auto bound = std::lower_bound(bounds->begin(), bounds->end(), seconds);
+    ++counts[static_cast<std::size_t>(bound - bounds->begin())];
+    sum += seconds;
+  }
+
+  const Bounds* bounds = &kBounds;
+  std::array<std::uint64_t, kBounds.size() + 1> counts{};  ///< the last: more than all bounds
+  double sum = 0;
+};
+
+/// The counters. Only what is durable is counted.
+class Metrics {
+ public:
+  /// What calls are counted by.
+  struct Branch {
+    TransType type;
+    std::string branch_id;
+    Op op;
+    bool ok;
+    bool operator<(const Branch& other) const {
+      return std::tie(type, branch_id, op, ok) <
+             std::tie(other.type, other.branch_id, other.op, other.ok);
+    }
+  };
+  /// The counters at one moment.
+  struct Snapshot {
+    std::map<std::pair<TransType, Status>, std::uint64_t> ended;  ///< by final status
+    std::map<TransType, Histogram> durations;                     ///< from creation to the end
+    std::map<Branch, std::uint64_t> branches;                     ///< answered calls
+    std::map<TransType, std::uint64_t> repaired;                  ///< branches that people skipped
+    Histogram commits{&Histogram::kOfCommits};  ///< how long the store took for each
+  };
+
+  /// For the coordinator: a commit took so long.
+  void Committed(Duration took) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    snapshot_.commits.Add(took);
+  }
+
+  /// For the coordinator: the end of this transaction is durable.
+  void Ended(const Transaction& transaction) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const TransType type = transaction.definition->type;
+    ++snapshot_.ended[{type, transaction.status}];
+    snapshot_.durations[type].Add(transaction.finished - transaction.created);
+  }
+
+  /// For the coordinator: that somebody skipped a branch is durable.
+  void Repaired(TransType type) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    ++snapshot_.repaired[type];
+  }
+
+  /// For the coordinator: the result of a call of this row is durable.
+  void GotResult(const Definition& definition, std::size_t row, const Result& result) {
+    const bool ok = result.kind == Result::Kind::kSuccess;
+    const std::size_t slot = 2 * row + (ok ? 1 : 0);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::vector<std::uint64_t>& counts = answers_[static_cast<std::size_t>(definition.type)];
+    if (slot >= kMaxSlots) return;  // so many names of series would help nobody
+    if (counts.size() <= slot) counts.resize(slot + 1);
+    ++counts[slot];
+  }
+
+  /// The counters now.
+  Snapshot Get() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Snapshot snapshot = snapshot_;
+    for (std::size_t type = 0; type < answers_.size(); ++type) {
+      for (std::size_t slot = 0; slot < answers_[type].size(); ++slot) {
+        if (answers_[type][slot] == 0) continue;
+        const std::size_t row = slot / 2;
+        snapshot.branches[KeyOf(static_cast<TransType>(type), row, slot % 2 == 1)] =
+            answers_[type][slot];
+      }
+    }
+    return snapshot;
+  }
+
+ private:
+  /// Branches are named by their row, which bounds the number of names.
+  static Branch KeyOf(TransType type, std::size_t row, bool ok) {
+    const bool query = HasQueryRow(type) && row == kQueryRow;
+    return {type, query ? "00" : NumberOf(StepOf(type, row)), OpOf(type, row), ok};
+  }
+
+  static constexpr std::size_t kMaxSlots =
+      4 * 99;  ///< 198 rows: 99 steps of a saga, 197 of a message
+
+  mutable std::mutex mutex_;
+  Snapshot snapshot_;
+  std::array<std::vector<std::uint64_t>, 6> answers_;  ///< by type; per row: failed, succeeded
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/missing_functions.hpp -----------------------------------------------
+
+/// The functions that this program lacks, so that people are told of each of them once a minute.
+/// Needs: std. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class MissingFunctions {
+ public:
+  /// False: people were told of it less than a minute ago, or of too many others. All URLs of a scheme are one: what is
+  /// missing is their caller.
+  /// @throws std::bad_alloc  it is not remembered.
+  bool IsNews(const std::string& url, Time now) {
+    const std::string name = IsLocal(url) ? url : SchemeOf(url);
+    const auto told = told_until_.find(name);
+    if (told != told_until_.end() && now < told->second) return false;
+    if (told == told_until_.end() && told_until_.size() >= kMostNames) {
+      for (auto old = told_until_.begin(); old != told_until_.end();) {
+        old = old->second <= now ? told_until_.erase(old) : std::next(old);
+      }
+      if (told_until_.size() >= kMostNames) return false;
+    }
+    told_until_[name] = now + kTellAgain;
+    return true;
+  }
+
+  static constexpr std::size_t kMostNames = 1000;
+
+ private:
+  static constexpr Duration kTellAgain = std::chrono::minutes(1);
+  std::map<std::string, Time> told_until_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/repair.hpp ---------------------------------------------------------------------
+
+/// A repair: somebody says that a row is done, and the transaction goes on without a call. Nothing else changes.
+/// Needs: std. Threads: pure functions.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+/// Whether a call of the row may still come. A saga that goes forward may be rolled back later.
+inline bool MayBeCalled(const Transaction& transaction, std::size_t row) {
+  const bool saga = transaction.definition->type == TransType::kSaga;
+  if (saga && transaction.status == Status::kSubmitted) return true;
+  if (!HasItsTurn(transaction, row)) return false;
+  const bool undo = saga && row % 2 == 0;
+  return !undo || MayHaveRun(transaction.branches[row + 1]);
+}
+
+/// Why the row of an unfinished transaction cannot be said to be done; empty: it can. While a call of it is out, or may be, it
+/// cannot: the call could have its effect after somebody has done the same by hand.
+inline std::string RepairProblem(const Transaction& transaction, std::size_t row, Time now) {
+  const Definition& definition = *transaction.definition;
+  const std::size_t rows = transaction.branches.size();
+  if (definition.type == TransType::kWorkflow) {
+    return "the steps of a workflow are made by its own code, so none can be skipped; it goes on "
+           "with "
+           "that code, or ends with ForceStop";
+  }
+  if (rows != RowCount(definition) || row >= rows) {
+    return "its record is damaged, it has " + std::to_string(rows) + " branch rows for " +
+           std::to_string(definition.steps.size()) + " steps; ForceStop ends it";
+  }
+  if (transaction.status == Status::kPrepared) {
+    return "it is prepared, so none of its branches is called yet; submit it, or cancel it";
+  }
+  const Branch& branch = transaction.branches[row];
+  const std::string who = BranchInWords(definition, row);
+  if (branch.status == BranchStatus::kSucceed) return who + " has succeeded already";
+  if (!MayBeCalled(transaction, row)) {
+    return "it is " + std::string(Name(transaction.status)) + ", and " + who +
+           " will not be called, so there is nothing to skip";
+  }
+  if (branch.in_flight) return "a call of " + who + " is running; skip it once that has ended";
+  if (branch.deadline <= now) return {};
+  return "a call of " + who + " may still be running, for at most " +
+         Seconds(branch.deadline - now) + " s; skip it then";
+}
+
+/// "branch 02 compensate was skipped by ann: paid back by hand"
+inline std::string DescribeRepair(const Definition& definition, std::size_t row,
+                                  const std::string& who, const std::string& why) {
+  return "branch " + BranchIdOf(definition, row) + " " + Name(OpOf(definition, row)) +
+         " was skipped" + (who.empty() ? "" : " by " + who) + ": " + why;
+}
+
+/// The last error, and behind it what people have done about it.
+inline std::string LastErrorWith(const std::string& error, std::string repair) {
+  constexpr std::size_t kBetween = 2;
+  repair = Truncated(std::move(repair), kMaxReasonBytes);
+  if (error.empty() || repair.size() + kBetween >= kMaxReasonBytes) return repair;
+  return Truncated(error, kMaxReasonBytes - kBetween - repair.size()) + "; " + repair;
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/news.hpp ------------------------------------------------------------
+
+/// The lines about transactions in the log: rollbacks, first errors, missing functions, stuck transactions, the recovery.
+/// Needs: std, engine. Threads: the thread that drives the loop.
+///
+/// Ten thousand transactions may meet one dead host in a second. So only a few lines of each kind are written in a
+/// second, and then how many were left out.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Allows a number of lines in a second, and counts the others.
+class LineLimit {
+ public:
+  static constexpr std::size_t kPerSecond = 10;
+
+  /// Whether a line may be written now. Flush comes first.
+  bool Allow(Time now) {
+    if (now >= end_ || now + kWindow < end_) {  // over, or the clock was set back
+      end_ = now + kWindow;
+      written_ = 0;
+    }
+    if (written_ < kPerSecond) return ++written_, true;
+    ++left_out_;
+    return false;
+  }
+  /// When to log how many were left out.
+  Time NextFlush() const { return left_out_ > 0 ? end_ : kNever; }
+  /// How many lines were left out, once their second is over.
+  std::size_t Flush() { return std::exchange(left_out_, 0); }
+
+ private:
+  static constexpr Duration kWindow = std::chrono::seconds(1);
+  Time end_{};
+  std::size_t written_ = 0;
+  std::size_t left_out_ = 0;
+};
+
+class News {
+ public:
+  explicit News(const Options& options) : options_(options) {}
+
+  // All of them tell of what is durable. If a line cannot be written, the loop goes on: none of these throws.
+
+  /// The rollback is decided.
+  void RolledBack(const Transaction& transaction, Time now) {
+    Say(kRollbacks, transaction, now, [&] {
+      const bool failed = transaction.status == Status::kFailed;  // there was nothing to undo
+      std::string text = Who(transaction) + " (" + Name(transaction.definition->type) + ")" +
+                         (failed ? " has failed" : " is being rolled back");
+      if (!transaction.reason.empty()) text += ": " + transaction.reason;
+      if (transaction.reason_from != 0) text += " (" + ReasonFrom(transaction) + ")";
+      return text;
+    });
+  }
+
+  /// `errors`: errors in a row of the branch, with `result` the last of them. Logs the first, and the one that shows that
+  /// it keeps failing.
+  void Error(const Transaction& transaction, std::size_t row, const Result& result,
+             std::uint32_t errors, Time now) {
+    const auto what = [&] { return engine::DescribeResult(*transaction.definition, row, result); };
+    if (errors == 1) {
+      Say(kFirstErrors, transaction, now,
+          [&] { return Who(transaction) + ", first error: " + what(); });
+    } else if (errors == kErrorsThatGoOn) {
+      Say(kMoreErrors, transaction, now,
+          [&] { return Who(transaction) + " keeps failing and is retried: " + what(); });
+    }
+  }
+
+  /// The transaction goes on only with help.
+  void Stuck(const Transaction& transaction, Time now) {
+    Say(kStuck, transaction, now, [&] {
+      return Who(transaction) + " is stuck: " + transaction.last_error +
+             "; see Explain, then RetryNow or ForceStop";
+    });
+  }
+
+  /// Somebody has said that the row is done.
+  void Repaired(const Transaction& transaction, std::size_t row, const std::string& who,
+                const std::string& why, Time now) {
+    Say(kRepairs, transaction, now, [&] {
+      return Who(transaction) + ": " +
+             engine::DescribeRepair(*transaction.definition, row, who, why);
+    });
+  }
+
+  /// Somebody else has removed its record.
+  void Vanished(const Transaction& transaction, Time now) {
+    Say(kVanished, transaction, now, [&] {
+      return Who(transaction) + " has vanished from the store; somebody else removed it";
+    });
+  }
+
+  /// See Sweep.
+  void SetGoing(const Transaction& transaction, Time now) {
+    Say(kSetGoing, transaction, now, [&] {
+      return Who(transaction) +
+             " was in memory and nothing would have gone on with it; it is set going. If no turn "
+             "of "
+             "the coordinator failed before, this is a fault of dtm: please report it";
+    });
+  }
+
+  /// This program has no function or caller for the branch; see MissingFunctions.
+  void NobodyToCall(const Transaction& transaction, std::size_t row, const Result& result,
+                    Time now) {
+    Say(kNobody, transaction, now, [&] {
+      return Who(transaction) +
+             " waits: " + engine::DescribeResult(*transaction.definition, row, result);
+    });
+  }
+
+  void Recovered(std::size_t found, Duration took) const {
+    if (found == 0) return;
+    Quietly([&] {
+      LogTo(
+          options_, LogLevel::kInfo,
+          std::to_string(found) +
+              (found == 1 ? " unfinished transaction goes on" : " unfinished transactions go on") +
+              "; to find what an earlier run left took " + engine::Seconds(took) + " s");
+    });
+  }
+
+  Time NextFlush() const {
+    Time next = kNever;
+    for (const LineLimit& limit : limits_) next = (std::min)(next, limit.NextFlush());
+    return next;
+  }
+  /// Logs how many lines were left out in seconds that are over.
+  void Flush(Time now) {
+    for (std::size_t kind = 0; kind < limits_.size(); ++kind) {
+      const Time next = limits_[kind].NextFlush();
+      if (next == kNever || next > now) continue;
+      const std::size_t left_out = limits_[kind].Flush();
+      Quietly([&] {
+        LogTo(options_, kLevels[kind],
+              "and " + std::to_string(left_out) + " more " + kNames[kind] +
+                  " in that second, without a line each");
+      });
+    }
+  }
+
+ private:
+  enum Kind {
+    kRollbacks,
+    kFirstErrors,
+    kMoreErrors,
+    kNobody,
+    kStuck,
+    kRepairs,
+    kVanished,
+    kSetGoing,
+    kKinds
+  };
+  static constexpr std::array<const char*, kKinds> kNames = {"rollbacks",
+                                                             "first errors of branches",
+                                                             "branches that keep failing",
+                                                             "functions that are missing",
+                                                             "stuck transactions",
+                                                             "branches that people skipped",
+                                                             "transactions that have vanished",
+                                                             "transactions that are set going"};
+  static constexpr std::array<LogLevel, kKinds> kLevels = {
+      LogLevel::kInfo,  LogLevel::kWarning, LogLevel::kWarning, LogLevel::kWarning,
+      LogLevel::kError, LogLevel::kWarning, LogLevel::kError,   LogLevel::kError};
+  static constexpr std::uint32_t kErrorsThatGoOn = 3;
+
+  static std::string Who(const Transaction& transaction) {
+    return "gid '" + transaction.definition->gid + "'";
+  }
+
+  template <typename Function>
+  static void Quietly(const Function& function) noexcept {
+    try {
+      function();
+    } catch (...) {  // NOLINT(bugprone-empty-catch): no memory for a line of the log
+    }
+  }
+
+  template <typename MakeText>
+  void Say(Kind kind, const Transaction& about, Time now, const MakeText& text) {
+    Quietly([&] {
+      if (limits_[kind].NextFlush() <= now) Flush(now);
+      if (!limits_[kind].Allow(now)) return;
+      LogTo(options_, kLevels[kind], text(), about.definition.get());
+    });
+  }
+
+  const Options& options_;
+  std::array<LineLimit, kKinds> limits_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/state/reports.hpp ---------------------------------------------------------
+
+/// What is counted and told of what is durable: metrics, alerts, lines in the log, spans.
+/// Needs: std, engine. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Reports {
+ public:
+  /// `to_release`: gets what is told by hooks. All of them outlive it.
+  Reports(const Options& options, const engine::Context& context, ToRelease& to_release)
+      : news(options),
+        spans(options, to_release.spans),
+        options_(options),
+        context_(context),
+        to_release_(to_release) {}
+
+  /// Whether Report has something to say of it.
+  static bool HasNews(const AppliedEvent& event) {
+    return event.alert || event.stuck || event.kind == engine::EventKind::kRepair ||
+           event.kind == engine::EventKind::kResult;
+  }
+
+  /// An event that is durable now: counts it, and tells people of it.
+  void Report(const Transaction& transaction, const AppliedEvent& event) {
+    if (event.alert) to_release_.alerts.push_back(event.alert);
+    if (event.stuck) news.Stuck(transaction, context_.now);
+    if (event.kind == engine::EventKind::kRepair && !event.refused) {
+      metrics.Repaired(transaction.definition->type);
+      news.Repaired(transaction, event.row, event.who, event.result.text, context_.now);
+    }
+    if (event.kind != engine::EventKind::kResult) return;
+    metrics.GotResult(*transaction.definition, event.row, event.result);
+    if (event.errors > 0) {
+      news.Error(transaction, event.row, event.result, event.errors, context_.now);
+    } else if (event.result.no_handler) {
+      Answers::Protected([&] { NobodyToCall(transaction, event); });
+    }
+  }
+
+  /// If it has ended, that is durable now.
+  void ReportEnd(const Transaction& transaction) {
+    if (!IsFinal(transaction.status)) return;
+    metrics.Ended(transaction);
+    spans.Ended(transaction);
+  }
+
+  Metrics metrics;
+  News news;
+  SpanFeed spans;
+
+ private:
+  void NobodyToCall(const Transaction& transaction, const AppliedEvent& event) {
+    const Definition& definition = *transaction.definition;
+    if (!missing_functions_.IsNews(UrlOf(definition, event.row), context_.now)) return;
+    news.NobodyToCall(transaction, event.row, event.result, context_.now);
+    if (!options_.on_alert) return;
+    to_release_.alerts.push_back(AlertOf(
+        transaction, event.row, engine::DescribeResult(definition, event.row, event.result)));
+  }
+
+  MissingFunctions missing_functions_;
+  const Options& options_;
+  const engine::Context& context_;
+  ToRelease& to_release_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/state/room.hpp ------------------------------------------------------------
 
 /// How much room is left in memory for transactions: by number (max_in_memory) and by bytes.
@@ -8916,70 +9150,6 @@ class Room {
  private:
   const ActiveTable& table_;
   const Options& options_;
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/state/store_health.hpp ----------------------------------------------------
-
-/// Whether the store works, and when to try again after a failure.
-/// Needs: std. Threads: the thread that drives the loop.
-
-namespace dtm {
-inline namespace v1 {
-
-/// After a failed commit the next try comes after 10 ms, 20 ms, ... 1 s. Until one succeeds nothing is
-/// released. While another connection holds the store's lock: every 5 ms; that counts as failure only if it lasts.
-class StoreHealth {
- public:
-  bool Good() const { return failures_ == 0; }
-  bool MayTry(Time now) const { return (Good() && !WaitsForLock()) || now >= next_try_; }
-  bool WaitsForLock() const { return locked_since_ != kNever; }
-  Time NextTry() const { return next_try_; }
-  /// The outcome of a commit is unknown: the store has to be recovered before it is used.
-  bool NeedsRecovery() const { return needs_recovery_; }
-  const std::string& Problem() const { return problem_; }
-
-  /// False: it has lasted too long, or the store was failing before.
-  bool Locked(Time now, const std::string& problem) {
-    if (!Good()) return false;
-    if (!WaitsForLock()) locked_since_ = now;
-    if (now - locked_since_ >= kPatience) return false;
-    problem_ = problem;
-    next_try_ = now + kBetweenLocked;
-    return true;
-  }
-  void Failed(Time now, std::string problem, bool in_doubt, bool writing) {
-    writing_failed_ = writing_failed_ || writing;
-    locked_since_ = kNever;
-    problem_ = std::move(problem);
-    needs_recovery_ = needs_recovery_ || in_doubt;
-    Duration wait = std::chrono::milliseconds(10);
-    for (int i = 0; i < failures_ && wait < kLongestWait; ++i) wait *= 2;
-    next_try_ = now + (std::min)(wait, kLongestWait);
-    ++failures_;
-  }
-  void Recovered() { needs_recovery_ = false; }
-  /// A commit that wrote nothing does not prove that one that writes would work.
-  void Worked(bool writing) {
-    locked_since_ = kNever;
-    if (writing_failed_ && !writing) return;
-    failures_ = 0;
-    writing_failed_ = false;
-    problem_.clear();
-  }
-
- private:
-  static constexpr Duration kLongestWait = std::chrono::seconds(1);
-  static constexpr Duration kBetweenLocked = std::chrono::milliseconds(5);
-  static constexpr Duration kPatience = std::chrono::seconds(5);
-  Time locked_since_ = kNever;
-  int failures_ = 0;
-  Time next_try_{};
-  bool needs_recovery_ = false;
-  bool writing_failed_ = false;
-  std::string problem_;
 };
 
 }  // namespace v1
@@ -9742,8 +9912,7 @@ class TurnState : public Answers {
   TurnState(Store& store_in, const Options& options_in)
       : store(store_in),
         options(options_in),
-        elsewhere(store_in, options_in.max_waiting_submissions),
-        news(options_in) {
+        elsewhere(store_in, options_in.max_waiting_submissions) {
     context.retry_interval = options.retry_interval;
     context.request_timeout = options.request_timeout;
     context.timeout_to_fail = options.timeout_to_fail;
@@ -9816,6 +9985,11 @@ class TurnState : public Answers {
     active.waiters.push_back(std::move(waiter));
   }
 
+  /// `waiter` asked for the last event of `active`. If that is refused when it is applied again, it is told.
+  void Link(ActiveTransaction& active, Waiter& waiter) {
+    if (!active.Fresh()) active.events.back().ask = waiter.ask = ++last_ask_;
+  }
+
   /// While nothing can be released, those who wait still need a timer for their deadlines.
   void ArmWaiters(ActiveTransaction& active) {
     for (Waiter& waiter : active.waiters) {
@@ -9832,24 +10006,6 @@ class TurnState : public Answers {
     if (time >= active.armed) return;
     timers.Move(active, active.armed, time);
     active.armed = time;
-  }
-
-  /// An event that is durable now: counts it, and tells people of it.
-  void Count(const ActiveTransaction& active, const AppliedEvent& event) {
-    const Transaction& transaction = active.transaction;
-    if (event.alert) to_release.alerts.push_back(event.alert);
-    if (event.stuck) news.Stuck(transaction, context.now);
-    if (event.kind == engine::EventKind::kRepair && !event.refused) {
-      metrics.Repaired(transaction.definition->type);
-      news.Repaired(transaction, event.row, event.who, event.result.text, context.now);
-    }
-    if (event.kind != engine::EventKind::kResult) return;
-    metrics.GotResult(*transaction.definition, event.row, event.result);
-    if (event.errors > 0) {
-      news.Error(transaction, event.row, event.result, event.errors, context.now);
-    } else if (event.result.no_handler) {
-      Protected([&] { NobodyToCall(transaction, event); });
-    }
   }
 
   void ArmTimer(ActiveTransaction& active) {
@@ -9943,14 +10099,12 @@ class TurnState : public Answers {
   Loader loader;
   StoreHealth health;
   bool fenced = false;  ///< until the store has recovered
+  Time not_before{};    ///< of the next turn: of commits in doubt each has a time of its own
   Elsewhere elsewhere;
-  Metrics metrics;
-  News news;
-  MissingFunctions missing_functions;
   ToCollect to_collect;
   ToCommit to_commit;
   ToRelease to_release;
-  SpanFeed spans{options, to_release.spans};
+  Reports reports{options, context, to_release};
 
  private:
   static void Forget(std::vector<ActiveTransaction*>& list, const ActiveTransaction& active) {
@@ -9966,8 +10120,10 @@ class TurnState : public Answers {
     const std::uint32_t errors = has_result ? ErrorsOf(transaction, row) : 0;
     const std::uint64_t me = store.Owner();
     const bool outbox = !active.Fresh() && me != 0 && transaction.driver == 0;
-    const bool other_run = !active.Fresh() && !outbox &&
-                           (transaction.driver != me || transaction.updated < context.started);
+    // Each run on a shared store has a number of its own; and the time there may go back a little, as clocks are brought together.
+    const bool other_run =
+        !active.Fresh() && !outbox &&
+        (me != 0 ? transaction.driver != me : transaction.updated < context.started);
     if (active.held_calls.empty()) effects.calls.swap(active.held_calls);  // its memory
     try {
       effects = engine::Advance(transaction, event, context, std::move(effects));
@@ -10005,15 +10161,6 @@ class TurnState : public Answers {
     active.timer = effects.timer;
   }
 
-  void NobodyToCall(const Transaction& transaction, const AppliedEvent& event) {
-    const Definition& definition = *transaction.definition;
-    if (!missing_functions.IsNews(UrlOf(definition, event.row), context.now)) return;
-    news.NobodyToCall(transaction, event.row, event.result, context.now);
-    if (!options.on_alert) return;
-    to_release.alerts.push_back(AlertOf(
-        transaction, event.row, engine::DescribeResult(definition, event.row, event.result)));
-  }
-
   /// A large definition is freed at once, since no limit counts what waits in `ended`.
   void Free(ActiveTransaction& active) {
     timers.Move(active, active.armed, kNever);
@@ -10022,6 +10169,72 @@ class TurnState : public Answers {
     if (keep) Protected([&] { to_collect.ended.push_back(std::move(definition)); });
   }
   std::vector<char> out_;  // a member for its memory
+  std::uint64_t last_ask_ = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/commands/questions.hpp ----------------------------------------------------
+
+/// What only looks: Explain, and the list of those that wait.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Questions {
+ public:
+  explicit Questions(TurnState& state) : state_(state) {}
+
+  /// Transactions that wait for a time, the earliest first. Those that are stuck or prepared wait for somebody, and are
+  /// left out.
+  void ListWaiting(Command& command) {
+    std::vector<std::string>& gids = *command.listed;
+    const Time last = kNever - Duration(1);
+    if (Peers* const peers = state_.store.Shared()) {
+      gids = peers->Waiting(command.after, command.limit);
+    } else if (command.limit > 0) {
+      state_.store.Due(last, {command.after, INT64_MAX}, [&](const Transaction& stored) {
+        gids.push_back(stored.definition->gid);
+        return gids.size() < command.limit;
+      });
+    }
+    command.waiter.promise.Keep({});
+  }
+
+  /// Committed state only: a change that is not stored did not happen yet.
+  void Explain(Command& command) {
+    const ActiveTransaction* active = state_.table.Find(command.gid);
+    if (active != nullptr && active->dirty) active = nullptr;
+    std::string& text = *command.explained;
+    const bool shared = state_.IsShared();
+    std::optional<Transaction> stored;
+    if (active == nullptr || shared) stored = state_.store.Load(command.gid);
+    if (active != nullptr && shared && stored) {  // another may have written it
+      const bool mine = stored->owner == state_.store.Owner();
+      if (!mine || stored->version != active->transaction.version) active = nullptr;
+    }
+    if (active != nullptr) {
+      text = engine::Explain(active->transaction, state_.context.now);
+    } else if (stored) {
+      text = engine::Explain(*stored, state_.context.now);
+    } else {
+      text = refusals::Unknown(command.gid);
+    }
+    if (shared && stored) text += state_.elsewhere.DrivenBy(*stored);
+    if (!state_.health.Good()) {
+      const bool waits =
+          !state_.to_commit.dirty.empty() || state_.health.NeedsRecovery() || !state_.MayUseStore();
+      text += (waits ? "\nthe store is failing, so nothing goes on: "
+                     : "\nthe last write to the store failed, the next one will be tried: ") +
+              state_.health.Problem();
+    }
+    command.waiter.promise.Keep({});
+  }
+
+ private:
+  TurnState& state_;
 };
 
 }  // namespace v1
@@ -10118,7 +10331,9 @@ inline void AnswerAll(TurnState& state, const std::string& why) {
     const std::string& gid = active.transaction.definition->gid;
     for (Waiter& waiter : std::exchange(active.waiters, {})) {
       TurnState::Protected([&] {
-        if (!active.dirty) return waiter.GiveStatusOf(active.transaction);
+        // With events a conflict has left it to be advanced again.
+        const bool as_stored = !active.dirty && active.events.empty();
+        if (as_stored) return waiter.GiveStatusOf(active.transaction);
         if (active.Fresh()) return waiter.Refuse(NotTaken(state, gid, why));
         AnswerAsStored(state, waiter, gid, why);
       });
@@ -10432,9 +10647,9 @@ inline std::string NothingToResume(const std::string& gid) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/loop/commands.hpp ---------------------------------------------------------
+// ---- dtm/coordinator/commands/commands.hpp -----------------------------------------------------
 
-/// Commands on transactions that exist: cancel, force stop, retry, register a branch, finish, explain.
+/// Commands on transactions that exist: cancel, force stop, retry, skip, register a branch, finish.
 /// Needs: std, engine, store. Threads: the thread that drives the loop.
 /// Protocol: §2.2, §2.3, §2.4 (registration), §4.5 (the end of a workflow).
 
@@ -10443,14 +10658,14 @@ inline namespace v1 {
 
 class Commands {
  public:
-  explicit Commands(TurnState& state) : state_(state) {}
+  explicit Commands(TurnState& state) : state_(state), questions_(state) {}
 
   void Do(Command& command) {
     if (command.kind == Command::Kind::kRegistered) return OnRegistered(command.gid);
     try {
       switch (command.kind) {
-        case Command::Kind::kExplain: Explain(command); break;
-        case Command::Kind::kListWaiting: ListWaiting(command); break;
+        case Command::Kind::kExplain: questions_.Explain(command); break;
+        case Command::Kind::kListWaiting: questions_.ListWaiting(command); break;
         case Command::Kind::kLook: Look(command); break;
         default:
           if (command.asked == 0 || state_.store.Shared()->TakeUp(command.asked)) Obey(command);
@@ -10467,12 +10682,13 @@ class Commands {
     ActiveTransaction* active = state_.table.Find(command.gid);
     if (active == nullptr) {
       std::optional<Transaction> stored = state_.store.Load(command.gid);
-      if (!stored) RefuseUnknown(command);
+      if (!stored) refusals::RefuseUnknown(command.kind, command.gid);
       CheckType(command, *stored);
       if (IsFinal(stored->status)) {
         const bool again =
             command.kind == Command::Kind::kFinish && command.status == stored->status;
-        if (command.kind != Command::Kind::kWait && !again) RefuseEnded(command, *stored);
+        if (command.kind != Command::Kind::kWait && !again)
+          refusals::RefuseEnded(command.kind, *stored);
         return command.waiter.Give(ResultOf(*stored));
       }
       if (!state_.MayDrive(*stored) && command.kind != Command::Kind::kForceStop) {
@@ -10491,13 +10707,14 @@ class Commands {
     }
     CheckStoreFor(command);
     if (command.kind != Command::Kind::kWait) {
+      const std::size_t before = active->events.size();
       const std::string refused = Change(*active, command);
       if (!refused.empty()) {
         // It may be the submit of a prepared one, whose record is in the store.
         if (active->Fresh()) return state_.to_collect.reissue.push_back(std::move(command));
-        if (IsFinal(active->transaction.status)) RefuseEnded(command, active->transaction);
-        throw RejectedError(Refusal(command, active->transaction, refused));
+        refusals::Refuse(command.kind, active->transaction, refused);
       }
+      if (active->events.size() > before) state_.Link(*active, command.waiter);
     }
     if (!active->Fresh()) {
       if (state_.IsShared() && command.kind != Command::Kind::kWait) {
@@ -10513,7 +10730,7 @@ class Commands {
   }
 
   /// Returns why it was refused, or nothing.
-  std::string Change(ActiveTransaction& active, Command& command) {
+  std::string Change(ActiveTransaction& active, const Command& command) {
     switch (command.kind) {
       case Command::Kind::kAddBranch: return AddBranch(active, command);
       case Command::Kind::kSkip: return Skip(active, command);
@@ -10546,7 +10763,7 @@ class Commands {
         if (command.asked != 0) return state_.store.Shared()->Reply(command.asked, {});
         return state_.elsewhere.Ask(std::move(command), state_.context.now);
       default:
-        if (!stored.other_app) throw RejectedError(NotPrepared(command.gid));
+        if (!stored.other_app) throw RejectedError(refusals::NotPrepared(command.gid));
         throw RejectedError("gid '" + command.gid +
                             "' was not changed: it calls functions that only programs of another "
                             "app have; ask a coordinator of that app (Explain names it)");
@@ -10562,37 +10779,6 @@ class Commands {
       active->dirty = true;
     }
     command.waiter.Give({});
-  }
-
-  /// The text begins with what dtm's clients look for.
-  static std::string Refusal(const Command& command, const Transaction& transaction,
-                             const std::string& why) {
-    const std::string status = Name(transaction.status);
-    std::string unchanged = "gid '" + command.gid + "' was not changed: " + why;
-    switch (command.kind) {
-      case Command::Kind::kCancel:
-        return "trans type: '" + std::string(Name(transaction.definition->type)) +
-               "' current status '" + status + "', cannot abort. FAILURE: " + unchanged;
-      case Command::Kind::kForceStop:
-        return "global transaction force stop error. status: " + status +
-               ". error: FAILURE: " + unchanged;
-      default: return unchanged;
-    }
-  }
-
-  [[noreturn]] static void RefuseEnded(const Command& command, const Transaction& transaction) {
-    if (command.kind == Command::Kind::kAddBranch) throw RejectedError(NotPrepared(command.gid));
-    const std::string status = Name(transaction.status);
-    throw EndedError(Refusal(command, transaction, "it has already ended as " + status));
-  }
-
-  /// To register or to finish assumes that the transaction exists; that it does not is a conflict, and no bad input.
-  [[noreturn]] static void RefuseUnknown(const Command& command) {
-    switch (command.kind) {
-      case Command::Kind::kAddBranch: throw RejectedError(NotPrepared(command.gid));
-      case Command::Kind::kFinish: throw RejectedError(Unknown(command.gid));
-      default: throw BadInput(Unknown(command.gid));
-    }
   }
 
   static engine::Event EventOf(const Command& command) {
@@ -10613,10 +10799,6 @@ class Commands {
                         ", not a " + Name(*command.type) + "; nothing was changed");
   }
 
-  static std::string NotPrepared(const std::string& gid) {
-    return "no trans with gid: " + gid + " status: prepared found FAILURE";
-  }
-
   /// Registers a branch, while the transaction is prepared. The same branch again is accepted.
   std::string AddBranch(ActiveTransaction& active, const Command& command) {
     const Definition& definition = *active.transaction.definition;
@@ -10626,7 +10808,7 @@ class Commands {
       return std::string("no branches are registered with a ") + Name(definition.type);
     }
     if (active.transaction.status != Status::kPrepared)
-      throw RejectedError(NotPrepared(command.gid));
+      throw RejectedError(refusals::NotPrepared(command.gid));
     const Step& step = command.step;
     for (const Step& old : definition.steps) {
       if (old.branch_id != step.branch_id || old.op != step.op) continue;
@@ -10646,7 +10828,7 @@ class Commands {
     return state_.Advance(active, {engine::EventKind::kBranchAdded, row, {}});
   }
 
-  std::string Skip(ActiveTransaction& active, Command& command) {
+  std::string Skip(ActiveTransaction& active, const Command& command) {
     const Transaction& transaction = active.transaction;
     if (active.Fresh()) return "it is not stored yet";  // and the command is issued again
     if (transaction.unreadable) return transaction.last_error;
@@ -10657,55 +10839,8 @@ class Commands {
                      Printable(branch.branch_id) + " " + Name(branch.op) +
                      "; query shows its branches");
     }
-    command.waiter.skips = row;
     const Result why{Result::Kind::kSuccess, command.reason};
     return state_.Advance(active, {engine::EventKind::kRepair, *row, why, {}, command.who});
-  }
-
-  /// Transactions that wait for a time, the earliest first. Those that are stuck or prepared wait for somebody, and are
-  /// left out.
-  void ListWaiting(Command& command) {
-    std::vector<std::string>& gids = *command.listed;
-    const Time last = kNever - Duration(1);
-    if (Peers* const peers = state_.store.Shared()) {
-      gids = peers->Waiting(command.after, command.limit);
-    } else if (command.limit > 0) {
-      state_.store.Due(last, {command.after, INT64_MAX}, [&](const Transaction& stored) {
-        gids.push_back(stored.definition->gid);
-        return gids.size() < command.limit;
-      });
-    }
-    command.waiter.promise.Keep({});
-  }
-
-  /// Committed state only: a change that is not stored did not happen yet.
-  void Explain(Command& command) {
-    const ActiveTransaction* active = state_.table.Find(command.gid);
-    if (active != nullptr && active->dirty) active = nullptr;
-    std::string& text = *command.explained;
-    const bool shared = state_.IsShared();
-    std::optional<Transaction> stored;
-    if (active == nullptr || shared) stored = state_.store.Load(command.gid);
-    if (active != nullptr && shared && stored) {  // another may have written it
-      const bool mine = stored->owner == state_.store.Owner();
-      if (!mine || stored->version != active->transaction.version) active = nullptr;
-    }
-    if (active != nullptr) {
-      text = engine::Explain(active->transaction, state_.context.now);
-    } else if (stored) {
-      text = engine::Explain(*stored, state_.context.now);
-    } else {
-      text = Unknown(command.gid);
-    }
-    if (shared && stored) text += state_.elsewhere.DrivenBy(*stored);
-    if (!state_.health.Good()) {
-      const bool waits =
-          !state_.to_commit.dirty.empty() || state_.health.NeedsRecovery() || !state_.MayUseStore();
-      text += (waits ? "\nthe store is failing, so nothing goes on: "
-                     : "\nthe last write to the store failed, the next one will be tried: ") +
-              state_.health.Problem();
-    }
-    command.waiter.promise.Keep({});
   }
 
   /// Wakes what waits for this function.
@@ -10722,12 +10857,8 @@ class Commands {
     });
   }
 
-  static std::string Unknown(const std::string& gid) {
-    return "no TransGlobal with gid: " + gid + " found; there is no transaction with gid '" + gid +
-           "', or it ended and its time was over; check the gid";
-  }
-
   TurnState& state_;
+  Questions questions_;
 };
 
 }  // namespace v1
@@ -10822,16 +10953,34 @@ inline Result Subscribe(std::optional<KeyValue>& stored, const std::string& topi
   return Result::Success();
 }
 
+/// The url of the subscriber that is meant, as the text of a success: the one that is given; else that of the only subscriber
+/// whom lists show like that, since they show no user and password.
+inline Result UrlMeant(const std::vector<Subscriber>& all, const std::string& topic,
+                       const std::string& url) {
+  std::vector<std::string> shown_so;
+  for (const Subscriber& subscriber : all) {
+    if (subscriber.url == url) return {Result::Kind::kSuccess, url};
+    if (ShownUrl(subscriber.url) == url) shown_so.push_back(subscriber.url);
+  }
+  if (shown_so.empty()) return Result::Failure("no such an url ");
+  if (shown_so.size() == 1) return {Result::Kind::kSuccess, shown_so[0]};
+  return Result::Failure(std::to_string(shown_so.size()) + " subscribers of topic '" + topic +
+                         "' are shown as '" + url +
+                         "', and none was removed; name one by its whole url, with its user and "
+                         "password");
+}
+
 /// @throws StoreError  the stored list is damaged.
 inline Result Unsubscribe(std::optional<KeyValue>& stored, const std::string& topic,
                           const std::string& url, Time now) {
   if (!stored) return Result::Failure("no such a topic");
   std::vector<Subscriber> all = Parse(*stored);
   if (all.empty()) return Result::Failure("this topic is empty");
-  const auto gone = std::remove_if(all.begin(), all.end(),
-                                   [&](const Subscriber& other) { return other.url == url; });
-  if (gone == all.end()) return Result::Failure("no such an url ");
-  all.erase(gone, all.end());
+  Result meant = UrlMeant(all, topic, url);
+  if (meant.kind != Result::Kind::kSuccess) return meant;
+  all.erase(std::remove_if(all.begin(), all.end(),
+                           [&](const Subscriber& other) { return other.url == meant.text; }),
+            all.end());
   stored = ToStore(topic, all, now);
   return Result::Success();
 }
@@ -11045,7 +11194,7 @@ class CollectStage {
   }
 
   void OnResult(ArrivedResult& arrived) {
-    state_.spans.End(arrived.call, arrived.result, state_.context.now);
+    state_.reports.spans.End(arrived.call, arrived.result, state_.context.now);
     ActiveTransaction* active = state_.table.At(arrived.call.slot, arrived.call.generation);
     if (active == nullptr) return;  // it has ended meanwhile, and its gid may have been given again
     if (MayWaitForLease(*active, arrived)) {
@@ -11065,7 +11214,7 @@ class CollectStage {
     const std::size_t row = arrived.call.row;
     if (!arrived.result.at_once || row >= transaction.branches.size()) return false;
     const Branch& branch = transaction.branches[row];
-    if (!branch.in_flight || !engine::HasItsTurn(transaction, row)) return false;
+    if (!branch.in_flight || !HasItsTurn(transaction, row)) return false;
     if (branch.deadline == Time{}) return true;  // a function ends with its process
     const TransOptions& options = transaction.definition->options;
     const Duration half = IsLocal(arrived.call.Url())
@@ -11093,16 +11242,32 @@ class CollectStage {
     }
   }
 
-  /// Its record may have been replaced by the stored one: then its events are applied again.
+  /// Its record may have been replaced by the stored one: then its events are applied again. They come first, since time has
+  /// passed: what was decided before a deadline is not undone by it.
   void AdvanceAgain(ActiveTransaction& active, engine::EventKind kind) {
-    std::vector<AppliedEvent> events = std::exchange(active.events, {});
+    for (AppliedEvent& event : std::exchange(active.events, {})) ApplyAgain(active, event);
     ForSure([&] {
       state_.AdvanceIfRoom(active, kind,
                            kind != engine::EventKind::kLoaded || !state_.room.Overfull());
     });
-    for (AppliedEvent& event : events) {
-      ForSure([&] { state_.Advance(active, std::move(event)); });
+  }
+
+  void ApplyAgain(ActiveTransaction& active, AppliedEvent& event) {
+    const std::uint64_t ask = event.ask;
+    const engine::EventKind kind = event.kind;
+    std::string refused;
+    ForSure([&] { refused = state_.Advance(active, std::move(event)); });
+    if (ask == 0) return;
+    if (refused.empty()) {
+      active.events.back().ask = ask;  // it may have to be applied once more
+      return;
     }
+    const auto asked = std::stable_partition(active.waiters.begin(), active.waiters.end(),
+                                             [&](const Waiter& each) { return each.ask != ask; });
+    for (auto waiter = asked; waiter != active.waiters.end(); ++waiter) {
+      waiter->Refuse(refusals::OfEvent(kind, active.transaction, refused));
+    }
+    active.waiters.erase(asked, active.waiters.end());
   }
 
   /// While nothing can be released, nobody waits longer than asked: the answer is the stored status, or an error for
@@ -11214,10 +11379,10 @@ class CollectStage {
 // ---- dtm/coordinator/hooks/event_feed.hpp ------------------------------------------------------
 
 /// Which events are durable: those of a batch are told once its commit is known to be stored.
-/// Needs: std, store. Threads: the thread that drives the loop.
+/// Needs: std. Threads: the thread that drives the loop.
 ///
 /// An event is told once, whatever becomes of its commit: those of a batch that was rolled back come again with the next
-/// one. After a commit in doubt the store is asked. If another coordinator has gone on with the transaction by then, the
+/// one, and those of a commit in doubt wait in Doubts. If another coordinator has gone on with the transaction by then, the
 /// events of that commit are not told, since it cannot be known any more whether it was stored.
 
 namespace dtm {
@@ -11232,7 +11397,7 @@ class EventFeed {
 
   /// A batch begins; what the one before has not stored is forgotten.
   void Begin() {
-    changes_.clear();
+    ends_.clear();
     events_.clear();
   }
 
@@ -11241,71 +11406,32 @@ class EventFeed {
     for (const JournalEntry& entry : entries) {
       events_.push_back(std::make_shared<const Event>(EventOf(transaction, entry, spans_)));
     }
-    changes_.push_back({transaction.definition->gid, transaction.version + 1, events_.size()});
+    ends_.push_back(events_.size());
     durable_.reserve(durable_.size() + events_.size());
   }
 
-  /// A commit worked: no commit is in doubt any more.
-  void Committed() noexcept { settled_.clear(); }
-
   /// The commit took the n-th change of the batch. Throws nothing.
-  void Stored(std::size_t n) noexcept {
-    if (n >= changes_.size()) return;
-    Take(n, events_, durable_);
-  }
+  void Stored(std::size_t n) noexcept { Take(n, durable_); }
 
-  /// The commit of the batch is in doubt.
-  void InDoubt() {
-    doubtful_.clear();
-    for (std::size_t n = 0; n < changes_.size(); ++n) {
-      const auto settled = settled_.find(changes_[n].gid);
-      if (settled != settled_.end() && settled->second == changes_[n].version) continue;
-      doubtful_.push_back({std::move(changes_[n].gid), changes_[n].version, {}});
-      doubtful_.back().events.reserve(changes_[n].end - BeginOf(n));
-      Take(n, events_, doubtful_.back().events);
-    }
-    Begin();
-  }
-
-  /// The store can be asked again what it has.
-  /// @throws StoreError  then it is asked again.
-  void Recovered(Store& store) {
-    while (!doubtful_.empty()) {
-      const Doubtful& next = doubtful_.front();
-      const std::optional<Transaction> stored = store.Load(next.gid);
-      if (stored && stored->version == next.version) {
-        settled_[next.gid] = next.version;
-        durable_.insert(durable_.end(), next.events.begin(), next.events.end());
-      }
-      doubtful_.pop_front();
-    }
+  /// Of the n-th change of a batch whose commit is in doubt.
+  Events OfDoubt(std::size_t n) {
+    Events events;
+    Take(n, events);
+    return events;
   }
 
  private:
-  struct Change {
-    std::string gid;
-    std::uint64_t version = 0;  ///< of the record, with it
-    std::size_t end = 0;        ///< of its events
-  };
-  struct Doubtful {
-    std::string gid;
-    std::uint64_t version = 0;
-    Events events;
-  };
-
-  std::size_t BeginOf(std::size_t n) const { return n == 0 ? 0 : changes_[n - 1].end; }
-
-  void Take(std::size_t n, Events& from, Events& to) const {
-    for (std::size_t i = BeginOf(n); i < changes_[n].end; ++i) to.push_back(std::move(from[i]));
+  void Take(std::size_t n, Events& to) {
+    if (n >= ends_.size()) return;
+    for (std::size_t i = n == 0 ? 0 : ends_[n - 1]; i < ends_[n]; ++i) {
+      to.push_back(std::move(events_[i]));
+    }
   }
 
-  std::vector<Change> changes_;
-  Events events_;  // of all of them
+  std::vector<std::size_t> ends_;  // of the events of each change
+  Events events_;                  // of all of them
   Events& durable_;
   const bool spans_;
-  std::deque<Doubtful> doubtful_;
-  /// Versions of records that an earlier commit in doubt has stored: a later one cannot have stored them again.
-  std::map<std::string, std::uint64_t> settled_;
 };
 
 }  // namespace v1
@@ -11396,7 +11522,7 @@ class Conflicts {
     active.journaled_events = active.journaled_calls = 0;
     std::optional<Transaction> stored = state_.store.Load(active.transaction.definition->gid);
     if (!stored) {
-      state_.news.Vanished(active.transaction, state_.context.now);
+      state_.reports.news.Vanished(active.transaction, state_.context.now);
       const auto gone = Made<StoreError>([&] {
         return "gid '" + active.transaction.definition->gid + "' has vanished from the store";
       });
@@ -11482,14 +11608,16 @@ class Conflicts {
     const std::size_t stored_events = StoredEvents(active, stored);
     const auto first = active.events.begin();
     const auto end = first + static_cast<std::ptrdiff_t>(stored_events);
-    for (auto event = first; event != end; ++event) state_.Count(active, *event);
+    for (auto event = first; event != end; ++event) {
+      state_.reports.Report(active.transaction, *event);
+    }
     active.events.erase(first, end);
     active.doubtful_events = 0;
     using engine::EventKind;
-    const auto look = [](const engine::Event& event) {
-      return event.kind == EventKind::kLoaded || event.kind == EventKind::kTimer;
+    const auto over = [](const AppliedEvent& event) {  // the time is looked at in any case
+      return event.kind == EventKind::kLoaded || event.kind == EventKind::kTimer || event.refused;
     };
-    active.events.erase(std::remove_if(active.events.begin(), active.events.end(), look),
+    active.events.erase(std::remove_if(active.events.begin(), active.events.end(), over),
                         active.events.end());
     for (const engine::Event& event : active.events) {
       const bool has_result =
@@ -11517,6 +11645,13 @@ class InCommitWork {
  public:
   static constexpr std::size_t kPerTurn = 256;
 
+  /// A call that is a span: to be told once it is durable.
+  struct EndedCall {
+    BranchCall call;
+    Result result;
+    Time at{};
+  };
+
   InCommitWork(TurnState& state, TransactionFunctions& functions, Clock& clock)
       : state_(state), functions_(functions), clock_(clock) {}
 
@@ -11542,6 +11677,21 @@ class InCommitWork {
       branch_next_ = !branch;
       branch ? RunBranch() : RunTransact();
     }
+  }
+
+  /// The calls of `active` that ran in the open batch and are spans.
+  std::vector<EndedCall> EndedCallsOf(const ActiveTransaction& active) const {
+    std::vector<EndedCall> calls;
+    for (const Branch& ran : branches_) {
+      if (IsOf(ran.work, active) && ran.ended.call.span) calls.push_back(ran.ended);
+    }
+    return calls;
+  }
+  /// How many events `active` had before something of it ran in the open batch.
+  std::size_t EventsBefore(const ActiveTransaction& active) const {
+    const auto first = std::find_if(branches_.begin(), branches_.end(),
+                                    [&](const Branch& ran) { return IsOf(ran.work, active); });
+    return first == branches_.end() ? active.events.size() : first->events;
   }
 
   /// The batch is lost: memory returns to its earlier state, and all works in it have to run again.
@@ -11605,7 +11755,7 @@ class InCommitWork {
     if (Ran() == 0) return;
     state_.to_commit.branch_works.erase(state_.to_commit.branch_works.begin(), FirstLeft());
     for (const Branch& ran : branches_) {
-      state_.spans.End(ran.ended.call, ran.ended.result, ran.ended.at);
+      state_.reports.spans.End(ran.ended.call, ran.ended.result, ran.ended.at);
     }
     branches_.clear();
     added_.clear();
@@ -11623,12 +11773,7 @@ class InCommitWork {
     std::size_t events = 0;
     Time timer = kNever;
     bool rolled_back = false;
-    /// Of a call that is a span: to be told once it is durable.
-    struct Ended {
-      BranchCall call;
-      Result result;
-      Time at{};
-    } ended{};
+    EndedCall ended{};
   };
 
   void TakeCallsOf(ActiveTransaction& active) {
@@ -11640,6 +11785,10 @@ class InCommitWork {
       state_.to_commit.branch_works.push_back({active.slot, active.generation, *row});
       row = active.held_calls.erase(row);
     }
+  }
+
+  static bool IsOf(const BranchWork& work, const ActiveTransaction& active) {
+    return work.slot == active.slot && work.generation == active.generation;
   }
 
   /// The two kinds take turns, so that a steady flow of one does not starve the other.
@@ -11690,7 +11839,7 @@ class InCommitWork {
     call.definition = active->transaction.definition;
     call.row = work.row;
     const Time begin = clock_.Now();
-    call.span = state_.spans.Begin(active->transaction, work.row, begin);
+    call.span = state_.reports.spans.Begin(active->transaction, work.row, begin);
     Result result = state_.store.Run(
         [&](const WorkContext& connection) { return functions_.Run(call, connection); });
     WarnIfSlow(begin, call.Url());
@@ -12132,7 +12281,7 @@ class JournalWriter {
     if (out_.size() == begin_) {
       *at++ = static_cast<char>(kJournalFormat);
       at = PutNumber(at, Micros(time));
-      before_ = time;
+      before_ = (std::max)(time, Time{});
     }
     const bool has_row = row != kNoRow;
     *at++ = static_cast<char>(static_cast<unsigned>(kind) | (has_row ? kHasRow : 0u) |
@@ -12249,8 +12398,14 @@ class JournalEntries {
  private:
   JournalEntries(const ActiveTransaction& active, Time now, std::string_view me, std::string& out)
       : transaction_(active.transaction), me_(me), writer_(out) {
+    bool taken_up = false;
     for (std::size_t i = active.journaled_events; i < active.events.size(); ++i) {
-      if (active.events[i].changed) AddEvent(active.events[i]);
+      const AppliedEvent& event = active.events[i];
+      if (!event.changed) continue;
+      // Once a change, also if this coordinator joined again before it was stored.
+      if (event.taken_up && !std::exchange(taken_up, true))
+        AddDriver(event.at, JournalKind::kTakenUp);
+      AddEvent(event);
     }
     if (!IsFinal(transaction_.status)) {
       for (std::size_t i = active.journaled_calls; i < active.held_calls.size(); ++i) {
@@ -12262,7 +12417,6 @@ class JournalEntries {
 
   void AddEvent(const AppliedEvent& event) {
     if (event.from_outbox) AddDriver(transaction_.created, JournalKind::kSubmitted);
-    if (event.taken_up) AddDriver(event.at, JournalKind::kTakenUp);
     switch (event.kind) {
       case engine::EventKind::kSubmitted: AddDriver(event.at, JournalKind::kSubmitted); break;
       case engine::EventKind::kPrepared: AddDriver(event.at, JournalKind::kPrepared); break;
@@ -12403,6 +12557,151 @@ class Retention {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/hooks/doubts.hpp ----------------------------------------------------------
+
+/// What could not be told since its commit was in doubt: it is told once the store says that the commit was stored.
+/// Needs: std, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Tells the record that a change makes from those that others have made with the same gid and version: an earlier run, another
+/// coordinator on the store, or this one, of an earlier submission.
+struct RecordMark {
+  /// `changed`: as it will be stored.
+  explicit RecordMark(const Transaction& changed)
+      : version(changed.version + 1),
+        created(changed.created),
+        driver(changed.driver),
+        status(changed.status) {}
+
+  bool IsOf(const Transaction& stored) const {
+    return stored.version == version && stored.created == created && stored.driver == driver &&
+           stored.status == status && !stored.expired;
+  }
+
+  std::uint64_t version = 0;
+  Time created{};
+  std::uint64_t driver = 0;
+  Status status{};
+};
+
+class Doubts {
+ public:
+  /// Gets the record as it is stored. If it throws, it has told nothing, and is called again.
+  using Tell = std::function<void(const Transaction& stored)>;
+
+  /// A change of a commit in doubt, and what is told if it was stored.
+  void Add(const Transaction& changed, Tell tell) {
+    const std::string& gid = changed.definition->gid;
+    const RecordMark mark(changed);
+    const auto stored = stored_.find(gid);
+    if (stored != stored_.end() && stored->second == mark.version) return;
+    doubts_.push_back({gid, mark, std::move(tell)});
+  }
+
+  /// The store can be asked again what it has.
+  /// @throws StoreError  then it is asked again for the rest.
+  void Settle(Store& store) {
+    while (!doubts_.empty()) {
+      const Doubt& next = doubts_.front();
+      const std::optional<Transaction> stored = store.Load(next.gid);
+      if (stored && next.mark.IsOf(*stored)) {
+        stored_[next.gid] = next.mark.version;
+        next.tell(*stored);
+      }
+      doubts_.pop_front();
+    }
+  }
+
+  /// A commit worked: no commit is in doubt any more.
+  void Committed() noexcept { stored_.clear(); }
+
+ private:
+  struct Doubt {
+    std::string gid;
+    RecordMark mark;
+    Tell tell;
+  };
+
+  std::deque<Doubt> doubts_;
+  /// Versions of records that an earlier commit in doubt has stored: a later one cannot have stored them again.
+  std::map<std::string, std::uint64_t> stored_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/untold.hpp -----------------------------------------------------------
+
+/// What a commit in doubt has left untold. What goes on in memory tells it later by itself; the rest is here: events, and what
+/// has left memory or was undone there.
+/// Needs: std, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Untold {
+ public:
+  explicit Untold(TurnState& state) : state_(state) {}
+
+  /// The commit of these changes is in doubt, each of the transaction in the same place of `dirty`. Comes before anything in
+  /// memory is undone.
+  void Keep(const std::vector<Change>& changes, const std::vector<ActiveTransaction*>& dirty,
+            EventFeed& feed, const InCommitWork& works) {
+    for (std::size_t n = 0; n < changes.size(); ++n) {
+      const ActiveTransaction& active = *dirty[n];
+      const auto of = std::make_shared<OfChange>();
+      of->events = feed.OfDoubt(n);
+      of->calls = works.EndedCallsOf(active);
+      of->leaves = active.Fresh();
+      of->rolled_back = active.rolled_back;
+      // Those that stay in memory are reported with their conflict, see Conflicts.
+      for (std::size_t i = of->leaves ? 0 : works.EventsBefore(active); i < active.events.size();
+           ++i) {
+        if (Reports::HasNews(active.events[i])) of->reported.push_back(active.events[i]);
+      }
+      const bool ends = of->leaves && IsFinal(active.transaction.status);
+      if (of->events.empty() && of->calls.empty() && of->reported.empty() && !ends) continue;
+      doubts_.Add(active.transaction, [this, of](const Transaction& stored) { Tell(*of, stored); });
+    }
+  }
+
+  /// @throws StoreError  see Doubts.
+  void Settle(Store& store) { doubts_.Settle(store); }
+  void Committed() noexcept { doubts_.Committed(); }
+
+ private:
+  /// Of one change.
+  struct OfChange {
+    EventFeed::Events events;
+    std::vector<InCommitWork::EndedCall> calls;
+    std::vector<AppliedEvent> reported;
+    bool leaves = false;
+    bool rolled_back = false;
+  };
+
+  void Tell(const OfChange& of, const Transaction& stored) {
+    EventFeed::Events& events = state_.to_release.events;
+    events.insert(events.end(), of.events.begin(), of.events.end());
+    for (const auto& ended : of.calls) {
+      state_.reports.spans.End(ended.call, ended.result, ended.at);
+    }
+    TurnState::Protected([&] {
+      for (const AppliedEvent& event : of.reported) state_.reports.Report(stored, event);
+      if (!of.leaves) return;
+      if (of.rolled_back) state_.reports.news.RolledBack(stored, state_.context.now);
+      state_.reports.ReportEnd(stored);
+    });
+  }
+
+  TurnState& state_;
+  Doubts doubts_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/loop/commit_stage.hpp -----------------------------------------------------
 
 /// The third stage of a turn: all changes in one commit of the store, and what to do if it fails.
@@ -12420,6 +12719,7 @@ class CommitStage {
         retention_(state.options.keep_finished, state.options.keep_gids),
         me_(Front(NodeOf(state.options).name, kMaxJournalWho)),
         in_commit_work_(state, functions, clock),
+        untold_(state),
         feed_(state.to_release.events, state.options.on_span != nullptr) {}
 
   /// True: everything up to here is durable, and may be released.
@@ -12431,7 +12731,7 @@ class CommitStage {
     try {
       const Time begin = clock_.Now();
       WriteWithWorks(expire);
-      state_.metrics.Committed(clock_.Now() - begin);
+      state_.reports.metrics.Committed(clock_.Now() - begin);
     } catch (const StoreBusy& error) {
       if (!state_.health.Locked(state_.context.now, error.what())) Failed(error.what(), false);
       return false;
@@ -12460,6 +12760,8 @@ class CommitStage {
 
   /// Drops the batch. Submissions in it are refused; everything else is kept, and tried again.
   void Failed(const std::string& problem, bool in_doubt) {
+    if (in_doubt) untold_.Keep(changes_, state_.to_commit.dirty, feed_, in_commit_work_);
+    changes_.clear();
     state_.store.Rollback();
     const std::size_t ran = in_commit_work_.Ran();
     in_commit_work_.Failed(problem, in_doubt);
@@ -12469,8 +12771,8 @@ class CommitStage {
     state_.health.Failed(state_.context.now, problem, in_doubt, writing);
     retention_.Failed(state_.context.now);
     if (in_doubt) {
-      feed_.InDoubt();
       state_.loader.Restart();
+      state_.not_before = state_.context.now + Duration(1);
       for (ActiveTransaction* active : state_.to_commit.dirty) {
         active->doubtful_events = active->events.size();
         if (active->Fresh()) state_.to_commit.in_doubt.insert(active->transaction.definition->gid);
@@ -12562,6 +12864,7 @@ class CommitStage {
 
   void Write(bool expire, std::size_t works) {
     Store& store = state_.store;
+    changes_.clear();
     if (!state_.health.Good() || state_.health.WaitsForLock()) {
       // Calls that were decided on before leave late, so their deadlines are later too.
       for (ActiveTransaction* active : state_.to_commit.dirty) {
@@ -12570,14 +12873,13 @@ class CommitStage {
     }
     if (state_.health.NeedsRecovery()) {
       store.Recover();
-      feed_.Recovered(store);
+      untold_.Settle(store);
       state_.fenced = false;
       state_.health.Recovered();
       state_.to_commit.in_doubt.clear();
     }
     store.Begin();
     in_commit_work_.Run(works);
-    changes_.clear();
     feed_.Begin();
     const std::vector<ActiveTransaction*>& dirty = state_.to_commit.dirty;
     for (ActiveTransaction* active : dirty) {
@@ -12638,7 +12940,7 @@ class CommitStage {
   std::string Written() {
     std::string unread;
     in_commit_work_.Committed();
-    feed_.Committed();
+    untold_.Committed();
     written_.clear();
     written_.swap(state_.to_commit.dirty);
     for (std::size_t i = 0; i < written_.size(); ++i) {
@@ -12683,6 +12985,7 @@ class CommitStage {
   std::vector<std::size_t> journal_ends_;    // the same
   std::vector<ActiveTransaction*> written_;  // a member for its memory
   InCommitWork in_commit_work_;
+  Untold untold_;
   EventFeed feed_;
   std::size_t retry_alone_ =
       0;  // works that get a commit of their own, since a batch with them was lost
@@ -12756,15 +13059,13 @@ class ReleaseStage {
 
   void Count(ActiveTransaction& active) {
     const Transaction& transaction = active.transaction;
-    if (active.rolled_back) state_.news.RolledBack(transaction, state_.context.now);
+    if (active.rolled_back) state_.reports.news.RolledBack(transaction, state_.context.now);
     active.rolled_back = false;
     for (const AppliedEvent& event : active.events) {
-      state_.Count(active, event);
+      state_.reports.Report(transaction, event);
       if (event.kind == engine::EventKind::kForceStop) state_.elsewhere.TellOwner(transaction);
     }
-    if (!IsFinal(transaction.status)) return;
-    state_.metrics.Ended(transaction);
-    state_.spans.Ended(transaction);
+    state_.reports.ReportEnd(transaction);
   }
 
   void TakeCalls(ActiveTransaction& active) {
@@ -12783,7 +13084,7 @@ class ReleaseStage {
         call.generation = active.generation;
         call.timeout = engine::RequestTimeout(transaction.definition->options, state_.context);
         call.lease = lease_;
-        call.span = state_.spans.Begin(transaction, row, now_);
+        call.span = state_.reports.spans.Begin(transaction, row, now_);
         TakeCall(std::move(call), transaction.branches[row].deadline);
       }
     }
@@ -12965,7 +13266,7 @@ class Sweep {
   }
 
   void Tell(const ActiveTransaction& active) const {
-    state_.news.SetGoing(active.transaction, state_.context.now);
+    state_.reports.news.SetGoing(active.transaction, state_.context.now);
   }
 
   TurnState& state_;
@@ -13002,7 +13303,7 @@ class Recovery {
       throw;
     }
     if (recovering_ && state_.loader.HasSeenAll()) {
-      state_.news.Recovered(recovered_, now - recovery_began_);
+      state_.reports.news.Recovered(recovered_, now - recovery_began_);
       recovering_ = false;
     }
   }
@@ -13091,8 +13392,8 @@ class Loop {
   /// One turn; returns whether anything had happened.
   bool Turn() {
     const TakenMail taken{inbox_};
-    state_.context.now = clock_.Now();
-    state_.news.Flush(state_.context.now);
+    state_.context.now = (std::max)(clock_.Now(), state_.not_before);
+    state_.reports.news.Flush(state_.context.now);
     if (broken_off_) {
       commit_.BreakOff();
       sweep_.Run();
@@ -13127,7 +13428,7 @@ class Loop {
     if (!state_.health.MayTry(now)) {  // but whose time is over is answered meanwhile
       next = (std::min)((std::max)(next, state_.health.NextTry()), state_.timers.Next());
     }
-    return (std::min)({next, growth, state_.news.NextFlush()});
+    return (std::min)({next, growth, state_.reports.news.NextFlush()});
   }
 
   /// The store has more to load, or to obey, than the last turn knew. Any thread.
@@ -13135,7 +13436,7 @@ class Loop {
     return HasTakenOver() || (peers_ != nullptr && peers_->AskedTimes() != asked_times_);
   }
 
-  Metrics::Snapshot Counted() const { return state_.metrics.Get(); }
+  Metrics::Snapshot Counted() const { return state_.reports.metrics.Get(); }
   const LoopGauges& Measured() const { return gauges_; }
 
   /// Branch calls that are out, or changes that no commit has taken yet.
@@ -13148,7 +13449,7 @@ class Loop {
 
   /// Answers everybody who still waits, with the status that is durable; for the end.
   void AnswerAll() {
-    state_.news.Flush(kNever);
+    state_.reports.news.Flush(kNever);
     Mail never_read;  // the last turn was broken off
     inbox_.Take(never_read);
     dtm::AnswerAll(state_, "the coordinator stopped");
@@ -15138,6 +15439,9 @@ inline constexpr char kSelectJournal[] =
     "SELECT (SELECT j.entries FROM dtm_journal j WHERE j.trans = dtm_trans.id), journal FROM "
     "dtm_trans ";
 
+/// The same of a file whose version keeps none.
+inline constexpr char kSelectNoJournal[] = "SELECT NULL, NULL FROM dtm_trans ";
+
 inline std::vector<JournalEntry> ReadJournal(const sql::Statement& row) {
   std::vector<JournalEntry> entries;
   codec::DecodeJournal(row.View(0), entries);
@@ -15197,11 +15501,13 @@ inline std::string Wanted() {
 }
 
 struct Reader {
-  explicit Reader(std::unique_ptr<sql::Database> configured)
+  /// `journals`: the file keeps them; false of older versions.
+  explicit Reader(std::unique_ptr<sql::Database> configured, bool journals = true)
       : owned(std::move(configured)),
         find(*owned, Select("WHERE gid = ?1")),
         steps(*owned, kSelectSteps),
-        journal(*owned, std::string(kSelectJournal) + "WHERE gid = ?1"),
+        journal(*owned,
+                std::string(journals ? kSelectJournal : kSelectNoJournal) + "WHERE gid = ?1"),
         find_kept(*owned, std::string(kSelectKept) + "WHERE gid = ?1"),
         scan(*owned,
              Select("WHERE id < ?1 AND (?2 = 0 OR type = ?2) AND (?3 = 0 OR status = ?3) AND "
@@ -15310,6 +15616,18 @@ CREATE TABLE dtm_journal (
 );
 )sql"};
 
+/// What a look into a file of version n lacks because of the step from n to n + 1: the same tables, of the connection and empty.
+/// A column cannot be made like this; Reader does without it.
+inline constexpr const char* kStandIns[kVersion] = {
+    "",
+    "CREATE TEMP TABLE dtm_kv (id INTEGER PRIMARY KEY, cat, k, v, version, created, updated)",
+    "",
+    "CREATE TEMP TABLE dtm_gids (gid TEXT PRIMARY KEY, type, status, finished, content)",
+    "CREATE TEMP TABLE dtm_step (trans, nr, step)",
+    "CREATE TEMP TABLE dtm_journal (trans INTEGER PRIMARY KEY, entries)"};
+/// From this version on a row of dtm_trans has a journal.
+inline constexpr int kWithJournals = 6;
+
 /// The tables that user SQL may not touch.
 inline std::vector<std::string> OwnTables() {
   return {"dtm_meta",      "dtm_trans", "dtm_big_definition", "dtm_kv",
@@ -15402,6 +15720,15 @@ inline void ConfigureReader(sql::Database& db, std::size_t cache_bytes = kCacheB
   sqlite3_busy_timeout(db.Handle(), kOpenWaitMs);
   db.Exec("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA wal_autocheckpoint = 0");
   db.Exec(CachePragma(cache_bytes / 8).c_str());
+}
+
+/// A connection that ConfigureReader has configured reads a file of this version from now on like one of kVersion. Only what
+/// the connection has in memory is changed.
+inline void StandInForNewer(sql::Database& db, int version) {
+  if (version == kVersion) return;
+  db.Exec("PRAGMA temp_store = MEMORY; PRAGMA query_only = OFF");  // the latter counts for them too
+  for (int step = version; step < kVersion; ++step) db.Exec(kStandIns[step]);
+  db.Exec("PRAGMA query_only = ON");
 }
 
 }  // namespace sqlite_schema
@@ -16178,7 +16505,7 @@ class Expiry {
 /// Needs: std. Threads: those of the source.
 ///
 /// There are two indexes that help: of the unfinished, and of gids. If one of them names few candidates, only those are looked
-/// at. If it names many, they are not rare, and are found among the newest records as well. So either way a page costs at
+/// at. If it names many, or most of the newest records have such a gid, they are not rare, and are found among the newest records as well. So either way a page costs at
 /// most kMostLooked records.
 
 namespace dtm {
@@ -16199,10 +16526,16 @@ class SearchSource {
                                       std::size_t most) = 0;
   /// The largest ids below this one, largest first, and at most `most`.
   virtual Ids Below(std::int64_t id, std::size_t most) = 0;
-  /// Of these ids, in their order, the first `most` whose records may match the filter: where it is cheap to see that one
-  /// does not, it is left out. `in_a_row`: there were no others between them, so they may be read in one go.
-  virtual std::vector<Transaction> Read(const Ids& ids, bool in_a_row, const ScanFilter& filter,
-                                        std::size_t most) = 0;
+  struct Part {
+    std::vector<Transaction> records;
+    bool whole =
+        true;  ///< false: it ends behind the last of the records, whatever the ids behind it are
+  };
+  /// Of these ids, in their order, those whose records may match the filter: where it is cheap to see that one does not, it
+  /// is left out. At most `most`, and none behind those that come to `bytes` bytes: each may have megabytes. `in_a_row`:
+  /// there were no others between them, so they may be read in one go.
+  virtual Part Read(const Ids& ids, bool in_a_row, const ScanFilter& filter, std::size_t most,
+                    std::size_t bytes) = 0;
 };
 
 namespace search {
@@ -16254,10 +16587,25 @@ inline Candidates Newest(SearchSource::Ids ids, std::int64_t below) {
   return {std::move(ids), all};
 }
 
+/// Most of the newest records have such a gid: those are found in a row, and the index would name thousands first.
+inline bool IsCommon(SearchSource& source, const std::string& prefix, std::int64_t below) {
+  constexpr std::size_t kSample = 32;
+  const SearchSource::Ids ids = source.Below(below, kSample);
+  if (ids.empty()) return false;
+  const SearchSource::Part read = source.Read(ids, true, {}, kSample, kMostBytes);
+  const auto has = [&prefix](const Transaction& one) {
+    return HasPrefix(one.definition->gid, prefix);
+  };
+  const auto all = read.records.size();
+  return 2 * static_cast<std::size_t>(
+                 std::count_if(read.records.begin(), read.records.end(), has)) >
+         all;
+}
+
 /// Nothing: no index helps.
 inline std::optional<Candidates> FromIndex(SearchSource& source, const ScanFilter& filter,
                                            std::int64_t below) {
-  if (!filter.gid_prefix.empty()) {
+  if (!filter.gid_prefix.empty() && !IsCommon(source, filter.gid_prefix, below)) {
     auto ids =
         source.WithGids(filter.gid_prefix, BehindPrefix(filter.gid_prefix), kMostFromIndex + 1);
     if (ids && ids->size() <= kMostFromIndex) return Newest(std::move(*ids), below);
@@ -16277,7 +16625,7 @@ class PageInWork {
 
   /// Looks at these until the page ends; returns at how many. `in_a_row`: see SearchSource::Read.
   std::size_t LookAt(const SearchSource::Ids& ids, bool in_a_row) {
-    constexpr std::size_t kAtATime = 32;  // a record may be a megabyte
+    constexpr std::size_t kAtATime = 32;
     constexpr std::size_t kLargest = 2048;
     std::size_t at = 0;
     while (at < ids.size() && !Ended()) {
@@ -16285,14 +16633,16 @@ class PageInWork {
       const std::size_t most = (std::min)(kAtATime, limit_ - found_.size());
       const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(at);
       const SearchSource::Ids part(begin, begin + static_cast<std::ptrdiff_t>(size));
-      std::vector<Transaction> read = source_.Read(part, in_a_row, filter_, most);
-      const bool full = read.size() == most;
-      at = full ? static_cast<std::size_t>(
-                      std::upper_bound(ids.begin(), ids.end(), read.back().id, std::greater<>()) -
-                      ids.begin())
-                : at + size;
-      if (read.empty()) chunk_ = (std::min)(2 * chunk_, kLargest);
-      for (Transaction& transaction : read) {
+      SearchSource::Part read = source_.Read(part, in_a_row, filter_, most, kMostBytes - bytes_);
+      if (read.whole) {
+        at += size;
+      } else {
+        const std::int64_t last = read.records.back().id;
+        at = static_cast<std::size_t>(
+            std::upper_bound(ids.begin(), ids.end(), last, std::greater<>()) - ids.begin());
+      }
+      if (read.records.empty()) chunk_ = (std::min)(2 * chunk_, kLargest);
+      for (Transaction& transaction : read.records) {
         bytes_ += BytesOf(*transaction.definition);
         if (Matches(filter_, transaction)) found_.push_back(std::move(transaction));
       }
@@ -16391,9 +16741,9 @@ inline bool MayCall(const sql::Statement& row, const std::string& part) {
          row.View(9).find(part) != std::string_view::npos;
 }
 
-inline std::vector<Transaction> ReadWanted(Reader& reader, const SearchSource::Ids& ids,
-                                           bool in_a_row, const ScanFilter& filter,
-                                           std::size_t most) {
+inline SearchSource::Part ReadWanted(Reader& reader, const SearchSource::Ids& ids, bool in_a_row,
+                                     const ScanFilter& filter, std::size_t most,
+                                     std::size_t bytes) {
   if (ids.empty()) return {};
   sql::Statement& search = in_a_row ? reader.search_range : reader.search;
   search.Bind(3, filter.type ? static_cast<std::int64_t>(*filter.type) : 0);
@@ -16401,15 +16751,19 @@ inline std::vector<Transaction> ReadWanted(Reader& reader, const SearchSource::I
   search.Bind(5, Stored(filter.created_from)).Bind(6, Stored(filter.created_to));
   search.Bind(7, filter.stuck ? 2 : filter.unfinished ? 1 : 0).Bind(8, filter.errors ? 1 : 0);
   const std::string part = StoredPartOf(filter.target);
-  std::vector<Transaction> read;
+  SearchSource::Part read;
   for (const std::int64_t id : ids) {
     const Finally reset{search};
     search.Bind(1, id).Bind(2, ids.back());
-    while (read.size() < most && search.Step()) {
-      if (MayCall(search, part)) read.push_back(ReadTransaction(search, reader.steps));
+    while (read.whole && search.Step()) {
+      if (MayCall(search, part)) {
+        read.records.push_back(ReadTransaction(search, reader.steps));
+        bytes -= (std::min)(bytes, BytesOf(*read.records.back().definition));
+        read.whole = read.records.size() < most && bytes > 0;
+      }
       if (!in_a_row) break;
     }
-    if (in_a_row || read.size() == most) break;
+    if (in_a_row || !read.whole) break;
   }
   return read;
 }
@@ -16433,10 +16787,10 @@ class Searched : public SearchSource {
     const typename All::Reading reader(all_);
     return IdsBelow(*reader, id, most);
   }
-  std::vector<Transaction> Read(const Ids& ids, bool in_a_row, const ScanFilter& filter,
-                                std::size_t most) override {
+  Part Read(const Ids& ids, bool in_a_row, const ScanFilter& filter, std::size_t most,
+            std::size_t bytes) override {
     const typename All::Reading reader(all_);
-    return ReadWanted(*reader, ids, in_a_row, filter, most);
+    return ReadWanted(*reader, ids, in_a_row, filter, most, bytes);
   }
 
  private:
@@ -16556,10 +16910,11 @@ class SqliteStore : public Store {
 
   /// Opens or creates the file (0600), locks it against a second coordinator, and migrates an older
   /// schema. The lock is a separate file beside it, `<path>-lock`. A relative path is resolved now.
-  /// @throws StoreError  in use by another coordinator, unreadable, read-only, damaged, or of a newer schema.
   /// `on_open` is called with the connection that writes, whenever it was opened: a place to create the program's own
   /// tables (CREATE TABLE IF NOT EXISTS) and to migrate them, for Transact and RegisterInTransaction.
   /// `cache_bytes`: pages of the file that are kept in memory.
+  /// @throws StoreError  in use by another coordinator, unreadable, read-only, damaged, or of a newer schema.
+  /// @throws what `on_open` throws.
   explicit SqliteStore(const std::string& path, Durability durability = Durability::kPower,
                        OnOpen on_open = {}, std::size_t cache_bytes = sqlite_schema::kCacheBytes)
       : connections_(path, durability, std::move(on_open), cache_bytes) {}
@@ -16881,20 +17236,21 @@ inline Timeline MakeTimeline(Transaction transaction, std::vector<JournalEntry> 
 // ---- dtm/coordinator/coordinator.hpp -----------------------------------------------------------
 
 /// The embedded coordinator: what a program creates, registers its functions with, and submits to.
-/// Needs: nlohmann/json, SQLite (by the constructor that takes a file). Threads: every method is
-/// thread-safe. Protocol: §2.2, as a C++ interface.
+/// Needs: nlohmann/json, SQLite (by the constructor that takes a file). Threads: every method is thread-safe. Protocol: §2.2.
 
 namespace dtm {
 inline namespace v1 {
 
-/// Drives transactions to their end, through crashes: submitted transactions are durable, and continue
-/// when a program opens the same file and registers the same functions again.
+/// Drives transactions to their end, through crashes: submitted transactions are durable, and continue when a program opens
+/// the same file and registers the same functions again.
 ///
-/// Start() gives it a thread of its own. Without Start the program calls Poll(): functions run inside Poll,
-/// and calls that wait (Submit, Wait, ...) drive the coordinator themselves.
+/// Start() gives it a thread of its own. Without Start the program calls Poll(): functions run inside Poll, and calls that
+/// wait (Submit, Wait, ...) drive the coordinator themselves. A method that waits throws LogicError inside a callback of the
+/// coordinator (of SubmitAsync, Transact, RegisterInTransaction), where it would wait for itself; Wait and SubmitAndWait throw
+/// it inside a branch function, too. A time to wait of Duration::max() is for ever.
 ///
-/// Declare what the functions capture before the coordinator, so that it lives longer. In a forked child
-/// every method throws LogicError and the destructor touches nothing.
+/// Declare what the functions capture before the coordinator, so that it lives longer. In a forked child every method throws
+/// LogicError and the destructor touches nothing.
 class Coordinator : public EmbeddedEndpoint {
  public:
   /// Opens or creates the SQLite file, checks and locks it.
@@ -16915,18 +17271,16 @@ class Coordinator : public EmbeddedEndpoint {
   /// Stops, and waits for functions that are running, as long as it takes; logs a warning after a second.
   ~Coordinator() override = default;
 
-  /// Registers a branch function under a name. The store keeps the name: register the same names after a
-  /// restart; transactions that need a missing one wait for it.
+  /// Registers a branch function under a name. The store keeps the name: register the same names after a restart; transactions
+  /// that need a missing one wait for it.
   ///
-  /// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; T is anything
-  /// nlohmann/json can read. It returns nothing (success) or Result: Success, Failure (definite:
-  /// roll back), Ongoing (call again after the retry interval). A thrown FailureError is a Failure, an
-  /// OngoingError an Ongoing; after any other exception the function is called again, with growing waits.
+  /// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; T is anything nlohmann/json can read. It returns nothing
+  /// (success) or Result: Success, Failure (definite: roll back), Ongoing (call again after the retry interval). A thrown
+  /// FailureError is a Failure, an OngoingError an Ongoing; after any other exception it is called again, with growing waits.
   ///
-  /// It may be called again after a crash, so it must be idempotent (BranchInfo identifies the call), and a
-  /// compensation must do nothing if its action did nothing. It may block: there is no deadline, and while it
-  /// runs no other call of its branch starts. Several threads may call it at once, so it is called as const (no
-  /// `mutable` lambda); it may capture move-only values.
+  /// It may be called again after a crash, so it must be idempotent (BranchInfo identifies the call), and a compensation must do
+  /// nothing if its action did nothing. It may block: there is no deadline, and while it runs no other call of its branch
+  /// starts. Several threads may call it at once, so it is called as const (no `mutable` lambda); it may capture move-only values.
   /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
   template <typename T, typename Function>
   LocalBranch<T> Register(const std::string& name, Function function) {
@@ -16947,11 +17301,10 @@ class Coordinator : public EmbeddedEndpoint {
   /// with SQLite `function(sqlite3*, const T&)`, or also `const BranchInfo&`. Its writes, its result and the next step are one
   /// commit: its effect happens exactly once, without a barrier. A Failure or an exception undoes its writes.
   ///
-  /// It runs on the coordinator's thread and everything else waits, so it should take less than 5 ms and do nothing
-  /// but SQL. Transactions, ATTACH, PRAGMA and the dtm_ tables are denied. It may run several times, and is committed
-  /// once. If the initiator calls it itself (the try of a tcc, the action of an xa, the step of a workflow), that has a
-  /// commit of its own. A workflow's step is recorded in the next commit, so a crash in between runs the step again. It
-  /// cannot be called for a coordinator elsewhere.
+  /// It runs on the coordinator's thread and everything else waits, so it should take less than 5 ms and do nothing but SQL.
+  /// Transactions, ATTACH, PRAGMA and the dtm_ tables are denied. It may run several times, and is committed once. If the
+  /// initiator calls it itself (the try of a tcc, the action of an xa, the step of a workflow), that has a commit of its own. A
+  /// workflow's step is recorded in the next commit, so a crash in between runs it again. No coordinator elsewhere can call it.
   /// @throws LogicError  the name is taken, the function is an empty std::function or pointer, or several coordinators share
   /// the store (PgOutbox is what they have instead).
   template <typename T, typename Function>
@@ -16996,8 +17349,7 @@ class Coordinator : public EmbeddedEndpoint {
 
   /// For event loops, instead of Start: does what there is to do, runs functions and alerts, and returns how long the
   /// program may sleep before it polls again: zero if there is more to do already, at most an hour. Options::on_wake is
-  /// called when something comes earlier; WakeFd turns that into a file descriptor.
-  /// Any thread may poll; turns are made one at a time. After Stop it does nothing.
+  /// called when something comes earlier; WakeFd turns that into a file descriptor. Any thread may poll. Nothing after Stop.
   /// @throws LogicError  it was started.
   Duration Poll() { return Checked().Poll(); }
 
@@ -17011,7 +17363,8 @@ class Coordinator : public EmbeddedEndpoint {
     return Checked().Stop(TimeIn(limit));
   }
 
-  /// The committed record; nothing if there is none. Like List and ListValues it reads the store in this thread.
+  /// The committed record; nothing if there is none. If the record has expired and only its gid is kept (Options::keep_gids), it
+  /// has `expired` and no branches. Like List and ListValues it reads the store in this thread.
   /// @throws StoreError  the store cannot be read.
   std::optional<Transaction> Query(const std::string& gid) { return Checked().store->Load(gid); }
 
@@ -17047,7 +17400,7 @@ class Coordinator : public EmbeddedEndpoint {
     return MakeTimeline(std::move(*stored), std::move(entries));
   }
 
-  /// Waits up to `timeout` for the end; returns the status at that time.
+  /// Waits up to `timeout` for the end; returns the status at that time, which may be an unfinished one.
   /// @throws InDoubtError   the store failed meanwhile.
   /// @throws RejectedError  there is no such transaction.
   /// @throws LogicError     called in a branch function, which could wait for itself.
@@ -17118,14 +17471,15 @@ class Coordinator : public EmbeddedEndpoint {
         [&](ValueCallback<Gids> answer) { ListWaitingAsync(wait, limit, std::move(answer)); });
   }
 
-  /// Messages to `topic://<topic>` that are stored from now on go to this url too.
+  /// Messages to `topic://<topic>` that are stored from now on go to this url too. At most 1000 subscribers a topic; 128 bytes
+  /// for its name, 2048 for a url, 1024 for a remark (for people), all of it UTF-8. Durable when it returns.
   /// @throws InDoubtError, StoreError  the store failed; in doubt: it may be stored, look with ListValues.
   /// @throws RejectedError  "this url exists", or a limit; nothing was changed.
   void Subscribe(const std::string& topic, const std::string& url, const std::string& remark = {}) {
     Await([&](AnswerCallback answer) { SubscribeAsync(topic, url, remark, std::move(answer)); });
   }
-  /// Messages that are stored from now on do not go to this url any more.
-  /// @throws RejectedError  there is no such topic or url; else as Subscribe.
+  /// Messages that are stored from now on do not go to this url any more. `url`: as it was given, or as ShownUrl shows it.
+  /// @throws RejectedError  there is no such topic or url, or several are shown like this; else as Subscribe.
   void Unsubscribe(const std::string& topic, const std::string& url) {
     Await([&](AnswerCallback answer) { UnsubscribeAsync(topic, url, std::move(answer)); });
   }
@@ -17135,9 +17489,10 @@ class Coordinator : public EmbeddedEndpoint {
     Await([&](AnswerCallback answer) { DeleteTopicAsync(topic, std::move(answer)); });
   }
 
-  /// Committed values such as topics; an empty category or key matches any, `position` is the one that the page
-  /// before returned.
-  /// @throws StoreError  the store cannot be read.
+  /// Committed values such as topics (category "topics"); an empty category or key matches any, `limit` is 1 to 1000, and
+  /// `position` the one that the page before returned.
+  /// @throws StoreError     the store cannot be read.
+  /// @throws RejectedError  the limit is out of range.
   KeyValuePage ListValues(const std::string& category, const std::string& key = {},
                           std::int64_t position = 0, std::size_t limit = 100) {
     CheckListLimit(limit);
@@ -17388,6 +17743,135 @@ inline void LogAsJson(const LogLine& line) {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/store/memory_batch.hpp ----------------------------------------------------------------
+
+/// What a batch of the store in memory is to write: all of it is beside what is committed, so it can be dropped.
+/// Needs: std. Threads: the owner's.
+
+namespace dtm {
+inline namespace v1 {
+namespace memory_store {
+
+/// Never changed once they are kept: a batch that writes values makes new ones.
+struct Values {
+  std::map<std::int64_t, KeyValue> by_row;
+  std::map<std::pair<std::string, std::string>, std::int64_t> rows_of;
+
+  const KeyValue* Find(const std::string& category, const std::string& key) const {
+    const auto row = rows_of.find({category, key});
+    return row == rows_of.end() ? nullptr : &by_row.at(row->second);
+  }
+};
+
+struct Journal {
+  std::string bytes;
+  std::size_t folded = 0;  ///< bytes when it was folded last
+  unsigned history = 0;
+
+  /// Puts the old ones before the new ones. It is folded whenever it has doubled.
+  void Follow(const Journal& old) {
+    bytes.insert(0, old.bytes);
+    folded = old.folded;
+    if (bytes.size() < 2 * folded + kFoldedFrom) return;
+    std::vector<JournalEntry> entries;
+    codec::DecodeJournal(bytes, entries);
+    FoldJournal(entries, history);
+    bytes.clear();
+    codec::EncodeJournal(entries, bytes);
+    folded = bytes.size();
+  }
+
+ private:
+  static constexpr std::size_t kFoldedFrom = 1024;
+};
+
+class OpenBatch {
+ public:
+  /// `committed`: what the batch begins with.
+  /// @throws StoreError  it is open.
+  void Begin(std::shared_ptr<const Values> committed) {
+    if (open_) throw StoreError("a batch is open already; commit it or roll it back first");
+    open_ = true;
+    records.clear();
+    rows.clear();
+    told.clear();
+    removed.clear();
+    forgotten.clear();
+    values = std::move(committed);
+  }
+  bool IsOpen() const { return open_; }
+  void Close() noexcept { open_ = false; }
+
+  /// See Store::Run.
+  Result Run(const Work& work) {
+    const std::shared_ptr<const Values> before = values;
+    Result result = CatchAsResult([&work] { return work(WorkContext()); });
+    if (result.kind != Result::Kind::kSuccess) values = before;
+    return result;
+  }
+
+  std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) const {
+    const KeyValue* found = values->Find(category, key);
+    if (found == nullptr) return std::nullopt;
+    return *found;
+  }
+
+  void PutValue(const KeyValue& value) {
+    const KeyValue* old = values->Find(value.category, value.key);
+    KeyValue kept = value;
+    kept.id = old == nullptr ? ++last_value_ : old->id;
+    kept.version = old == nullptr ? 1 : old->version + 1;
+    kept.created = old == nullptr ? value.updated : old->created;
+    const auto changed = std::make_shared<Values>(*values);
+    changed->rows_of[{value.category, value.key}] = kept.id;
+    changed->by_row[kept.id] = std::move(kept);
+    values = changed;
+  }
+
+  bool RemoveValue(const std::string& category, const std::string& key) {
+    const KeyValue* old = values->Find(category, key);
+    if (old == nullptr) return false;
+    const auto changed = std::make_shared<Values>(*values);
+    changed->by_row.erase(old->id);
+    changed->rows_of.erase({category, key});
+    values = changed;
+    return true;
+  }
+
+  /// As it is to be stored.
+  void Keep(const Transaction& transaction, std::uint64_t version, std::uint64_t owner) {
+    Transaction& kept = records[transaction.id] = transaction;
+    kept.version = version;
+    kept.owner = owner;
+    for (Branch& branch : kept.branches) {  // what no store keeps
+      branch.in_flight = branch.unsent = false;
+      branch.previous_deadline = Time{};
+    }
+  }
+
+  void Tell(std::int64_t row, const Change& change) {
+    Journal& journal = told[row];
+    journal.bytes.append(change.journal);
+    journal.history = change.history;
+  }
+
+  std::map<std::int64_t, Transaction> records;         ///< new and changed ones
+  std::unordered_map<std::string, std::int64_t> rows;  ///< of new gids
+  std::map<std::int64_t, Journal> told;                ///< of these records
+  std::vector<std::int64_t> removed;                   ///< records that have expired
+  bool keep_gids = false;                              ///< of them
+  std::vector<std::string> forgotten;                  ///< gids that were kept
+  std::shared_ptr<const Values> values = std::make_shared<Values>();
+
+ private:
+  bool open_ = false;
+  std::int64_t last_value_ = 0;
+};
+
+}  // namespace memory_store
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/store/memory_search.hpp ---------------------------------------------------------------
 
 /// What a search reads of the store in memory. See search.hpp.
@@ -17421,13 +17905,15 @@ class Searched : public SearchSource {
     }
     return ids;
   }
-  std::vector<Transaction> Read(const Ids& ids, bool, const ScanFilter& filter,
-                                std::size_t most) override {
-    std::vector<Transaction> read;
+  /// They are in memory already, so their bytes do not count.
+  Part Read(const Ids& ids, bool, const ScanFilter& filter, std::size_t most,
+            std::size_t /*bytes*/) override {
+    Part read;
     for (const std::int64_t id : ids) {
       const Transaction& record = records_.at(id);
-      if (Matches(filter, record)) read.push_back(record);
-      if (read.size() == most) break;
+      if (Matches(filter, record)) read.records.push_back(record);
+      read.whole = read.records.size() < most;
+      if (!read.whole) break;
     }
     return read;
   }
@@ -17454,82 +17940,47 @@ class MemoryStore : public Store {
  public:
   const char* Kind() const override { return "memory"; }
 
-  void Begin() override {
-    if (open_) throw StoreError("a batch is open already; commit it or roll it back first");
-    open_ = true;
-    batch_.clear();
-    removed_.clear();
-    forgotten_.clear();
-    new_rows_.clear();
-    told_.clear();
-    new_values_ = values_;
-  }
-
-  Result Run(const Work& work) override {
-    const std::shared_ptr<const Values> before = new_values_;
-    Result result = CatchAsResult([&work] { return work(WorkContext()); });
-    if (result.kind != Result::Kind::kSuccess) new_values_ = before;
-    return result;
-  }
+  void Begin() override { batch_.Begin(values_); }
+  Result Run(const Work& work) override { return batch_.Run(work); }
 
   bool Has(const std::string& gid) override {
-    return rows_.count(gid) > 0 || new_rows_.count(gid) > 0 || kept_.count(gid) > 0;
+    return rows_.count(gid) > 0 || batch_.rows.count(gid) > 0 || kept_.count(gid) > 0;
   }
 
   std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
-    const KeyValue* found = new_values_->Find(category, key);
-    if (found == nullptr) return std::nullopt;
-    return *found;
+    return batch_.GetValue(category, key);
   }
-
-  void PutValue(const KeyValue& value) override {
-    const KeyValue* old = new_values_->Find(value.category, value.key);
-    KeyValue kept = value;
-    kept.id = old == nullptr ? ++last_value_ : old->id;
-    kept.version = old == nullptr ? 1 : old->version + 1;
-    kept.created = old == nullptr ? value.updated : old->created;
-    const auto changed = std::make_shared<Values>(*new_values_);
-    changed->rows_of[{value.category, value.key}] = kept.id;
-    changed->by_row[kept.id] = std::move(kept);
-    new_values_ = changed;
-  }
-
+  void PutValue(const KeyValue& value) override { batch_.PutValue(value); }
   bool RemoveValue(const std::string& category, const std::string& key) override {
-    const KeyValue* old = new_values_->Find(category, key);
-    if (old == nullptr) return false;
-    const auto changed = std::make_shared<Values>(*new_values_);
-    changed->by_row.erase(old->id);
-    changed->rows_of.erase({category, key});
-    new_values_ = changed;
-    return true;
+    return batch_.RemoveValue(category, key);
   }
 
   void Apply(std::vector<Change>& changes) override {
     for (Change& change : changes) {
       Transaction& transaction = *change.transaction;
       change.applied = transaction.id == 0 ? Insert(transaction) : Update(transaction);
-      if (change.applied && !change.journal.empty()) Tell(transaction.id, change);
+      if (change.applied && !change.journal.empty()) batch_.Tell(transaction.id, change);
     }
   }
 
   void Commit() override {
-    if (!open_) throw StoreError("there is no open batch to commit");
+    if (!batch_.IsOpen()) throw StoreError("there is no open batch to commit");
     const std::lock_guard<std::mutex> lock(mutex_);
     std::map<std::pair<Time, std::int64_t>, bool> due;
-    for (const auto& [row, transaction] : batch_) {
+    for (const auto& [row, transaction] : batch_.records) {
       if (!IsFinal(transaction.status)) due[{transaction.due, row}] = true;
     }
-    rows_.reserve(rows_.size() + new_rows_.size());
-    for (auto& [row, journal] : told_) {
+    rows_.reserve(rows_.size() + batch_.rows.size());
+    for (auto& [row, journal] : batch_.told) {
       const auto old = journals_.find(row);
-      if (old != journals_.end()) Join(old->second, journal);
+      if (old != journals_.end()) journal.Follow(old->second);
     }
     // All or nothing: below nothing needs memory.
-    open_ = false;
-    values_ = new_values_;
-    rows_.merge(new_rows_);
-    while (!batch_.empty()) {
-      auto node = batch_.extract(batch_.begin());
+    batch_.Close();
+    values_ = batch_.values;
+    rows_.merge(batch_.rows);
+    while (!batch_.records.empty()) {
+      auto node = batch_.records.extract(batch_.records.begin());
       const auto old = records_.find(node.key());
       if (old == records_.end()) {
         records_.insert(std::move(node));
@@ -17539,23 +17990,23 @@ class MemoryStore : public Store {
       }
     }
     due_.merge(due);
-    for (auto& entry : told_) journals_.erase(entry.first);
-    journals_.merge(told_);
-    for (const std::int64_t row : removed_) {
+    for (auto& entry : batch_.told) journals_.erase(entry.first);
+    journals_.merge(batch_.told);
+    for (const std::int64_t row : batch_.removed) {
       const auto record = records_.find(row);
       if (record == records_.end()) continue;  // two steps of retention in one batch
       KeptGid kept = KeptOf(record->second);
-      if (keep_gids_) kept_[kept.gid] = std::move(kept);
+      if (batch_.keep_gids) kept_[kept.gid] = std::move(kept);
       rows_.erase(record->second.definition->gid);
       records_.erase(record);
       journals_.erase(row);
     }
-    for (const std::string& gid : forgotten_) kept_.erase(gid);
+    for (const std::string& gid : batch_.forgotten) kept_.erase(gid);
   }
 
-  void Rollback() noexcept override { open_ = false; }
+  void Rollback() noexcept override { batch_.Close(); }
 
-  void Recover() override { open_ = false; }
+  void Recover() override { batch_.Close(); }
 
   std::string Check(const std::atomic<bool>&) override { return {}; }
 
@@ -17646,7 +18097,7 @@ class MemoryStore : public Store {
 
   std::int64_t Expire(Time before, std::int64_t after, std::size_t limit, bool keep_gids) override {
     const std::lock_guard<std::mutex> lock(mutex_);
-    keep_gids_ = keep_gids;
+    batch_.keep_gids = keep_gids;
     std::int64_t last = 0;
     std::size_t seen = 0;
     for (auto record = records_.upper_bound(after); record != records_.end() && seen < limit;
@@ -17655,7 +18106,8 @@ class MemoryStore : public Store {
       const Time newest = records_.rbegin()->second.created;
       if (transaction.created >= before && transaction.created <= newest) return 0;
       last = record->first;
-      if (IsFinal(transaction.status) && transaction.finished < before) removed_.push_back(last);
+      if (IsFinal(transaction.status) && transaction.finished < before)
+        batch_.removed.push_back(last);
     }
     return seen == limit ? last : 0;
   }
@@ -17667,7 +18119,7 @@ class MemoryStore : public Store {
     for (auto kept = kept_.upper_bound(after); kept != kept_.end() && seen < limit;
          ++kept, ++seen) {
       last = kept->first;
-      if (kept->second.finished < before) forgotten_.push_back(last);
+      if (kept->second.finished < before) batch_.forgotten.push_back(last);
     }
     return seen == limit ? last : std::string();
   }
@@ -17677,87 +18129,32 @@ class MemoryStore : public Store {
     const std::string& gid = transaction.definition->gid;
     if (Has(gid)) return false;
     transaction.id = ++last_row_;
-    new_rows_[gid] = transaction.id;
-    Keep(transaction, 1);
+    batch_.rows[gid] = transaction.id;
+    batch_.Keep(transaction, 1, Owner());
     return true;
   }
 
   bool Update(const Transaction& transaction) {
-    const auto in_batch = batch_.find(transaction.id);
+    const auto in_batch = batch_.records.find(transaction.id);
     const auto stored = records_.find(transaction.id);
-    const Transaction* old = in_batch != batch_.end()   ? &in_batch->second
-                             : stored != records_.end() ? &stored->second
-                                                        : nullptr;
+    const Transaction* old = in_batch != batch_.records.end() ? &in_batch->second
+                             : stored != records_.end()       ? &stored->second
+                                                              : nullptr;
     if (old == nullptr || old->version != transaction.version) return false;
-    Keep(transaction, transaction.version + 1);
+    batch_.Keep(transaction, transaction.version + 1, Owner());
     return true;
   }
-
-  void Keep(const Transaction& transaction, std::uint64_t version) {
-    Transaction& kept = batch_[transaction.id] = transaction;
-    kept.version = version;
-    kept.owner = Owner();
-    for (Branch& branch : kept.branches) {  // what no store keeps
-      branch.in_flight = branch.unsent = false;
-      branch.previous_deadline = Time{};
-    }
-  }
-
-  struct Journal {
-    std::string bytes;
-    std::size_t folded = 0;  ///< bytes when it was folded last
-    unsigned history = 0;
-  };
-
-  void Tell(std::int64_t row, const Change& change) {
-    Journal& told = told_[row];
-    told.bytes.append(change.journal);
-    told.history = change.history;
-  }
-
-  /// Puts the old ones before the new ones. It is folded whenever it has doubled.
-  static void Join(const Journal& old, Journal& journal) {
-    journal.bytes.insert(0, old.bytes);
-    journal.folded = old.folded;
-    if (journal.bytes.size() < 2 * journal.folded + kFoldedFrom) return;
-    std::vector<JournalEntry> entries;
-    codec::DecodeJournal(journal.bytes, entries);
-    FoldJournal(entries, journal.history);
-    journal.bytes.clear();
-    codec::EncodeJournal(entries, journal.bytes);
-    journal.folded = journal.bytes.size();
-  }
-  static constexpr std::size_t kFoldedFrom = 1024;
-
-  /// Never changed once they are kept: a batch that writes values makes new ones.
-  struct Values {
-    std::map<std::int64_t, KeyValue> by_row;
-    std::map<std::pair<std::string, std::string>, std::int64_t> rows_of;
-
-    const KeyValue* Find(const std::string& category, const std::string& key) const {
-      const auto row = rows_of.find({category, key});
-      return row == rows_of.end() ? nullptr : &by_row.at(row->second);
-    }
-  };
 
   std::mutex mutex_;  // guards what is committed; only the owner's calls change it
   memory_store::Records records_;
   std::unordered_map<std::string, std::int64_t> rows_;
   memory_store::DueOnes due_;
   std::map<std::string, KeptGid> kept_;
-  std::map<std::int64_t, Journal> journals_;
-  std::shared_ptr<const Values> values_ = std::make_shared<Values>();
-  // The open batch, the owner's alone.
-  bool open_ = false;
+  std::map<std::int64_t, memory_store::Journal> journals_;
+  std::shared_ptr<const memory_store::Values> values_ = std::make_shared<memory_store::Values>();
+  // The owner's alone.
+  memory_store::OpenBatch batch_;
   std::int64_t last_row_ = 0;
-  std::map<std::int64_t, Transaction> batch_;
-  std::unordered_map<std::string, std::int64_t> new_rows_;
-  std::map<std::int64_t, Journal> told_;
-  std::vector<std::int64_t> removed_;
-  bool keep_gids_ = false;
-  std::vector<std::string> forgotten_;
-  std::shared_ptr<const Values> new_values_ = values_;
-  std::int64_t last_value_ = 0;
 };
 
 }  // namespace v1
@@ -17769,7 +18166,7 @@ class MemoryStore : public Store {
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: any. Document: docs/store_format.md.
 ///
 /// Nothing is created, migrated or repaired, and no lock is taken that a coordinator would notice. What a process that
-/// crashed has left in the log is read, too. Source: sqlite.org/wal.html, "Read-Only Databases"; uri.html.
+/// crashed has left in the log is read, too, and files of older schema versions as they are. Source: sqlite.org/wal.html, "Read-Only Databases"; uri.html.
 
 namespace dtm {
 inline namespace v1 {
@@ -17784,8 +18181,10 @@ struct HowToLook {
 /// @throws StoreError  it cannot be opened so; says what to do.
 inline HowToLook FindHowToLook(const std::string& path) {
   const std::string name = "the store file '" + path + "'";
-  if (!os::StampOf(path)) {
-    throw StoreError(name + " is not there, or its folder cannot be read; check the path");
+  const std::optional<os::FileStamp> file = os::StampOf(path);
+  if (!file) throw StoreError(name + " is not there, or its folder cannot be read; check the path");
+  if (!file->plain) {  // the log of a link's target is not beside the link, and a pipe never answers
+    throw StoreError(name + " is a link or no plain file, which is refused; name the file itself");
   }
   const std::optional<os::FileStamp> journal = os::StampOf(path + "-journal");
   if (journal && journal->bytes > 0) {
@@ -17805,25 +18204,24 @@ inline HowToLook FindHowToLook(const std::string& path) {
   return {uri + (in_use ? "?mode=ro&readonly_shm=1" : "?mode=ro&immutable=1"), in_use};
 }
 
-/// A connection that can only read.
-/// @throws StoreError  it is no store, or one of another version; says what to do.
-inline std::unique_ptr<sql::Database> OpenToLook(const std::string& path, const HowToLook& how) {
+struct Look {
+  int version;  ///< of the schema of the file
+  Reader reader;
+};
+
+/// Over a connection that can only read.
+/// @throws StoreError  it is no store, or one of a newer version; says what to do.
+inline Look OpenToLook(const std::string& path, const HowToLook& how) {
   auto db = std::make_unique<sql::Database>(path, SQLITE_OPEN_READONLY, how.uri);
   db->KeepLog();
   sqlite_schema::ConfigureReader(*db);
   const int version = sqlite_schema::StoredVersion(*db);
-  const std::string name = "the store file '" + path + "'";
   if (version == 0) {
-    throw StoreError(name + " has no tables of dtm: it is another database, or empty");
+    throw StoreError("the store file '" + path +
+                     "' has no tables of dtm: it is another database, or empty");
   }
-  if (version < sqlite_schema::kVersion) {
-    throw StoreError(name + " has schema version " + std::to_string(version) +
-                     ", and here version " + std::to_string(sqlite_schema::kVersion) +
-                     " is read; a coordinator of dtm " + dtm::kVersion +
-                     " brings it up to date when it opens it. A copy will do, if this one must "
-                     "stay as it is");
-  }
-  return db;
+  sqlite_schema::StandInForNewer(*db, version);
+  return {version, Reader(std::move(db), version >= sqlite_schema::kWithJournals)};
 }
 
 }  // namespace sqlite_store
@@ -17831,18 +18229,23 @@ inline std::unique_ptr<sql::Database> OpenToLook(const std::string& path, const 
 /// What only reads of a Store; every call that would change something throws, and nothing is ever due.
 class ReadOnlySqliteStore : public Store {
  public:
-  /// @throws StoreError  the file is not there, is no store, is damaged, or is of another version.
+  /// @throws StoreError  the file is not there, is no store, is damaged, or is of a newer version.
   explicit ReadOnlySqliteStore(const std::string& path) : gate_(os::FullPath(path)) {}
 
   /// A coordinator has the file open, or has crashed and left its log.
   bool InUse() const { return gate_.how.in_use; }
 
-  /// What was read of a file without a log may be of two moments if a coordinator has opened it meanwhile: read it again,
-  /// with another ReadOnlySqliteStore.
-  bool Changed() const {
+  /// Of its schema, docs/store_format.md; one below sqlite_schema::kVersion lacks what came later.
+  int SchemaVersion() const { return gate_.look.version; }
+
+  /// What was read of a file without a log may be of two moments if a coordinator has opened it meanwhile, and a newer one may
+  /// have brought it to its schema version: read it again, with another ReadOnlySqliteStore.
+  /// @throws StoreError  it cannot be read.
+  bool Changed() {
     const std::optional<os::FileStamp> now = os::StampOf(gate_.path);
     if (!now || !now->SameFile(gate_.stamp)) return true;
-    return !InUse() && (!now->SameContent(*gate_.stamp) || os::StampOf(gate_.path + "-wal"));
+    if (InUse()) return VersionNow() != gate_.look.version;
+    return !now->SameContent(*gate_.stamp) || os::StampOf(gate_.path + "-wal");
   }
 
   const char* Kind() const override { return "sqlite"; }
@@ -17885,11 +18288,11 @@ class ReadOnlySqliteStore : public Store {
         : path(std::move(file)),
           stamp(os::StampOf(path)),
           how(sqlite_store::FindHowToLook(path)),
-          reader(sqlite_store::OpenToLook(path, how)) {}
+          look(sqlite_store::OpenToLook(path, how)) {}
 
     class Reading {
      public:
-      explicit Reading(Gate& gate) : lock_(gate.mutex), reader_(gate.reader) {}
+      explicit Reading(Gate& gate) : lock_(gate.mutex), reader_(gate.look.reader) {}
       sqlite_store::Reader* operator->() const { return &reader_; }
       sqlite_store::Reader& operator*() const { return reader_; }
 
@@ -17902,9 +18305,13 @@ class ReadOnlySqliteStore : public Store {
     const std::optional<os::FileStamp> stamp;
     const sqlite_store::HowToLook how;
     std::mutex mutex;
-    sqlite_store::Reader reader;
+    sqlite_store::Look look;
   };
 
+  int VersionNow() {
+    const Gate::Reading reader(gate_);
+    return sqlite_schema::StoredVersion(*reader->owned);
+  }
   [[noreturn]] void Refuse() const {
     throw StoreError("the store file '" + gate_.path +
                      "' is open for looking only; what changes something is done through the "
@@ -18952,167 +19359,6 @@ class TextDiagram {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/timeline/folds.hpp --------------------------------------------------------------------
-
-/// When things happened, and what of a long story is not drawn: of many tries of one row, and of what people or processes did again and again, the
-/// first and the last are shown, and a sentence stands for those between.
-/// Needs: std. Threads: values and pure functions.
-
-namespace dtm {
-inline namespace v1 {
-namespace timeline {
-
-/// When each entry was made, since `begin`. Time does not go back here: if a clock was set back, what follows is counted on.
-struct StoryTimes {
-  StoryTimes(Time begin, const std::vector<JournalEntry>& entries) {
-    constexpr Duration kFar{INT64_MAX / 8};
-    Duration last{0};
-    for (const JournalEntry& entry : entries) {
-      Duration at = drawing::Between(begin, entry.time) + shift;
-      set_back.push_back((std::max)(last - at, Duration{0}));
-      shift = (std::min)(shift + set_back.back(), kFar);
-      last = (std::max)(last, at);
-      since.push_back(last);
-    }
-  }
-
-  std::vector<Duration> since{};
-  std::vector<Duration> set_back{};  ///< by how much the clock was set back before that entry
-  Duration shift{0};                 ///< to be added to a time after the last entry
-};
-
-inline constexpr std::size_t kFirstShown = 2;
-inline constexpr std::size_t kLastShown = 3;
-
-/// Stands for the entries from `first` to `last` that are hidden for the same reason.
-struct Fold {
-  std::size_t first = 0;
-  std::size_t last = 0;
-  std::size_t row = kNoRow;  ///< whose tries are hidden
-  std::string text{};
-  std::string more{};
-};
-
-struct Folds {
-  std::vector<bool> hidden;           ///< of each entry
-  std::map<std::size_t, Fold> folds;  ///< by the first entry that they stand for
-};
-
-class FoldStory {
- public:
-  static Folds Make(const Timeline& story, const std::vector<Duration>& times) {
-    return FoldStory(story, times).folds_;
-  }
-
- private:
-  FoldStory(const Timeline& story, const std::vector<Duration>& times)
-      : story_(story), times_(times) {
-    folds_.hidden.resize(story.entries.size());
-    std::map<std::size_t, std::vector<const Attempt*>> rows;
-    for (const Attempt& attempt : story.attempts) rows[attempt.row].push_back(&attempt);
-    for (const auto& [row, attempts] : rows) HideAttempts(row, attempts);
-    std::map<JournalKind, std::vector<std::size_t>> decisions;
-    for (std::size_t i = 0; i < story.entries.size(); ++i) {
-      const JournalKind kind = story.entries[i].kind;
-      if (!IsAttempt(kind) && kind != JournalKind::kGap) decisions[kind].push_back(i);
-    }
-    for (const auto& [kind, entries] : decisions) HideDecisions(kind, entries);
-  }
-
-  template <typename Item>
-  static std::vector<Item> Middle(const std::vector<Item>& all) {
-    if (all.size() <= kFirstShown + kLastShown + 1) return {};
-    return {all.begin() + kFirstShown, all.end() - kLastShown};
-  }
-
-  void Hide(std::size_t entry, Fold& fold, bool& any) {
-    if (entry >= folds_.hidden.size()) return;
-    folds_.hidden[entry] = true;
-    fold.first = any ? (std::min)(fold.first, entry) : entry;
-    fold.last = any ? (std::max)(fold.last, entry) : entry;
-    any = true;
-  }
-
-  void HideDecisions(JournalKind kind, const std::vector<std::size_t>& entries) {
-    const std::vector<std::size_t> between = Middle(entries);
-    Fold fold;
-    bool any = false;
-    for (const std::size_t entry : between) Hide(entry, fold, any);
-    if (!any) return;
-    fold.text = std::to_string(between.size()) + " times more: " + Name(kind);
-    folds_.folds.emplace(fold.first, fold);
-  }
-
-  void HideAttempts(std::size_t row, const std::vector<const Attempt*>& attempts) {
-    const std::vector<const Attempt*> between = Middle(attempts);
-    Fold fold;
-    fold.row = row;
-    bool any = false;
-    for (const Attempt* attempt : between) {
-      Hide(attempt->begin_entry, fold, any);
-      Hide(attempt->end_entry, fold, any);
-    }
-    if (!any) return;
-    std::size_t count = between.size();
-    const std::size_t gap = HideGaps(fold);
-    if (gap > 0 && row < story_.transaction.branches.size()) {
-      const std::size_t tries = story_.transaction.branches[row].tries;
-      count = (std::max)(count, tries - (std::min)(tries, attempts.size() - between.size()));
-    }
-    fold.text = std::to_string(count) + " more tries over " +
-                drawing::SpanInWords(times_[fold.last] - times_[fold.first]);
-    if (gap > 0) fold.text += " (" + std::to_string(gap) + " entries not kept)";
-    AddOutcomes(between, fold);
-    folds_.folds.emplace(fold.first, fold);
-  }
-
-  /// Gaps inside of the fold need no line of their own. Returns how many entries they count, at least 1 for each.
-  std::size_t HideGaps(const Fold& fold) {
-    std::size_t count = 0;
-    for (std::size_t i = fold.first; i <= fold.last; ++i) {
-      const JournalEntry& entry = story_.entries[i];
-      if (entry.kind != JournalKind::kGap || folds_.hidden[i]) continue;
-      folds_.hidden[i] = true;
-      count += (std::max)((std::min)(entry.row, std::size_t{1000000000}), std::size_t{1});
-    }
-    return count;
-  }
-
-  /// ", all error" and what it said, or ", 20 error, 3 ongoing" and what was said most often.
-  static void AddOutcomes(const std::vector<const Attempt*>& attempts, Fold& fold) {
-    std::map<std::string, std::size_t> outcomes, texts;
-    for (const Attempt* attempt : attempts) {
-      ++outcomes[Name(attempt->outcome)];
-      ++texts[attempt->text];
-    }
-    if (outcomes.size() == 1) fold.text += ", all " + outcomes.begin()->first;
-    if (outcomes.size() > 1) {
-      for (const auto& [outcome, count] : ByNumber(outcomes)) {
-        fold.text += ", " + std::to_string(count) + " " + outcome;
-      }
-    }
-    fold.more = ByNumber(texts).front().first;
-    if (texts.size() > 1 && !fold.more.empty()) fold.more = "mostly " + fold.more;
-  }
-
-  /// The most frequent first.
-  static std::vector<std::pair<std::string, std::size_t>> ByNumber(
-      const std::map<std::string, std::size_t>& counted) {
-    std::vector<std::pair<std::string, std::size_t>> sorted(counted.begin(), counted.end());
-    std::stable_sort(sorted.begin(), sorted.end(),
-                     [](const auto& a, const auto& b) { return a.second > b.second; });
-    return sorted;
-  }
-
-  const Timeline& story_;
-  const std::vector<Duration>& times_;
-  Folds folds_;
-};
-
-}  // namespace timeline
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/timeline/lifelines.hpp ----------------------------------------------------------------
 
 /// Who takes part in a transaction, and the names of its calls, as they are drawn.
@@ -19198,25 +19444,6 @@ inline std::string CallInWords(const Definition& definition, std::size_t row) {
   if (!implied || name.empty()) text += std::string(" ") + Name(op);
   if (op != Op::kResume && !name.empty()) text += " " + name;
   return ShownName(text);
-}
-
-/// Of "machine:4711" only the number, if all are of one machine: that is how a coordinator names itself.
-inline std::vector<std::string> ProcessNames(const std::vector<DrivenBy>& runs) {
-  const auto host = [](const std::string& name) {
-    const std::size_t colon = name.rfind(':');
-    const bool number = colon != std::string::npos && colon + 1 < name.size() &&
-                        name.find_first_not_of("0123456789", colon + 1) == std::string::npos;
-    return number ? name.substr(0, colon + 1) : std::string();
-  };
-  const bool one = std::all_of(runs.begin(), runs.end(), [&](const DrivenBy& run) {
-    return !host(run.process).empty() && host(run.process) == host(runs.front().process);
-  });
-  std::vector<std::string> names;
-  for (const DrivenBy& run : runs) {
-    const std::size_t skipped = one ? host(run.process).size() : 0;
-    names.push_back((one ? "process " : "") + ShownName(run.process.substr(skipped)));
-  }
-  return names;
 }
 
 /// The lifelines of one drawing. First Add each call, then Name.
@@ -19417,7 +19644,7 @@ class StoryEvents {
     events_.push_back(std::move(event));
   }
 
-  /// Leaves the first and the last events, and some notes and breaks between.
+  /// Leaves the first and the last events, and some notes and all breaks between.
   void Shorten() {
     if (events_.size() <= kMaxEvents) return;
     constexpr std::size_t kHalf = kMaxEvents / 2;
@@ -19426,9 +19653,11 @@ class StoryEvents {
     std::vector<DiagramEvent> kept(events_.begin(), events_.begin() + kHalf);
     std::size_t notes = 0, left_out = 0;
     for (std::size_t i = kHalf; i < events_.size(); ++i) {
-      const bool passed = events_[i].kind == EventKind::kSpan && !events_[i].at;
-      const bool note = !IsArrow(events_[i].kind) && !passed;
-      if (i < last && (!note || ++notes > kNotesBetween)) {
+      const EventKind kind = events_[i].kind;
+      const bool breaks = kind == EventKind::kEnd || kind == EventKind::kBegin;
+      const bool passed = kind == EventKind::kSpan && !events_[i].at;
+      const bool note = !breaks && !passed && !IsArrow(kind);
+      if (i < last && !breaks && (!note || ++notes > kNotesBetween)) {
         ++left_out;
         continue;
       }
@@ -19460,6 +19689,252 @@ class StoryEvents {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/timeline/drivers.hpp ------------------------------------------------------------------
+
+/// Which processes drove a transaction, and what a diagram says when another one goes on with it.
+/// Needs: std. Threads: one thread.
+
+namespace dtm {
+inline namespace v1 {
+namespace timeline {
+
+/// Of "machine:4711" only the number, if all are of one machine: that is how a coordinator names itself.
+inline std::vector<std::string> ProcessNames(const std::vector<DrivenBy>& runs) {
+  const auto host = [](const std::string& name) {
+    const std::size_t colon = name.rfind(':');
+    const bool number = colon != std::string::npos && colon + 1 < name.size() &&
+                        name.find_first_not_of("0123456789", colon + 1) == std::string::npos;
+    return number ? name.substr(0, colon + 1) : std::string();
+  };
+  const bool one = std::all_of(runs.begin(), runs.end(), [&](const DrivenBy& run) {
+    return !host(run.process).empty() && host(run.process) == host(runs.front().process);
+  });
+  std::vector<std::string> names;
+  for (const DrivenBy& run : runs) {
+    const std::size_t skipped = one ? host(run.process).size() : 0;
+    names.push_back((one ? "process " : "") + ShownName(run.process.substr(skipped)));
+  }
+  return names;
+}
+
+class Drivers {
+ public:
+  explicit Drivers(const Timeline& story)
+      : entries_(story.entries),
+        names_(ProcessNames(story.runs)),
+        shared_(story.transaction.driver != 0) {}
+
+  /// To be told of each entry, in their order.
+  void Pass(const JournalEntry& entry) {
+    switch (entry.kind) {
+      case JournalKind::kPrepared: prepared_ = true; break;
+      case JournalKind::kTakenUp: ++run_; break;
+      case JournalKind::kSubmitted:
+      case JournalKind::kSuccess:  // of the question to its initiator
+      case JournalKind::kRollback:
+      case JournalKind::kFinish: prepared_ = false; break;
+      default: break;
+    }
+  }
+
+  /// Of entry `i`, the last one that was passed.
+  void TellTakenUp(std::size_t i, StoryEvents& events) const {
+    const std::string before = Name(run_ - 1), now = Name(run_);
+    if (BeforeMayLive(i)) {
+      const std::string who = now.empty() ? "another process" : now;
+      return events.Note(who + " goes on with it", "", Tone::kPlain);
+    }
+    const bool same = before == now && !now.empty();
+    events.Break(before.empty() ? "its process is gone" : before + " is gone",
+                 same          ? "started again"
+                 : now.empty() ? "taken up"
+                               : "taken up by " + now);
+  }
+
+ private:
+  /// In a shared store each node goes on with what is prepared, and stops what another one drives.
+  bool BeforeMayLive(std::size_t i) const {
+    const bool stops = i + 1 < entries_.size() && entries_[i + 1].kind == JournalKind::kForceStop;
+    return shared_ && (prepared_ || stops);
+  }
+
+  /// Empty if it is not known.
+  std::string Name(std::size_t run) const {
+    return run < names_.size() ? names_[run] : std::string();
+  }
+
+  const std::vector<JournalEntry>& entries_;
+  const std::vector<std::string> names_;
+  const bool shared_;
+  bool prepared_ = false;
+  std::size_t run_ = 0;
+};
+
+}  // namespace timeline
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/timeline/folds.hpp --------------------------------------------------------------------
+
+/// When things happened, and what of a long story is not drawn: of many tries of one row, and of what people or processes did again and again, the
+/// first and the last are shown, and a sentence stands for those between.
+/// Needs: std. Threads: values and pure functions.
+
+namespace dtm {
+inline namespace v1 {
+namespace timeline {
+
+/// When each entry was made, since `begin`. Time does not go back here: if a clock was set back, what follows is counted on.
+struct StoryTimes {
+  StoryTimes(Time begin, const std::vector<JournalEntry>& entries) {
+    constexpr Duration kFar{INT64_MAX / 8};
+    Duration last{0};
+    for (const JournalEntry& entry : entries) {
+      Duration at = drawing::Between(begin, entry.time) + shift;
+      set_back.push_back((std::max)(last - at, Duration{0}));
+      shift = (std::min)(shift + set_back.back(), kFar);
+      last = (std::max)(last, at);
+      since.push_back(last);
+    }
+  }
+
+  std::vector<Duration> since{};
+  std::vector<Duration> set_back{};  ///< by how much the clock was set back before that entry
+  Duration shift{0};                 ///< to be added to a time after the last entry
+};
+
+inline constexpr std::size_t kFirstShown = 2;
+inline constexpr std::size_t kLastShown = 3;
+
+/// Stands for the entries from `first` to `last` that are hidden for the same reason.
+struct Fold {
+  std::size_t first = 0;
+  std::size_t last = 0;
+  std::size_t row = kNoRow;  ///< whose tries are hidden
+  std::string text{};
+  std::string more{};
+};
+
+struct Folds {
+  std::vector<bool> hidden;           ///< of each entry
+  std::map<std::size_t, Fold> folds;  ///< by the first entry that they stand for
+};
+
+class FoldStory {
+ public:
+  static Folds Make(const Timeline& story, const std::vector<Duration>& times) {
+    return FoldStory(story, times).folds_;
+  }
+
+ private:
+  FoldStory(const Timeline& story, const std::vector<Duration>& times)
+      : story_(story), times_(times) {
+    folds_.hidden.resize(story.entries.size());
+    std::map<std::size_t, std::vector<const Attempt*>> rows;
+    for (const Attempt& attempt : story.attempts) rows[attempt.row].push_back(&attempt);
+    for (const auto& [row, attempts] : rows) HideAttempts(row, attempts);
+    std::map<JournalKind, std::vector<std::size_t>> decisions;
+    for (std::size_t i = 0; i < story.entries.size(); ++i) {
+      const JournalKind kind = story.entries[i].kind;
+      if (!IsAttempt(kind) && kind != JournalKind::kGap) decisions[kind].push_back(i);
+    }
+    for (const auto& [kind, entries] : decisions) HideDecisions(kind, entries);
+  }
+
+  template <typename Item>
+  static std::vector<Item> Middle(const std::vector<Item>& all) {
+    if (all.size() <= kFirstShown + kLastShown + 1) return {};
+    return {all.begin() + kFirstShown, all.end() - kLastShown};
+  }
+
+  void Hide(std::size_t entry, Fold& fold, bool& any) {
+    if (entry >= folds_.hidden.size()) return;
+    folds_.hidden[entry] = true;
+    fold.first = any ? (std::min)(fold.first, entry) : entry;
+    fold.last = any ? (std::max)(fold.last, entry) : entry;
+    any = true;
+  }
+
+  void HideDecisions(JournalKind kind, const std::vector<std::size_t>& entries) {
+    const std::vector<std::size_t> between = Middle(entries);
+    Fold fold;
+    bool any = false;
+    for (const std::size_t entry : between) Hide(entry, fold, any);
+    if (!any) return;
+    fold.text = std::to_string(between.size()) + " times more: " + Name(kind);
+    folds_.folds.emplace(fold.first, fold);
+  }
+
+  void HideAttempts(std::size_t row, const std::vector<const Attempt*>& attempts) {
+    const std::vector<const Attempt*> between = Middle(attempts);
+    Fold fold;
+    fold.row = row;
+    bool any = false;
+    for (const Attempt* attempt : between) {
+      Hide(attempt->begin_entry, fold, any);
+      Hide(attempt->end_entry, fold, any);
+    }
+    if (!any) return;
+    std::size_t count = between.size();
+    const std::size_t gap = HideGaps(fold);
+    if (gap > 0 && row < story_.transaction.branches.size()) {
+      const std::size_t tries = story_.transaction.branches[row].tries;
+      count = (std::max)(count, tries - (std::min)(tries, attempts.size() - between.size()));
+    }
+    fold.text = std::to_string(count) + " more tries over " +
+                drawing::SpanInWords(times_[fold.last] - times_[fold.first]);
+    if (gap > 0) fold.text += " (" + std::to_string(gap) + " entries not kept)";
+    AddOutcomes(between, fold);
+    folds_.folds.emplace(fold.first, fold);
+  }
+
+  /// Gaps inside of the fold need no line of their own. Returns how many entries they count, at least 1 for each.
+  std::size_t HideGaps(const Fold& fold) {
+    std::size_t count = 0;
+    for (std::size_t i = fold.first; i <= fold.last; ++i) {
+      const JournalEntry& entry = story_.entries[i];
+      if (entry.kind != JournalKind::kGap || folds_.hidden[i]) continue;
+      folds_.hidden[i] = true;
+      count += (std::max)((std::min)(entry.row, std::size_t{1000000000}), std::size_t{1});
+    }
+    return count;
+  }
+
+  /// ", all error" and what it said, or ", 20 error, 3 ongoing" and what was said most often.
+  static void AddOutcomes(const std::vector<const Attempt*>& attempts, Fold& fold) {
+    std::map<std::string, std::size_t> outcomes, texts;
+    for (const Attempt* attempt : attempts) {
+      ++outcomes[Name(attempt->outcome)];
+      ++texts[attempt->text];
+    }
+    if (outcomes.size() == 1) fold.text += ", all " + outcomes.begin()->first;
+    if (outcomes.size() > 1) {
+      for (const auto& [outcome, count] : ByNumber(outcomes)) {
+        fold.text += ", " + std::to_string(count) + " " + outcome;
+      }
+    }
+    fold.more = ByNumber(texts).front().first;
+    if (texts.size() > 1 && !fold.more.empty()) fold.more = "mostly " + fold.more;
+  }
+
+  /// The most frequent first.
+  static std::vector<std::pair<std::string, std::size_t>> ByNumber(
+      const std::map<std::string, std::size_t>& counted) {
+    std::vector<std::pair<std::string, std::size_t>> sorted(counted.begin(), counted.end());
+    std::stable_sort(sorted.begin(), sorted.end(),
+                     [](const auto& a, const auto& b) { return a.second > b.second; });
+    return sorted;
+  }
+
+  const Timeline& story_;
+  const std::vector<Duration>& times_;
+  Folds folds_;
+};
+
+}  // namespace timeline
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/timeline/record_story.hpp -------------------------------------------------------------
 
 /// What the record of a transaction adds to its diagram: how it ended or what it waits for; and without a journal, how far
@@ -19484,6 +19959,9 @@ class RecordStory {
 
   /// In place of a journal.
   void TellAll(StoryEvents& events) const {
+    if (record_.expired) {
+      return events.Note("its record has expired: only its end is known", "", Tone::kQuiet);
+    }
     const bool prepared = definition_.prepared_first || RegistersSteps(definition_.type);
     events.At(Duration{0});
     events.Arrow(EventKind::kCall, kApplication, kCoordinator, prepared ? "prepare" : "submit");
@@ -19500,7 +19978,8 @@ class RecordStory {
   }
 
   void TellEnd(StoryEvents& events) const {
-    events.At(At(record_.finished));
+    TellDamage(events);
+    events.At(record_.expired ? std::nullopt : At(record_.finished));
     events.AllDone();
     events.Arrow(EventKind::kReply, kCoordinator, kApplication, Name(record_.status),
                  record_.reason, record_.status == Status::kSucceed ? Tone::kGood : Tone::kBad);
@@ -19509,6 +19988,7 @@ class RecordStory {
   /// What is running, what is waited for, and until when.
   void TellPresent(StoryEvents& events) const {
     events.At(std::nullopt);
+    TellDamage(events);
     const std::vector<std::size_t> running = Running();
     if (!running.empty()) events.Note("running: " + Listed(running), "", Tone::kPlain);
     if (record_.stuck) {
@@ -19519,11 +19999,13 @@ class RecordStory {
     }
     if (record_.status == Status::kPrepared) events.Note("waits for its submit", "", Tone::kPlain);
     std::vector<std::size_t> waiting;
-    for (std::size_t row = 0; row < record_.branches.size(); ++row) {
+    const std::size_t rows = (std::min)(record_.branches.size(), RowCount(definition_));
+    for (std::size_t row = 0; row < rows; ++row) {
       const Branch& branch = record_.branches[row];
       const bool runs = std::find(running.begin(), running.end(), row) != running.end();
       const bool called = branch.tries > 0 && branch.status == BranchStatus::kPrepared;
-      if (called && branch.next_try != Time{} && !runs) waiting.push_back(row);
+      const bool waits = called && branch.next_try != Time{} && HasItsTurn(record_, row);
+      if (waits && !runs) waiting.push_back(row);
     }
     if (!waiting.empty()) events.Note("waits to try again: " + Listed(waiting), "", Tone::kPlain);
     if (const auto due = At(record_.due); due && record_.due != kNever) {
@@ -19551,6 +20033,12 @@ class RecordStory {
     events.At(At(branch.finished));
     if (recorded || !service) return events.Note(text, "", tone);
     events.Arrow(EventKind::kReply, *service, kCoordinator, text, "", tone);
+  }
+
+  void TellDamage(StoryEvents& events) const {
+    if (!record_.unreadable || record_.expired) return;
+    events.At(std::nullopt);
+    events.Note("its record cannot be read", record_.last_error, Tone::kBad);
   }
 
   std::vector<std::size_t> Running() const {
@@ -19625,13 +20113,13 @@ class DiagramMaker {
         times_(begin_, story.entries),
         folds_(FoldStory::Make(story, times_.since)),
         lifelines_(definition_),
-        attempts_(story.entries.size()) {
+        attempts_(story.entries.size()),
+        drivers_(story) {
     for (const Attempt& attempt : story.attempts) {
       for (const std::size_t entry : {attempt.begin_entry, attempt.end_entry}) {
         if (entry < attempts_.size()) attempts_[entry] = &attempt;
       }
     }
-    processes_ = ProcessNames(story.runs);
   }
 
   static Time BeginOf(const Timeline& story) {
@@ -19674,7 +20162,7 @@ class DiagramMaker {
     const JournalEntry& entry = story_.entries[i];
     events_.At(times_.since[i]);
     if (const auto fold = folds_.folds.find(i); fold != folds_.folds.end()) TellFold(fold->second);
-    if (entry.kind == JournalKind::kTakenUp) ++run_;
+    drivers_.Pass(entry);
     if (folds_.hidden[i]) return;
     if (times_.set_back[i] >= kWorthANote) {
       events_.Note("the clock was set back by " + drawing::SpanInWords(times_.set_back[i]), "",
@@ -19696,7 +20184,7 @@ class DiagramMaker {
       case JournalKind::kOngoing:
       case JournalKind::kError:
       case JournalKind::kNotSent: return TellResult(i, last_call);
-      case JournalKind::kRollback: return TellRollback(entry);
+      case JournalKind::kRollback: return TellRollback(i);
       case JournalKind::kStuck: return events_.Note("stuck", entry.text, Tone::kBad);
       case JournalKind::kSucceeded: return TellEnded(Status::kSucceed, Tone::kGood);
       case JournalKind::kFailed: return TellEnded(Status::kFailed, Tone::kBad);
@@ -19706,7 +20194,7 @@ class DiagramMaker {
       case JournalKind::kFinish:
         return entry.text.empty() ? TellInitiator("finish")
                                   : TellInitiator("fail", entry.text, Tone::kBad);
-      case JournalKind::kTakenUp: return TellTakenUp();
+      case JournalKind::kTakenUp: return drivers_.TellTakenUp(i, events_);
       case JournalKind::kGap: return TellGap(entry, times_.since[i]);
       case JournalKind::kRepair: return TellAsked(lifelines_.Call(entry.row) + " skipped", entry);
     }
@@ -19782,8 +20270,10 @@ class DiagramMaker {
     events_.Done(begun && service && sent, retries);
   }
 
-  /// The reason is told once: mostly it is the answer above.
-  void TellRollback(const JournalEntry& entry) {
+  /// The reason is told once: mostly it is the answer above. What is stopped fails without being rolled back.
+  void TellRollback(std::size_t i) {
+    const JournalEntry& entry = story_.entries[i];
+    if (i > 0 && story_.entries[i - 1].kind == JournalKind::kForceStop) return;
     const DiagramEvent* last = events_.Last();
     const bool told = last != nullptr && IsArrow(last->kind) && last->tone == Tone::kBad;
     const bool branch = entry.row != kNoRow && !told;
@@ -19802,20 +20292,6 @@ class DiagramMaker {
     events_.Note(who.empty() ? what : what + " by " + who, entry.text, Tone::kWarning);
   }
 
-  void TellTakenUp() {
-    const std::string before = Process(run_ - 1), now = Process(run_);
-    const bool same = before == now && !now.empty();
-    events_.Break(before.empty() ? "its process is gone" : before + " is gone",
-                  same          ? "started again"
-                  : now.empty() ? "taken up"
-                                : "taken up by " + now);
-  }
-
-  /// Empty if it is not known.
-  std::string Process(std::size_t run) const {
-    return run < processes_.size() ? processes_[run] : std::string();
-  }
-
   void TellGap(const JournalEntry& entry, Duration until) {
     const bool counted = entry.row != 0 && entry.row != kNoRow;
     const std::string count = counted ? std::to_string(entry.row) + " " : std::string();
@@ -19832,7 +20308,7 @@ class DiagramMaker {
     const Transaction& record = story_.transaction;
     std::string text = std::string(Name(definition_.type)) + " " + Said(definition_.gid) + ": " +
                        Name(record.status);
-    if (!IsFinal(record.status) || record.finished == Time{}) return text;
+    if (!IsFinal(record.status) || record.finished == Time{} || record.expired) return text;
     return text + " after " + drawing::SpanInWords(drawing::Between(begin_, record.finished));
   }
 
@@ -19844,10 +20320,9 @@ class DiagramMaker {
   const Folds folds_;
   Lifelines lifelines_;
   std::vector<const Attempt*> attempts_;  // by entry
+  Drivers drivers_;
   StoryEvents events_;
-  std::size_t last_call_ = kNoEntry;      // the entry whose call is the last event
-  std::vector<std::string> processes_{};  // which drove it
-  std::size_t run_ = 0;                   // of them
+  std::size_t last_call_ = kNoEntry;  // the entry whose call is the last event
   bool ended_ = false;
 };
 
@@ -19879,10 +20354,10 @@ enum class DrawFormat {
 struct DrawOptions {
   bool colour = false;  ///< kText: with escape codes of terminals
   std::size_t width =
-      96;  ///< kText: the columns of a line, 40 to 1000; what is beyond counts as these
+      96;  ///< kText: the columns of a line; less than 40 is 40, more than 1000 1000
 };
 
-/// A diagram that a program has made, or changed (the names of its lifelines, for example).
+/// Draws a diagram that a program has made, or changed (the names of its lifelines, for example).
 inline std::string Draw(const Diagram& diagram, DrawFormat format,
                         const DrawOptions& options = {}) {
   switch (format) {
@@ -19894,7 +20369,7 @@ inline std::string Draw(const Diagram& diagram, DrawFormat format,
   return {};
 }
 
-/// The diagram of a transaction: who called whom, when, and what came of it; from the top to the bottom. Texts of others
+/// Draws a transaction: who called whom, when, and what came of it; from the top to the bottom. Texts of others
 /// (gids, URLs, errors) are shown in one line, without control characters and without the passwords of URLs.
 inline std::string Draw(const Timeline& story, DrawFormat format, const DrawOptions& options = {}) {
   return Draw(MakeDiagram(story), format, options);
@@ -20178,7 +20653,8 @@ class Writer {
 
 }  // namespace export_parts
 
-/// `settings`: of the coordinator that drove it, if they are known; see ExportSettings.
+/// The transaction as one JSON document of the version kExportVersion, UTF-8, with a line break at its end. `settings`: of the
+/// coordinator that drove it, if they are known: ExportSettings::Of(tm.Settings()).
 inline std::string Export(const Timeline& story, ExportContent content = ExportContent::kFull,
                           const ExportSettings& settings = {}) {
   using export_parts::Json;

@@ -3040,50 +3040,12 @@ inline Verdict JudgePage(Headers headers, const std::string& token) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/api/api_counters.hpp -------------------------------------------------------------
-
-/// The requests that were answered, counted by the name of the API.
-/// Needs: std. Threads: thread-safe.
-
-#include <map>
-
-namespace dtm {
-inline namespace v1 {
-
-/// Requests that got a reply, by the name of the API.
-class ApiCounters {
- public:
-  struct Api {
-    std::uint64_t ok = 0;
-    std::uint64_t failed = 0;
-    Histogram durations;
-  };
-
-  /// `api` is one of a few names, never what a caller sent.
-  void Answered(const std::string& api, int status, Duration took) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    Api& counted = apis_[api];
-    ++(status < 400 ? counted.ok : counted.failed);
-    counted.durations.Add(took);
-  }
-
-  std::map<std::string, Api> Get() const {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return apis_;
-  }
-
- private:
-  mutable std::mutex mutex_;
-  std::map<std::string, Api> apis_;
-};
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/http/wire/json_input.hpp --------------------------------------------------------------
 
 /// JSON of requests and replies: parsed with limits, read without conversions, refused with a sentence.
 /// Needs: nlohmann/json. Threads: values only. Protocol: §2.1 (coercions: none), §12 W13.
+
+#include <map>
 
 namespace dtm {
 inline namespace v1 {
@@ -3357,59 +3319,6 @@ inline std::int64_t QueryInteger(const ApiRequest& request, const char* key, std
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/api/branch_reply.hpp -------------------------------------------------------------
-
-/// The reply of a branch over HTTP: Rule A from the side of the branch.
-/// Needs: nlohmann/json. Threads: pure functions. Protocol: §1 (rule A), §11 (helper for branch
-/// services).
-
-namespace dtm {
-inline namespace v1 {
-namespace replies {
-
-/// JSON in which the words of Rule A are escaped: a reader that searches the body does not find them, a
-/// reader that parses it gets the original text.
-inline void Hide(const std::string& word, std::string& json) {
-  static constexpr char kHex[] = "0123456789abcdef";
-  const auto first = static_cast<unsigned char>(word[0]);
-  const std::string escaped = std::string("\\u00") + kHex[first >> 4] + kHex[first & 15];
-  for (std::size_t at = json.find(word); at != std::string::npos; at = json.find(word, at)) {
-    json.replace(at, 1, escaped);
-  }
-}
-
-/// The caller gets exactly the meaning of the status, whatever names and texts the body contains.
-inline void HideWords(ApiReply& reply) {
-  if (reply.status == 200 || reply.status == 425) return;
-  Hide(wire::kOngoing, reply.body);
-  if (reply.status != 409) Hide(wire::kFailure, reply.body);
-}
-
-/// Success 200, Failure 409, Ongoing 425, else 500 `{"error":"..."}`; 503 if it asks to wait.
-inline ApiReply OfBranch(const Result& result) {
-  ApiReply reply;
-  switch (result.kind) {
-    case Result::Kind::kSuccess: return Of({});
-    case Result::Kind::kOngoing: reply = Of({425, result.text}); break;
-    case Result::Kind::kFailure: reply = Of({409, result.text}); break;
-    case Result::Kind::kError:
-    case Result::Kind::kNotSent:
-      reply.status = result.retry_after.count() > 0 ? 503 : 500;
-      reply.body = wire::JsonText({{wire::kError, result.text}});
-      break;
-  }
-  if (result.kind != Result::Kind::kFailure) {
-    const Duration wait = (std::min)(result.retry_after, Duration(kMaxRetryAfter));
-    reply.retry_after = static_cast<int>((wait.count() + 999999) / 1000000);
-  }
-  HideWords(reply);
-  return reply;
-}
-
-}  // namespace replies
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/http/api/head.hpp ---------------------------------------------------------------------
 
 /// Decisions on the head of a request to the API, before its body is read.
@@ -3532,6 +3441,149 @@ inline std::optional<ApiReply> Check(const ApiRequest& request, const std::strin
 }
 
 }  // namespace api_head
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/numbers/api_counters.hpp -----------------------------------------------------
+
+/// The requests that were answered, counted by the name of the API.
+/// Needs: std. Threads: thread-safe.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Requests that got a reply, by the name of the API.
+class ApiCounters {
+ public:
+  struct Api {
+    std::uint64_t ok = 0;
+    std::uint64_t failed = 0;
+    Histogram durations;
+  };
+
+  /// `api` is one of a few names, never what a caller sent.
+  void Answered(const std::string& api, int status, Duration took) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Api& counted = apis_[api];
+    ++(status < 400 ? counted.ok : counted.failed);
+    counted.durations.Add(took);
+  }
+  /// The same for a request that came at `begin`. Without memory it is not counted.
+  void AnsweredNow(const char* api, int status, std::chrono::steady_clock::time_point begin) {
+    const auto took = std::chrono::steady_clock::now() - begin;
+    Answers::Protected([&] { Answered(api, status, std::chrono::duration_cast<Duration>(took)); });
+  }
+
+  std::map<std::string, Api> Get() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return apis_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::string, Api> apis_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/retry_all.hpp -------------------------------------------------------------
+
+/// Tries many transactions at once.
+/// Needs: std. Threads: any.
+
+namespace dtm {
+inline namespace v1 {
+
+/// As Coordinator::RetryNow for each; returns how many of them had not ended. They are asked for at once, since what another
+/// coordinator drives is answered with that one's next beat.
+/// @throws as RetryNow, when all have been answered.
+inline std::int64_t RetryAllNow(Coordinator& tm, const std::vector<std::string>& gids) {
+  struct Tries {
+    std::mutex mutex;
+    std::size_t left = 0;
+    std::int64_t done = 0;
+    Answer problem{};
+  };
+  if (gids.empty()) return 0;
+  const auto tries = std::make_shared<Tries>();
+  tries->left = gids.size();
+  tm.Await([&](const AnswerCallback& answer) {
+    const AnswerCallback one = [tries, answer](const Answer& given) {
+      const std::unique_lock<std::mutex> lock(tries->mutex);
+      try {
+        (void)given.Get();
+        ++tries->done;
+      } catch (const RejectedError&) {  // it has ended meanwhile
+      } catch (...) {                   // the others are tried all the same
+        tries->problem = given;
+      }
+      if (--tries->left == 0) answer(tries->problem);
+    };
+    for (const std::string& gid : gids) {
+      try {
+        tm.RetryNowAsync(gid, one);
+      } catch (...) {
+        one({{}, std::current_exception()});
+      }
+    }
+  });
+  return tries->done;
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/branch_reply.hpp -------------------------------------------------------------
+
+/// The reply of a branch over HTTP: Rule A from the side of the branch.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §1 (rule A), §11 (helper for branch
+/// services).
+
+namespace dtm {
+inline namespace v1 {
+namespace replies {
+
+/// JSON in which the words of Rule A are escaped: a reader that searches the body does not find them, a
+/// reader that parses it gets the original text.
+inline void Hide(const std::string& word, std::string& json) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  const auto first = static_cast<unsigned char>(word[0]);
+  const std::string escaped = std::string("\\u00") + kHex[first >> 4] + kHex[first & 15];
+  for (std::size_t at = json.find(word); at != std::string::npos; at = json.find(word, at)) {
+    json.replace(at, 1, escaped);
+  }
+}
+
+/// The caller gets exactly the meaning of the status, whatever names and texts the body contains.
+inline void HideWords(ApiReply& reply) {
+  if (reply.status == 200 || reply.status == 425) return;
+  Hide(wire::kOngoing, reply.body);
+  if (reply.status != 409) Hide(wire::kFailure, reply.body);
+}
+
+/// Success 200, Failure 409, Ongoing 425, else 500 `{"error":"..."}`; 503 if it asks to wait.
+inline ApiReply OfBranch(const Result& result) {
+  ApiReply reply;
+  switch (result.kind) {
+    case Result::Kind::kSuccess: return Of({});
+    case Result::Kind::kOngoing: reply = Of({425, result.text}); break;
+    case Result::Kind::kFailure: reply = Of({409, result.text}); break;
+    case Result::Kind::kError:
+    case Result::Kind::kNotSent:
+      reply.status = result.retry_after.count() > 0 ? 503 : 500;
+      reply.body = wire::JsonText({{wire::kError, result.text}});
+      break;
+  }
+  if (result.kind != Result::Kind::kFailure) {
+    const Duration wait = (std::min)(result.retry_after, Duration(kMaxRetryAfter));
+    reply.retry_after = static_cast<int>((wait.count() + 999999) / 1000000);
+  }
+  HideWords(reply);
+  return reply;
+}
+
+}  // namespace replies
 }  // namespace v1
 }  // namespace dtm
 
@@ -4348,6 +4400,31 @@ inline ApiReply Of(const std::string& id, const ApiOutcome& outcome) {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/api/numbers/shown_hosts.hpp ------------------------------------------------------
+
+/// Which of the hosts that are called are shown: of many only some, so that what is shown has a bounded size.
+/// Needs: std. Threads: a pure function.
+
+#include <tuple>
+
+namespace dtm {
+inline namespace v1 {
+
+inline constexpr std::size_t kMostHosts = 100;
+
+/// Limited hosts come first, then those with most waiting calls; at most kMostHosts.
+inline std::vector<HostLoad> ShownHosts(std::vector<HostLoad> hosts) {
+  std::sort(hosts.begin(), hosts.end(), [](const HostLoad& a, const HostLoad& b) {
+    return std::tie(b.limited, b.waiting, b.in_flight, a.host) <
+           std::tie(a.limited, a.waiting, a.in_flight, b.host);
+  });
+  if (hosts.size() > kMostHosts) hosts.resize(kMostHosts);
+  return hosts;
+}
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/wire/stored_transaction.hpp ------------------------------------------------------
 
 /// A stored transaction as query and all show it.
@@ -4449,6 +4526,79 @@ inline nlohmann::ordered_json BranchesJson(const Transaction& transaction) {
 }
 
 }  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/numbers/overview_json.hpp ----------------------------------------------------
+
+/// The numbers of a coordinator as `overview` shows them.
+/// Needs: nlohmann/json. Threads: pure functions. Document: docs/http_api.md, "Overview".
+
+namespace dtm {
+inline namespace v1 {
+namespace overview_json {
+
+using Json = nlohmann::ordered_json;
+
+inline Json CallsJson(const Gauges& now) {
+  Json hosts = Json::array();
+  for (const HostLoad& host : ShownHosts(now.urls.hosts)) {
+    hosts.push_back({{"host", host.host},
+                     {"in_flight", host.in_flight},
+                     {"waiting", host.waiting},
+                     {"limited", host.limited}});
+  }
+  const auto load = [](const CallLoad& calls) {
+    return Json{{"in_flight", calls.in_flight}, {"waiting", calls.waiting}};
+  };
+  return {
+      {"functions", load(now.functions)}, {"urls", load(now.urls)}, {"hosts", std::move(hosts)}};
+}
+
+inline Json CountersJson(const Metrics::Snapshot& done) {
+  Json ended = Json::array(), durations = Json::array(), branches = Json::array();
+  for (const auto& [key, count] : done.ended) {
+    ended.push_back({{"type", Name(key.first)}, {"status", Name(key.second)}, {"count", count}});
+  }
+  for (const auto& [type, histogram] : done.durations) {
+    durations.push_back({{"type", Name(type)},
+                         {"seconds", histogram.sum},
+                         {"bounds", *histogram.bounds},
+                         {"counts", histogram.counts}});
+  }
+  for (const auto& [branch, count] : done.branches) {
+    branches.push_back({{"type", Name(branch.type)},
+                        {"branch_id", branch.branch_id},
+                        {"op", Name(branch.op)},
+                        {"ok", branch.ok},
+                        {"count", count}});
+  }
+  std::uint64_t commits = 0;
+  for (const std::uint64_t count : done.commits.counts) commits += count;
+  return {{"ended", std::move(ended)},
+          {"durations", std::move(durations)},
+          {"branches", std::move(branches)},
+          {"commits", {{"count", commits}, {"seconds", done.commits.sum}}}};
+}
+
+/// `now.backlog` must have a value.
+inline Json Of(const Gauges& now, const Metrics::Snapshot& done) {
+  const Backlog& backlog = *now.backlog;
+  return {{"version", std::string("v") + kVersion},
+          {"store", now.store},
+          {"time", wire::TimeText(now.time)},
+          {"unfinished", backlog.unfinished},
+          {"waiting", backlog.waiting},
+          {"stuck", backlog.stuck},
+          {"damaged", now.damaged},
+          {"oldest_time", backlog.oldest == kNever ? "" : wire::TimeText(backlog.oldest)},
+          {"in_memory", now.in_memory},
+          {"store_fails", now.store_fails},
+          {"calls", CallsJson(now)},
+          {"counters", CountersJson(done)}};
+}
+
+}  // namespace overview_json
 }  // namespace v1
 }  // namespace dtm
 
@@ -4645,20 +4795,7 @@ class ApiLists {
   ApiReply Overview(const ApiRequest&) {
     const Gauges now = tm_.Measure();
     if (!now.backlog) throw StoreError("the store cannot be read now; ask again");
-    const Backlog& backlog = *now.backlog;
-    return {200, wire::JsonText({{"version", std::string("v") + kVersion},
-                                 {"store", now.store},
-                                 {"time", wire::TimeText(now.time)},
-                                 {"unfinished", backlog.unfinished},
-                                 {"waiting", backlog.waiting},
-                                 {"stuck", backlog.stuck},
-                                 {"damaged", now.damaged},
-                                 {"oldest_time",
-                                  backlog.oldest == kNever ? "" : wire::TimeText(backlog.oldest)},
-                                 {"in_memory", now.in_memory},
-                                 {"store_fails", now.store_fails},
-                                 {"calls", CallsJson(now)},
-                                 {"counters", CountersJson(tm_.Counted())}})};
+    return {200, wire::JsonText(overview_json::Of(now, tm_.Counted()))};
   }
 
   ApiReply ScanValues(const ApiRequest& request) {
@@ -4681,7 +4818,6 @@ class ApiLists {
 
  private:
   static constexpr std::size_t kPageBytes = std::size_t{4} << 20;
-  static constexpr std::size_t kMostHosts = 100;
 
   static bool Flag(const ApiRequest& request, const char* key) {
     return QueryInteger(request, key, 0, 0, 1) == 1;
@@ -4699,48 +4835,6 @@ class ApiLists {
     filter.gid_prefix = TextIn(request, "gidPrefix", kMaxGidBytes);
     filter.target = TextIn(request, "target", kMaxUrlBytes);
     filter.may_be_short = Flag(request, "short");
-  }
-
-  static Json CallsJson(const Gauges& now) {
-    Json hosts = Json::array();
-    for (const HostLoad& host : now.urls.hosts) {
-      if (hosts.size() == kMostHosts) break;
-      hosts.push_back({{"host", host.host},
-                       {"in_flight", host.in_flight},
-                       {"waiting", host.waiting},
-                       {"limited", host.limited}});
-    }
-    const auto load = [](const CallLoad& calls) {
-      return Json{{"in_flight", calls.in_flight}, {"waiting", calls.waiting}};
-    };
-    return {
-        {"functions", load(now.functions)}, {"urls", load(now.urls)}, {"hosts", std::move(hosts)}};
-  }
-
-  static Json CountersJson(const Metrics::Snapshot& done) {
-    Json ended = Json::array(), durations = Json::array(), branches = Json::array();
-    for (const auto& [key, count] : done.ended) {
-      ended.push_back({{"type", Name(key.first)}, {"status", Name(key.second)}, {"count", count}});
-    }
-    for (const auto& [type, histogram] : done.durations) {
-      durations.push_back({{"type", Name(type)},
-                           {"seconds", histogram.sum},
-                           {"bounds", *histogram.bounds},
-                           {"counts", histogram.counts}});
-    }
-    for (const auto& [branch, count] : done.branches) {
-      branches.push_back({{"type", Name(branch.type)},
-                          {"branch_id", branch.branch_id},
-                          {"op", Name(branch.op)},
-                          {"ok", branch.ok},
-                          {"count", count}});
-    }
-    std::uint64_t commits = 0;
-    for (const std::uint64_t count : done.commits.counts) commits += count;
-    return {{"ended", std::move(ended)},
-            {"durations", std::move(durations)},
-            {"branches", std::move(branches)},
-            {"commits", {{"count", commits}, {"seconds", done.commits.sum}}}};
   }
 
   static std::string GidOf(const ApiRequest& request) {
@@ -4834,13 +4928,12 @@ class ApiLists {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/api/metrics_text.hpp -------------------------------------------------------------
+// ---- dtm/http/api/numbers/metrics_text.hpp -----------------------------------------------------
 
 /// Counters of the API and the coordinator in Prometheus' text format, under dtm's names.
 /// Needs: std. Threads: pure functions. Protocol: §9.
 
 #include <charconv>
-#include <tuple>
 
 namespace dtm {
 inline namespace v1 {
@@ -4903,14 +4996,7 @@ inline std::string Label(const std::string& value) {
   return text;
 }
 
-/// Limited hosts come first, then those with most waiting calls; the number of series is bounded.
-inline void HostLines(std::string& out, std::vector<HostLoad> hosts) {
-  constexpr std::size_t kMost = 100;
-  std::sort(hosts.begin(), hosts.end(), [](const HostLoad& a, const HostLoad& b) {
-    return std::tie(b.limited, b.waiting, b.in_flight, a.host) <
-           std::tie(a.limited, a.waiting, a.in_flight, b.host);
-  });
-  if (hosts.size() > kMost) hosts.resize(kMost);
+inline void HostLines(std::string& out, const std::vector<HostLoad>& hosts) {
   const auto each = [&](const char* name, const char* help, auto value) {
     Head(out, name, "gauge", help);
     for (const HostLoad& host : hosts) {
@@ -4958,7 +5044,7 @@ inline void GaugeLines(std::string& out, const Gauges& now) {
   Head(out, "dtm_calls_waiting", "gauge", "Branch calls that wait for a thread or a slot.");
   Line(out, "dtm_calls_waiting", "to=\"function\"", now.functions.waiting);
   Line(out, "dtm_calls_waiting", "to=\"url\"", now.urls.waiting);
-  HostLines(out, now.urls.hosts);
+  HostLines(out, ShownHosts(now.urls.hosts));
   Gauge(out, "dtm_store_failing", "1: the last commit failed.", now.store_fails ? 1 : 0);
   if (!now.hooks.empty()) HookLines(out, now.hooks);
   if (now.sharing) {
@@ -5049,124 +5135,69 @@ inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/api/api.hpp ----------------------------------------------------------------------
+// ---- dtm/http/api/routes.hpp -------------------------------------------------------------------
 
-/// The HTTP API as a function from a request to a reply, without sockets: servers call it.
-/// It turns requests into operations, and their answers into replies; the rules are in operations.hpp.
+/// The routes of the HTTP API: which request goes where, and what is done there.
 /// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2, §7; document: docs/http_api.md.
 
 namespace dtm {
 inline namespace v1 {
 
-/// What a server does with a request:
-///   1. It reads the head into an ApiRequest, and calls api_head::TakeHost. If Refusal(head) gives a reply, it sends that and
-///      closes the connection.
-///   2. It reads the body, if api_head::MayHaveBody; beyond api_head::kMaxBodyBytes the reply is api_head::TooLong().
-///   3. It calls Handle(request, done), and sends what `done` gets. If MayBlock(request), a thread that may wait calls it.
-/// A thread that has many requests at a time handles them between the coordinator's BeginBurst and EndBurst.
-/// `done` may be called after the Api is gone, but at the latest when the coordinator is stopped.
-class Api {
+/// They turn requests into operations, and their answers into replies; the rules are in operations.hpp.
+class ApiRoutes {
  public:
-  explicit Api(Coordinator& tm, std::string token = {})
-      : tm_(tm), lists_(tm), token_(std::move(token)) {}
-
-  /// Before the first request: what is served beside the API.
-  void Mount(std::vector<ApiPage> pages) { pages_ = std::move(pages); }
-
-  std::optional<ApiReply> Refusal(const ApiRequest& head) const {
-    return api_head::Check(head, token_, PageOf(head) != nullptr);
-  }
-
-  /// True if the request reads the store, or runs a function of the program.
-  static bool MayBlock(const ApiRequest& request) {
-    const Route* const route = Find(request);
-    // The subscribers of a topic are looked up. Slashes may be escaped.
-    return route != nullptr && (route->blocks || request.body.find("topic:") != std::string::npos);
-  }
-
-  /// `request` is not needed any more when this returns.
-  /// @throws std::bad_alloc  `done` is not called.
-  void Handle(const ApiRequest& request, const ApiDone& done) {
-    const Route* const route = Find(request);
-    const ApiPage* const page = route == nullptr ? PageOf(request) : nullptr;
-    const char* const name = route != nullptr ? route->name : page != nullptr ? "page" : "unknown";
-    const ApiDone counted = [counters = counters_, name, done,
-                             begin = std::chrono::steady_clock::now()](ApiReply reply) {
-      Count(*counters, name, reply.status, begin);
-      done(std::move(reply));
-    };
-    if (page != nullptr) return counted(replies::OfPage(*page));
-    if (route == nullptr) return counted(replies::NotFound());
-    try {
-      (this->*route->handler)(request, counted);
-    } catch (...) {
-      Tell(counted, {{}, std::current_exception()}, replies::Of);
-    }
-  }
-
-  /// The same, and waits for the reply. @throws std::bad_alloc  and nothing else.
-  ApiReply Handle(const ApiRequest& request) {
-    const auto box = std::make_shared<ApiReply>();
-    try {
-      tm_.Await([&](const AnswerCallback& answer) {
-        Handle(request, [box, answer](ApiReply given) {
-          *box = std::move(given);
-          answer({});
-        });
-      });
-    } catch (...) {
-      return replies::Of(InHttp(OutcomeOf(std::current_exception())));
-    }
-    return std::move(*box);
-  }
-
- private:
-  using Handler = void (Api::*)(const ApiRequest&, const ApiDone&);
   struct Route {
     const char* name;  ///< of the metrics
     const char* path;
     const char* methods;  ///< "*" = any
-    Handler handler;
-    bool blocks = false;
+    void (ApiRoutes::*handler)(const ApiRequest&, const ApiDone&);
+    bool blocks = false;  ///< it reads the store, or runs a function of the program
     bool prefix = false;  ///< the path goes on
   };
 
+  ApiRoutes(Coordinator& tm, std::shared_ptr<ApiCounters> counters)
+      : tm_(tm), lists_(tm), counters_(std::move(counters)) {}
+
+  /// nullptr: no route has this path and method.
   static const Route* Find(const ApiRequest& request) {
     static constexpr Route kRoutes[] = {
-        {"submit", "/api/dtmsvr/submit", "POST", &Api::Asked<&json_operations::Submit>},
-        {"newgid", "/api/dtmsvr/newGid", "GET", &Api::Now<&Api::NewGid>},
-        {"query", "/api/dtmsvr/query", "GET", &Api::Listed<&ApiLists::Query>, true},
-        {"timeline", "/api/dtmsvr/timeline", "GET", &Api::Listed<&ApiLists::Timeline>, true},
-        {"prepare", "/api/dtmsvr/prepare", "POST", &Api::Asked<&json_operations::Prepare>},
-        {"abort", "/api/dtmsvr/abort", "POST", &Api::Asked<&json_operations::Abort>},
-        {"explain", "/api/dtmsvr/explain", "GET", &Api::Listed<&ApiLists::Explain>, true},
-        {"all", "/api/dtmsvr/all", "GET", &Api::Listed<&ApiLists::All>, true},
-        {"nodes", "/api/dtmsvr/nodes", "GET", &Api::Listed<&ApiLists::Nodes>, true},
-        {"overview", "/api/dtmsvr/overview", "GET", &Api::Listed<&ApiLists::Overview>, true},
-        {"forcestop", "/api/dtmsvr/forceStop", "POST", &Api::Asked<&json_operations::ForceStop>},
+        {"submit", "/api/dtmsvr/submit", "POST", &ApiRoutes::Asked<&json_operations::Submit>},
+        {"newgid", "/api/dtmsvr/newGid", "GET", &ApiRoutes::Now<&ApiRoutes::NewGid>},
+        {"query", "/api/dtmsvr/query", "GET", &ApiRoutes::Listed<&ApiLists::Query>, true},
+        {"timeline", "/api/dtmsvr/timeline", "GET", &ApiRoutes::Listed<&ApiLists::Timeline>, true},
+        {"prepare", "/api/dtmsvr/prepare", "POST", &ApiRoutes::Asked<&json_operations::Prepare>},
+        {"abort", "/api/dtmsvr/abort", "POST", &ApiRoutes::Asked<&json_operations::Abort>},
+        {"explain", "/api/dtmsvr/explain", "GET", &ApiRoutes::Listed<&ApiLists::Explain>, true},
+        {"all", "/api/dtmsvr/all", "GET", &ApiRoutes::Listed<&ApiLists::All>, true},
+        {"nodes", "/api/dtmsvr/nodes", "GET", &ApiRoutes::Listed<&ApiLists::Nodes>, true},
+        {"overview", "/api/dtmsvr/overview", "GET", &ApiRoutes::Listed<&ApiLists::Overview>, true},
+        {"forcestop", "/api/dtmsvr/forceStop", "POST",
+         &ApiRoutes::Asked<&json_operations::ForceStop>},
         {"resetnextcrontime", "/api/dtmsvr/resetNextCronTime", "POST",
-         &Api::Asked<&json_operations::ResetNextCronTime>},
-        {"skipbranch", "/api/dtmsvr/skipBranch", "POST", &Api::Asked<&json_operations::SkipBranch>},
-        {"resetcrontime", "/api/dtmsvr/resetCronTime", "GET POST", &Api::Now<&Api::ResetCronTime>,
-         true},
-        {"version", "/api/dtmsvr/version", "GET", &Api::Now<&Api::Version>},
+         &ApiRoutes::Asked<&json_operations::ResetNextCronTime>},
+        {"skipbranch", "/api/dtmsvr/skipBranch", "POST",
+         &ApiRoutes::Asked<&json_operations::SkipBranch>},
+        {"resetcrontime", "/api/dtmsvr/resetCronTime", "GET POST",
+         &ApiRoutes::Now<&ApiRoutes::ResetCronTime>, true},
+        {"version", "/api/dtmsvr/version", "GET", &ApiRoutes::Now<&ApiRoutes::Version>},
         {"registerbranch", "/api/dtmsvr/registerBranch", "POST",
-         &Api::Asked<&json_operations::RegisterBranch>},
+         &ApiRoutes::Asked<&json_operations::RegisterBranch>},
         {"registerbranch", "/api/dtmsvr/registerTccBranch", "POST",
-         &Api::Asked<&json_operations::RegisterBranch>},
+         &ApiRoutes::Asked<&json_operations::RegisterBranch>},
         {"registerbranch", "/api/dtmsvr/registerXaBranch", "POST",
-         &Api::Asked<&json_operations::RegisterBranch>},
-        {"prepareworkflow", "/api/dtmsvr/prepareWorkflow", "POST", &Api::Now<&Api::PrepareWorkflow>,
+         &ApiRoutes::Asked<&json_operations::RegisterBranch>},
+        {"prepareworkflow", "/api/dtmsvr/prepareWorkflow", "POST",
+         &ApiRoutes::Now<&ApiRoutes::PrepareWorkflow>, true},
+        {"subscribe", "/api/dtmsvr/subscribe", "GET POST", &ApiRoutes::Subscribe},
+        {"unsubscribe", "/api/dtmsvr/unsubscribe", "GET POST", &ApiRoutes::Unsubscribe},
+        {"topic", "/api/dtmsvr/topic/", "DELETE", &ApiRoutes::DeleteTopic, false, true},
+        {"scankv", "/api/dtmsvr/scanKV", "GET", &ApiRoutes::Listed<&ApiLists::ScanValues>, true},
+        {"querykv", "/api/dtmsvr/queryKV", "GET", &ApiRoutes::Listed<&ApiLists::QueryValues>, true},
+        {"jsonrpc", "/api/json-rpc", "POST", &ApiRoutes::JsonRpc},
+        {"branch", api_function::kPath, "GET POST", &ApiRoutes::Now<&ApiRoutes::Branch>, true,
          true},
-        {"subscribe", "/api/dtmsvr/subscribe", "GET POST", &Api::Subscribe},
-        {"unsubscribe", "/api/dtmsvr/unsubscribe", "GET POST", &Api::Unsubscribe},
-        {"topic", "/api/dtmsvr/topic/", "DELETE", &Api::DeleteTopic, false, true},
-        {"scankv", "/api/dtmsvr/scanKV", "GET", &Api::Listed<&ApiLists::ScanValues>, true},
-        {"querykv", "/api/dtmsvr/queryKV", "GET", &Api::Listed<&ApiLists::QueryValues>, true},
-        {"jsonrpc", "/api/json-rpc", "POST", &Api::JsonRpc},
-        {"branch", api_function::kPath, "GET POST", &Api::Now<&Api::Branch>, true, true},
-        {"ping", "/api/ping", "*", &Api::Now<&Api::Ping>},
-        {"metrics", "/api/metrics", "GET", &Api::Now<&Api::MetricsText>, true},
+        {"ping", "/api/ping", "*", &ApiRoutes::Now<&ApiRoutes::Ping>},
+        {"metrics", "/api/metrics", "GET", &ApiRoutes::Now<&ApiRoutes::MetricsText>, true},
     };
     for (const Route& route : kRoutes) {
       const std::string_view path = route.path;
@@ -5181,21 +5212,16 @@ class Api {
     return nullptr;
   }
 
-  const ApiPage* PageOf(const ApiRequest& request) const {
-    if (request.method != "GET" && request.method != "HEAD") return nullptr;
-    const auto found = std::find_if(pages_.begin(), pages_.end(), [&request](const ApiPage& page) {
-      return page.path == request.path;
-    });
-    return found == pages_.end() ? nullptr : &*found;
+  /// @throws std::bad_alloc  `done` is not called.
+  void Handle(const Route& route, const ApiRequest& request, const ApiDone& done) {
+    try {
+      (this->*route.handler)(request, done);
+    } catch (...) {
+      Tell(done, {{}, std::current_exception()}, replies::Of);
+    }
   }
 
-  using Begin = std::chrono::steady_clock::time_point;
-  static void Count(ApiCounters& counters, const char* name, int status, Begin begin) {
-    const auto took = std::chrono::steady_clock::now() - begin;
-    Answers::Protected(
-        [&] { counters.Answered(name, status, std::chrono::duration_cast<Duration>(took)); });
-  }
-
+ private:
   /// `write` makes the reply from the outcome; without memory for that, the reply has only the status.
   template <typename Write>
   static void Tell(const ApiDone& done, const Answer& answer, const Write& write) {
@@ -5212,7 +5238,7 @@ class Api {
   void Listed(const ApiRequest& request, const ApiDone& done) {
     done((lists_.*kRead)(request));
   }
-  template <ApiReply (Api::*kRead)(const ApiRequest&)>
+  template <ApiReply (ApiRoutes::*kRead)(const ApiRequest&)>
   void Now(const ApiRequest& request, const ApiDone& done) {
     done((this->*kRead)(request));
   }
@@ -5245,9 +5271,9 @@ class Api {
     if (std::optional<ApiReply> wrong = json_rpc_api::Read(request.body, call)) {
       return done(std::move(*wrong));
     }
-    const Begin begin = std::chrono::steady_clock::now();
+    const auto begin = std::chrono::steady_clock::now();
     if (call.method == "newGid") {
-      Count(*counters_, "newgid", 200, begin);
+      counters_->AnsweredNow("newgid", 200, begin);
       return done(json_rpc_api::OfGid(call.id, tm_.NewGid()));
     }
     for (const auto& method : kMethods) {
@@ -5255,7 +5281,7 @@ class Api {
       const AnswerCallback told = [counters = counters_, done, begin, counted = method.counted,
                                    id = call.id](const Answer& answer) {
         Tell(done, answer, [&](const ApiOutcome& outcome) {
-          Count(*counters, counted, outcome.status, begin);
+          counters->AnsweredNow(counted, outcome.status, begin);
           return json_rpc_api::Of(id, outcome);
         });
       };
@@ -5306,14 +5332,7 @@ class Api {
         tm_.ListWaiting(std::chrono::seconds(timeout), static_cast<std::size_t>(limit) + 1);
     const bool more = waiting.size() > static_cast<std::size_t>(limit);
     if (more) waiting.pop_back();
-    std::int64_t done = 0;
-    for (const std::string& gid : waiting) {
-      try {
-        tm_.RetryNow(gid);
-        ++done;
-      } catch (const RejectedError&) {  // it has ended meanwhile
-      }
-    }
+    const std::int64_t done = RetryAllNow(tm_, waiting);
     return {200, wire::JsonText({{"has_remaining", more}, {"succeed_count", done}})};
   }
 
@@ -5333,7 +5352,90 @@ class Api {
 
   Coordinator& tm_;
   ApiLists lists_;
+  const std::shared_ptr<ApiCounters> counters_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/api.hpp ----------------------------------------------------------------------
+
+/// The HTTP API as a function from a request to a reply, without sockets: servers call it.
+/// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2, §7; document: docs/http_api.md.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What a server does with a request:
+///   1. It reads the head into an ApiRequest, and calls api_head::TakeHost. If Refusal(head) gives a reply, it sends that and
+///      closes the connection.
+///   2. It reads the body, if api_head::MayHaveBody; beyond api_head::kMaxBodyBytes the reply is api_head::TooLong().
+///   3. It calls Handle(request, done), and sends what `done` gets. If MayBlock(request), a thread that may wait calls it.
+/// A thread that has many requests at a time handles them between the coordinator's BeginBurst and EndBurst.
+/// `done` may be called after the Api is gone, but at the latest when the coordinator is stopped.
+class Api {
+ public:
+  explicit Api(Coordinator& tm, std::string token = {})
+      : tm_(tm), routes_(tm, counters_), token_(std::move(token)) {}
+
+  /// Before the first request: what is served beside the API.
+  void Mount(std::vector<ApiPage> pages) { pages_ = std::move(pages); }
+
+  std::optional<ApiReply> Refusal(const ApiRequest& head) const {
+    return api_head::Check(head, token_, PageOf(head) != nullptr);
+  }
+
+  /// True if the request reads the store, or runs a function of the program.
+  static bool MayBlock(const ApiRequest& request) {
+    const ApiRoutes::Route* const route = ApiRoutes::Find(request);
+    // The subscribers of a topic are looked up. Slashes may be escaped.
+    return route != nullptr && (route->blocks || request.body.find("topic:") != std::string::npos);
+  }
+
+  /// `request` is not needed any more when this returns.
+  /// @throws std::bad_alloc  `done` is not called.
+  void Handle(const ApiRequest& request, const ApiDone& done) {
+    const ApiRoutes::Route* const route = ApiRoutes::Find(request);
+    const ApiPage* const page = route == nullptr ? PageOf(request) : nullptr;
+    const char* const name = route != nullptr ? route->name : page != nullptr ? "page" : "unknown";
+    const ApiDone counted = [counters = counters_, name, done,
+                             begin = std::chrono::steady_clock::now()](ApiReply reply) {
+      counters->AnsweredNow(name, reply.status, begin);
+      done(std::move(reply));
+    };
+    if (page != nullptr) return counted(replies::OfPage(*page));
+    if (route == nullptr) return counted(replies::NotFound());
+    routes_.Handle(*route, request, counted);
+  }
+
+  /// The same, and waits for the reply. @throws std::bad_alloc  and nothing else.
+  ApiReply Handle(const ApiRequest& request) {
+    const auto box = std::make_shared<ApiReply>();
+    try {
+      tm_.Await([&](const AnswerCallback& answer) {
+        Handle(request, [box, answer](ApiReply given) {
+          *box = std::move(given);
+          answer({});
+        });
+      });
+    } catch (...) {
+      return replies::Of(InHttp(OutcomeOf(std::current_exception())));
+    }
+    return std::move(*box);
+  }
+
+ private:
+  const ApiPage* PageOf(const ApiRequest& request) const {
+    if (request.method != "GET" && request.method != "HEAD") return nullptr;
+    const auto found = std::find_if(pages_.begin(), pages_.end(), [&request](const ApiPage& page) {
+      return page.path == request.path;
+    });
+    return found == pages_.end() ? nullptr : &*found;
+  }
+
+  Coordinator& tm_;
   const std::shared_ptr<ApiCounters> counters_ = std::make_shared<ApiCounters>();
+  ApiRoutes routes_;
   const std::string token_;
   std::vector<ApiPage> pages_;
 };
@@ -6856,7 +6958,7 @@ R"desk(/* Colours: two themes of the same names. */
 }
 
 * { box-sizing: border-box; }
-html { overflow-y: scroll; }
+html { overflow-y: scroll; scroll-padding: 110px 0 20px; }  /* the bar covers nothing that has the focus */
 body { margin: 0; background: var(--page); color: var(--text); font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 h1, h2, h3 { margin: 0; font-weight: 600; line-height: 1.3; }
 h1 { font-size: 1.35rem; overflow-wrap: anywhere; }
@@ -6865,6 +6967,7 @@ h2 { font-size: 1rem; }
 p { margin: 0; }
 a { color: var(--link); text-decoration: none; }
 a:hover { text-decoration: underline; }
+code, pre, dd, .mono, .wrap, .first div { unicode-bidi: isolate; }
 code, pre, .mono { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: .87em; }
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 :focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; border-radius: 4px; }
@@ -7022,9 +7125,9 @@ progress { width: 100%; height: 8px; accent-color: var(--focus); }
   .folds tbody tr:last-child { border-bottom: 0; }
   .folds td { border: 0; padding: 2px 0; display: flex; gap: 12px; text-align: left !important; }
   .folds td > * { min-width: 0; }
-  .folds td:empty { display: none; }
 )desk"
-R"desk(  .folds td[data-name]::before { content: attr(data-name); color: var(--soft); font-size: .8rem; flex: 0 0 84px; padding-top: 2px; }
+R"desk(  .folds td:empty { display: none; }
+  .folds td[data-name]::before { content: attr(data-name); color: var(--soft); font-size: .8rem; flex: 0 0 84px; padding-top: 2px; }
   .folds tr.chosen td:first-child { box-shadow: none; }
   .folds tr.chosen { box-shadow: inset 3px 0 var(--focus); }
   dl { grid-template-columns: 1fr; gap: 0; }
@@ -7124,6 +7227,7 @@ const state = {
   locked: false,       // the server wants a token, or another one
   tokenProblem: '',
   reachable: true,
+  trouble: '',         // what is wrong with the server, as far as it can say
   overview: null,      // what the server last said of itself
   samples: [],         // of its counters, see sampleOf
   page: {name: 'overview', params: new URLSearchParams(), data: null, problem: '', notice: ''},
@@ -7160,9 +7264,10 @@ function drawBar() {
     element('a', {href: page.link, 'aria-current': inSection(name) ? 'page' : null}, page.title,
       name === 'list' && stuck > 0 ? [' ', chip('bad', String(stuck), `${stuck} stuck`)] : null))));
   const said = !state.reachable ? 'no answer' : state.overview ? `${state.overview.version} · ${state.overview.store}` : '';
-  morph(byId('server'), box('', element('span', {class: 'dot ' + (!state.reachable ? 'bad' : state.overview ? 'good' : '')}), said));
-  byId('banner').hidden = state.reachable;
-  byId('banner').textContent = state.reachable ? '' : 'The server does not answer. The desk tries again every two seconds; what is shown is what it said last.';
+  const wrong = !state.reachable ? 'The server does not answer. What is shown is what it said last.' : state.trouble;
+  morph(byId('server'), box('', element('span', {class: 'dot ' + (wrong ? 'bad' : state.overview ? 'good' : '')}), said));
+  byId('banner').hidden = !wrong;
+  byId('banner').textContent = wrong && `${wrong.replace(/\.?$/, '.')} The desk asks again every two seconds.`;
 }
 
 const inSection = name => name === state.page.name || (name === 'list' && state.page.name === 'transaction');
@@ -7211,27 +7316,35 @@ async function ask(path, {query = {}, body, method, as = 'json'} = {}) {
     signal: AbortSignal.timeout(20000),
   });
   if (reply.status === 401) lock();
-  if (!reply.ok) throw new Refused(reply.status, await sentenceOf(reply));
-  return reply[as]();
+  if (!reply.ok) throw new Refused(reply.status, sentenceOf(reply));
+  return as === 'text' ? reply.text : jsonOf(reply);
 }
 
+/** A reply that breaks off is none. */
 async function send(url, options) {
   try {
-    const reply = await fetch(url, options);
+    const {status, ok, text} = await fetch(url, options).then(async reply => ({status: reply.status, ok: reply.ok, text: await reply.text()}));
     if (!state.reachable) set({reachable: true});
-    return reply;
+    return {status, ok, text};
   } catch {
     set({reachable: false});
     throw new Refused(0, 'The server does not answer.');
   }
 }
 
-async function sentenceOf(reply) {
-  const text = await reply.text();
+function jsonOf({status, text}) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Refused(status, 'What answers here is no dtm, or something between: it did not send JSON.');
+  }
+}
+
+function sentenceOf({status, text}) {
   try {
     return JSON.parse(text).message || text;
   } catch {
-    return reply.status === 404 ? 'This server does not know what the desk asked for; it may be older.' : `${reply.status}: ${text.slice(0, 300)}`;
+    return status === 404 ? 'This server does not know what the desk asked for; it may be older.' : `${status}: ${text.slice(0, 300)}`;
   }
 }
 
@@ -7244,19 +7357,28 @@ function lock() {
   set({locked: true, tokenProblem: state.token ? 'The server does not take this token.' : ''});
 }
 
-/** Asks the server how it is, and what the page shows if that changes by itself. */
+/** Asks the server how it is, and what the page shows if that changes by itself or could not be read. */
 async function poll() {
-  if (document.visibilityState === 'visible' && !state.locked) {
-    try {
-      const overview = await ask('overview');
-      set({overview, samples: [...state.samples, sampleOf(overview)].slice(-SAMPLES)});
-      if (state.page.data === null || state.page.problem || pages[state.page.name].isLive?.(state.page.data)) await load();
-    } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-    }
+  try {
+    if (document.visibilityState === 'visible' && !state.locked) await look();
+  } finally {
+    clearTimeout(poll.timer);
+    poll.timer = setTimeout(poll, POLL_MS);
   }
-  clearTimeout(poll.timer);
-  poll.timer = setTimeout(poll, POLL_MS);
+}
+
+async function look() {
+  try {
+    const overview = await ask('overview');
+    const trouble = overview.store_fails ? 'The last write to the store failed, and nothing goes on until one works; the log of the server says why.' : '';
+    set({overview, trouble, samples: [...state.samples, sampleOf(overview)].slice(-SAMPLES)});
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    set({trouble: error.status === 0 || error.status === 401 ? '' : error.message});
+    if (error.status === 0 || error.status === 401) return;
+  }
+  const {name, data, isStale} = state.page;
+  if (data === null || isStale || pages[name].isLive?.(data)) await load();
 }
 
 /** Reads what the present page shows. A reply that comes after the page was left is dropped. */
@@ -7267,10 +7389,10 @@ async function load() {
   if (!page.load) return;
   try {
     const data = await page.load(params, state.page.data, progress => isHere() && setPage({data: progress}), isHere);
-    if (isHere()) setPage({data, problem: ''});
+    if (isHere()) setPage({data, problem: '', isStale: false});
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    if (isHere() && error.status !== 401) setPage({problem: error.status === 0 ? '' : error.message});
+    if (isHere() && error.status !== 401) setPage({problem: error.status === 0 ? '' : error.message, isStale: true});
   }
 }
 
@@ -7325,7 +7447,8 @@ function now() {
 
 /** A time of the server, of which the title has all. */
 function when(text, shown = agoText(text)) {
-  return text ? element('time', {datetime: text, title: `${new Date(text).toLocaleString()} (${text})`}, shown) : '';
+)desk"
+R"desk(  return text ? element('time', {datetime: text, title: `${new Date(text).toLocaleString()} (${text})`}, shown) : '';
 }
 
 /** "14:03:07.250", with the day if that is another one. */
@@ -7341,8 +7464,7 @@ const STATUS_KINDS = {succeed: 'good', failed: 'bad', aborting: 'warn', submitte
 const OUTCOME_KINDS = {success: 'good', failure: 'bad', error: 'bad', lost: 'warn', ongoing: 'busy', running: 'busy'};
 
 const isFinal = transaction => transaction.status === 'succeed' || transaction.status === 'failed';
-)desk"
-R"desk(const isStuck = transaction => transaction.stuck === true;
+const isStuck = transaction => transaction.stuck === true;
 
 function statusChips(transaction) {
   return [chip(STATUS_KINDS[transaction.status] ?? '', transaction.status),
@@ -7401,6 +7523,7 @@ function drawOverview() {
       tile('unfinished', numberText(told.unfinished), linkTo('list', {unfinished: 1})),
       tile('waiting for a time', numberText(told.waiting)),
       tile('stuck', numberText(told.stuck), linkTo('list', {stuck: 1}), stuck ? 'bad' : ''),
+      told.damaged > 0 && tile('records are damaged', numberText(told.damaged), null, 'bad'),
       tile('the oldest began', told.oldest_time ? agoText(told.oldest_time) : '–'),
       tile('ended a second', rateText(lastRate(one => one.succeeded + one.failed))),
       tile('calls a second', rateText(lastRate(one => one.calls + one.badCalls))),
@@ -7559,7 +7682,8 @@ function filterForm(params) {
   const choice = (key, text, options) => element('label', {}, text,
     element('select', {name: key}, option('', 'any', key), options.map(([value, shown]) => option(value, shown, key))));
   const field = (key, text, hint) => element('label', {class: 'grow'}, text,
-    element('input', {name: key, value: params.get(key), placeholder: hint, autocomplete: 'off', spellcheck: 'false', type: 'search'}));
+)desk"
+R"desk(    element('input', {name: key, value: params.get(key), placeholder: hint, autocomplete: 'off', spellcheck: 'false', type: 'search'}));
   const check = (key, text) => element('label', {class: 'check'}, element('input', {type: 'checkbox', name: key, value: '1', checked: params.get(key) === '1'}), text);
   return element('form', {class: 'card filters', id: 'filters', role: 'search', 'data-do': 'filter', 'data-key': 'filters'},
     field('gid', 'gid begins with', '/'), field('target', 'calls a function or URL with', ''),
@@ -7570,8 +7694,7 @@ function filterForm(params) {
 
 function listTable(rows) {
   return box('scroll', table('list folds', ['gid', 'status', 'type', 'began', 'next', 'last error'], rows.map(row => ({
-)desk"
-R"desk(    attributes: {'data-do': 'open', 'data-gid': row.gid, 'data-key': row.gid},
+    attributes: {'data-do': 'open', 'data-gid': row.gid, 'data-key': row.gid},
     cells: [
       element('a', {href: linkTo('transaction', {gid: row.gid}), class: 'mono wrap', 'data-row': true}, row.gid),
       element('span', {}, statusChips(row)), row.trans_type, when(row.create_time), nextText(row),
@@ -7651,8 +7774,8 @@ function transactionHead(transaction) {
   return element('section', {class: 'top', 'data-key': 'head'},
     box('', element('a', {href: state.listHash, class: 'small'}, '← Transactions'),
       element('h1', {class: 'mono', id: 'gid'}, transaction.gid),
-      element('p', {}, statusChips(transaction), element('span', {class: 'soft'}, ` ${transaction.trans_type}, began `, when(transaction.create_time),
-        ended ? [', ended ', when(ended), ` after ${spanText(millis(ended) - millis(transaction.create_time))}`] : ''))),
+      element('p', {}, statusChips(transaction), element('span', {class: 'soft'}, ` ${transaction.trans_type}`, transaction.expired ? '' : [', began ', when(transaction.create_time)],
+        ended ? [', ended ', when(ended)] : '', ended && !transaction.expired ? ` after ${spanText(millis(ended) - millis(transaction.create_time))}` : ''))),
     !isFinal(transaction) && box('buttons', act('retry'), act('cancel', true), act('stop', true)));
 }
 
@@ -7727,7 +7850,7 @@ async function loadTopics(params) {
 function subscribersIn(text) {
   try {
     const list = JSON.parse(text);
-    return Array.isArray(list) ? list : [];
+    return Array.isArray(list) ? list.filter(one => typeof one?.url === 'string') : [];
   } catch {
     return [];
   }
@@ -7739,7 +7862,8 @@ function drawTopics(data) {
     element('h1', {}, 'Topics'),
     element('form', {class: 'card filters', 'data-do': 'subscribe', 'data-key': 'subscribe'}, field('topic', 'topic', 'order.paid', true),
       field('url', 'URL that is called', 'https://host/path', true), field('remark', 'remark', '', false), element('button', {class: 'main'}, 'Subscribe')),
-    !data ? element('p', {class: 'soft'}, 'Reading …') : data.topics.length === 0 ? box('card empty', 'There is no topic yet. A message to topic://name goes to all its subscribers.') :
+)desk"
+R"desk(    !data ? element('p', {class: 'soft'}, 'Reading …') : data.topics.length === 0 ? box('card empty', 'There is no topic yet. A message to topic://name goes to all its subscribers.') :
     data.topics.map(topicCard),
     data?.next && element('a', {href: linkTo('topics', {at: data.next})}, 'More →'),
   ];
@@ -7750,12 +7874,12 @@ function topicCard({name, subscribers}) {
   return element('section', {class: 'card flush', 'data-key': `topic ${name}`},
     box('top', element('h2', {class: 'mono wrap'}, name), button('Delete topic …', {'data-do': 'delete-topic'})),
     subscribers.length === 0 ? box('empty', 'Nobody is subscribed.') : box('scroll', table('folds', ['URL', 'remark', ''], subscribers.map(one => [
-      element('span', {class: 'mono wrap'}, one.url ?? ''), element('span', {class: 'wrap'}, one.remark ?? ''),
-      box('right', button('Unsubscribe …', {'data-do': 'unsubscribe', 'data-url': one.url ?? ''}))]))));
+      element('span', {class: 'mono wrap'}, one.url), element('span', {class: 'wrap'}, one.remark ?? ''),
+)desk"
+R"desk(      box('right', button('Unsubscribe …', {'data-do': 'unsubscribe', 'data-url': one.url}))]))));
 }
 
-)desk"
-R"desk(const loadNodes = () => ask('nodes');
+const loadNodes = () => ask('nodes');
 
 function drawNodes(data) {
   const nodes = data?.nodes ?? [];
@@ -7764,7 +7888,7 @@ function drawNodes(data) {
     element('p', {class: 'soft'}, 'The coordinators that share this store. When one is silent for longer than the lease, the others take over what it drove.'),
     element('section', {class: 'card flush'}, !data ? box('empty', 'Reading …') : box('scroll', table('folds', ['name', 'app', 'state', 'last heard of', 'id'], nodes.map(node => [
       element('span', {class: 'wrap'}, node.name || '–', node.self && [' ', chip('busy', 'this one')]), node.app ?? '',
-      node.member ? chip('good', 'member') : chip('warn', 'gone'), node.self ? '' : `${spanText(node.silent_ms)} ago`, element('span', {class: 'mono small wrap'}, node.url ?? '')])))),
+      node.member ? chip('good', 'member') : chip('warn', 'gone'), isSomething(node.silent_ms) && !node.self ? `${spanText(node.silent_ms)} ago` : '', element('span', {class: 'mono small wrap'}, node.url ?? '')])))),
   ];
 }
 
@@ -7787,14 +7911,17 @@ const actions = {
     body: one => ({branch_id: one.branch_id, op: one.op})},
 };
 
-/** The sentence of the error, or nothing. That it is not finished yet is none. */
+const IN_DOUBT = 'The server does not answer, so it may or may not have been done. The journal says it once the server is back; to ask again does no harm.';
+
+/** What is wrong, a Refused, or null. That it is not finished yet is nothing wrong. */
 async function act(action, one, who, why) {
   try {
     await ask(actions[action].path, {body: {gid: one.gid, ...actions[action].body(one), who, why}});
-    return '';
+    return null;
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    return error.status === 425 ? '' : error.message;
+    if (error.status === 0) return new Refused(0, IN_DOUBT);
+    return error.status === 425 ? null : error;
   }
 }
 
@@ -7852,34 +7979,44 @@ function bulkPreview({rows, searching, next, problem}) {
   ];
 }
 
-function bulkProgress({rows, done, refused, isOver}) {
+function bulkProgress(told) {
+  const {rows, done, refused, isOver, problem} = told;
   return [
-    element('p', {role: 'status', id: 'bulk-progress'}, `${isOver ? 'Ended: ' : ''}${numberText(done)} of ${numberText(rows.length)} asked, ${numberText(refused.length)} refused`),
+    element('p', {role: 'status', id: 'bulk-progress'}, bulkText(told)),
     element('progress', {max: rows.length, value: done, 'aria-label': 'Progress'}),
+    problem && element('p', {class: 'note', role: 'alert'}, problem),
     refused.length > 0 && box('first small', refused.slice(0, 20).map(({gid, why}) => box('', element('span', {class: 'mono'}, gid), `: ${why}`))),
     box('buttons', closeButton(isOver ? 'Close' : 'Stop')),
   ];
 }
 
-/** Four at a time, until all are done or the dialog is closed. */
+function bulkText({rows, done, refused, isOver}) {
+  const begin = !isOver ? '' : done < rows.length ? 'Stopped: ' : 'Ended: ';
+  return `${begin}${numberText(done)} of ${numberText(rows.length)} asked, ${numberText(refused.length)} refused`;
+}
+
+/** Four at a time, until all are done, the dialog is closed, or the server does not answer. */
 async function runBulk(action, who, why) {
-  const dialog = state.dialog;
-  const {rows} = dialog;
-  const isHere = () => state.dialog?.started === dialog.started;
-  const refused = [];
-  let taken = 0, done = 0;
-  setDialog({running: true, done, refused});
+  const {rows, started} = state.dialog;
+  const isHere = () => state.dialog?.started === started;
+  const told = {rows, done: 0, refused: [], running: true, problem: ''};
+  const tell = () => isHere() && setDialog(told);
+  let taken = 0;
+  tell();
   const worker = async () => {
-    while (taken < rows.length && isHere() && !state.locked) {
+    while (taken < rows.length && isHere() && !state.locked && !told.problem) {
       const one = rows[taken++];
-      const problem = await act(action, one, who, why);
-      if (problem) refused.push({gid: one.gid, why: problem});
-      done += 1;
-      if (isHere()) setDialog({done, refused: [...refused]});
+      const wrong = await act(action, one, who, why);
+      told.done += 1;
+      if (wrong) told.refused.push({gid: one.gid, why: wrong.message});
+      if (wrong?.status === 0) told.problem = 'The server does not answer, so the others were not asked.';
+      tell();
     }
   };
   await Promise.all([worker(), worker(), worker(), worker()]);
-  if (isHere()) setDialog({isOver: true});
+  told.isOver = true;
+  if (isHere()) tell();
+  else setPage({notice: `${actions[action].label}: ${bulkText(told)}.`});
   load();
 }
 
@@ -7925,8 +8062,10 @@ const clicks = {
 
 const submits = {
   login(given) {
-    sessionStorage.setItem('dtm-token', given.token);
-    set({token: given.token, locked: false, tokenProblem: ''});
+    const token = given.token.trim();
+    if (!/^[!-~]+$/.test(token)) return set({tokenProblem: 'No token has such a character: it is of ASCII, without blanks.'});
+    sessionStorage.setItem('dtm-token', token);
+    set({token, locked: false, tokenProblem: ''});
     poll();
     load();
   },
@@ -7936,9 +8075,9 @@ const submits = {
     const {action, subject} = dialog;
     rememberWho(who);
     setDialog({busy: true, problem: ''});
-    const problem = await act(action, subject, who, why);
+    const wrong = await act(action, subject, who, why);
     if (state.dialog?.subject !== subject) return;
-    if (problem) return setDialog({busy: false, problem});
+    if (wrong) return setDialog({busy: false, problem: wrong.message});
     set({dialog: null});
     setPage({notice: `${actions[action].label}: the server has stored it.`});
     load();
@@ -7951,19 +8090,21 @@ const submits = {
       setPage({notice: done});
       load();
     } catch (error) {
-      setDialog({problem: error.message});
+)desk"
+R"desk(      setDialog({problem: error.message});
     }
   },
   'do-bulk'({action, who, why}) {
     if (state.dialog.running) return;
     rememberWho(who);
-    runBulk(action, who, why);
+)desk"
+R"desk(    runBulk(action, who, why);
   },
   async subscribe({topic, url, remark}, form) {
     try {
       await ask('subscribe', {method: 'POST', query: {topic, url, remark}});
       form.reset();
-      setPage({problem: '', notice: `${url} is subscribed to ${topic}.`});
+      setPage({problem: '', notice: `It is subscribed to ${topic}.`});
       load();
     } catch (error) {
       setPage({problem: error.message, notice: ''});
@@ -7991,8 +8132,7 @@ document.addEventListener('submit', event => {
 
 let typing = 0;
 
-)desk"
-R"desk(/** A text counts once nobody has typed for a moment, what is chosen counts at once. */
+/** A text counts once nobody has typed for a moment, what is chosen counts at once. */
 function filterSoon({type, target}) {
   const form = target.closest('#filters');
   if (!form || (type === 'input') !== (target.type === 'search')) return;
@@ -9131,7 +9271,7 @@ struct ServerOptions {
   std::shared_ptr<IoThread> io{};
 };
 
-/// In a forked child it does not serve, and its destructor touches nothing; the child has neither its port nor its
+/// Serves the HTTP API of one coordinator, by HTTP without TLS. In a forked child it does not serve, and its destructor touches nothing; the child has neither its port nor its
 /// connections.
 class Server {
  public:
@@ -9158,8 +9298,11 @@ class Server {
   }
 
   /// Serves on one thread for all connections (ServerOptions::io), and up to 64 for what reads the store or runs a function of
-  /// the program. Port 0: any that is free. Returns the port.
-  /// @throws Error  it cannot listen there, or the address is public and there is no token.
+  /// the program. `host` is an address or name of this machine, such as "127.0.0.1", "::1" or "0.0.0.0"; port 0: any that is
+  /// free. Returns the port; connections are accepted from then on.
+  /// @throws Error       it cannot listen there, the address is not the loopback and there is no token, or the token has
+  ///                     characters that it may not have.
+  /// @throws LogicError  it listens already.
   int Start(const std::string& host, int port) {
     CheckPlace(host);
     Own& own = own_.Get();

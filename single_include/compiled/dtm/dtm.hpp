@@ -364,7 +364,8 @@ struct BranchInfo {
 /// Coordinators call a branch again when they got no reply. They may call its compensation although the
 /// action never arrived, and the action may arrive late, after its compensation. A barrier makes
 /// that harmless: each call leaves a row in a table beside the business rows, in their transaction,
-/// and these rows decide. The file for your database does that: barrier/sqlite_barrier.hpp.
+/// and these rows decide. The file for your database does that: barrier/sqlite_barrier.hpp, postgres_barrier.hpp,
+/// mysql_barrier.hpp, redis_barrier.hpp.
 
 #include <map>
 
@@ -416,7 +417,9 @@ class Barrier {
 /// @throws Error  one is missing, occurs twice with different values, or is not valid (see Barrier).
 Barrier BarrierFromQuery(const std::multimap<std::string, std::string>& query);
 
-/// For a registered C++ function whose rows are in another file than its coordinator's.
+/// For a registered C++ function. (One whose rows are in its coordinator's own file needs no barrier:
+/// Coordinator::RegisterInTransaction.)
+/// @throws Error  a value is not valid, see Barrier.
 Barrier BarrierFrom(const BranchInfo& info);
 
 /// What the barriers of all databases share.
@@ -1015,6 +1018,7 @@ class SqliteBarrierTable {
 // ---- dtm/base/version.hpp ----------------------------------------------------------------------
 
 /// The version of the library. CMake and the packages read it from here.
+/// Needs: nothing. Threads: a constant.
 
 /// Needs: nothing. Threads: constants only.
 
@@ -1083,7 +1087,8 @@ inline namespace v1 {
 struct TransOptions {
   bool wait_result =
       false;  ///< Submit returns when the transaction has ended, not when it is stored
-  std::chrono::seconds timeout_to_fail{0};  ///< after this long an unfinished saga is rolled back
+  /// After this long an unfinished saga is rolled back, and a msg, tcc or xa waits no longer for its submit; a workflow has none.
+  std::chrono::seconds timeout_to_fail{0};
   std::chrono::seconds request_timeout{0};  ///< deadline of one branch call by URL
   std::chrono::seconds retry_interval{0};   ///< first wait after an error; fixed wait after ONGOING
   /// How often the actions of a saga, counted together, are called again before it is rolled back; 0 = no limit.
@@ -1567,8 +1572,8 @@ class OptionSetters {
   }
   Builder SetWaitResult(bool wait = true) && { return std::move(SetWaitResult(wait)); }
 
-  /// The transaction is rolled back if it has not succeeded by then; 1 s to 1 day. By default a saga and a
-  /// workflow have no timeout; msg, tcc and xa have 35 s for their submit.
+  /// A saga is rolled back if it has not succeeded by then, counted from its creation; by default it has no timeout. Of a msg,
+  /// tcc or xa it is the time for its submit (35 s, see Options::timeout_to_fail). 1 s to 1 day.
   Builder& SetTimeoutToFail(std::chrono::seconds timeout) & {
     Options().timeout_to_fail = timeout;
     return Self();
@@ -1697,7 +1702,9 @@ class Msg : public OptionSetters<Msg> {
   /// @throws StoreError     the coordinator could not store it; nothing was stored.
   TransResult Submit() const;
 
-  /// Submit, then waits up to `timeout` for the end: the returned status is unfinished if that did not come.
+  /// Submit, then waits up to `timeout` for the end (Duration::max(): for ever): the returned status is unfinished if that did
+  /// not come.
+  /// @throws as Submit, but a message that was aborted is returned, not thrown.
   [[nodiscard]] TransResult SubmitAndWait(Duration timeout) const;
 
   /// Prepare, `business`, Submit. `business` runs a local transaction. It gets a `const BranchInfo&` to make its
@@ -1835,7 +1842,7 @@ class Saga : public OptionSetters<Saga> {
   /// Cost: one commit, shared with everything else that is submitted at that moment.
   TransResult Submit() const;
 
-  /// Submit, then waits up to `timeout` for the end.
+  /// Submit, then waits up to `timeout` for the end; Duration::max(): for ever.
   /// @return succeed, failed (with the reason) or, at the timeout, the unfinished status.
   /// @throws as Submit, but a saga that was rolled back is returned, not thrown.
   [[nodiscard]] TransResult SubmitAndWait(Duration timeout) const;
@@ -1907,6 +1914,10 @@ const std::string& PayloadOf(const Definition& definition, std::size_t row);
 
 /// After steps were registered: adds a row for each, with the recorded status.
 void AddMissingRows(Transaction& transaction);
+
+/// Whether the row may be called in this status: while prepared, the question to the initiator; then the actions, or
+/// the compensations.
+bool HasItsTurn(const Transaction& transaction, std::size_t index);
 
 BranchInfo InfoOf(const Definition& definition, std::size_t row);
 
@@ -2041,8 +2052,9 @@ class Tcc : public GlobalTransaction {
   /// if that can be read from the same JSON. Returns the body of the reply (empty for a function).
   /// @throws InDoubtError   there was no answer to the registration; the try was not called.
   /// @throws FailureError   the try refused: let it pass, and everything is cancelled.
-  /// @throws RejectedError  the transaction is decided already (its timeout); the try was not called.
-  /// @throws LogicError     JSON cannot hold the payload, or a function cannot read it; the try was not called.
+  /// @throws RejectedError  the transaction is decided already (its timeout), or a URL cannot be called; the try was not called.
+  /// @throws LogicError     JSON cannot hold the payload, a function cannot read it, or it is the 100th branch of this
+  ///                        initiator; the try was not called.
   /// @throws Error          the try gave no definite result (OngoingError: not yet). Let it pass, too.
   template <typename Payload, typename Try, typename Confirm, typename Cancel>
   std::string CallBranch(const Payload& payload, const Try& try_branch, const Confirm& confirm,
@@ -2065,7 +2077,7 @@ class Tcc : public GlobalTransaction {
   }
 };
 
-/// Prepares a TCC, runs `body(Tcc&)`, and submits. Returns once it is durable that all branches will be confirmed (with
+/// Prepares a TCC, runs `body(Tcc&)` in this thread, and submits. Returns once it is durable that all branches will be confirmed (with
 /// options.wait_result: once they are, after 6 s at the latest). If `body` throws, all branches are cancelled and the
 /// exception passes. After a crash they are cancelled when options.timeout_to_fail (35 s) is over.
 /// @throws InDoubtError   there was no answer to prepare or submit; ask for the gid.
@@ -2685,9 +2697,10 @@ class Xa : public GlobalTransaction {
 
   /// Calls the branch, which does its work in an XA transaction, registers itself and prepares. Later it is called at the
   /// same url to commit or to roll back. The call has `request_timeout` (3 s by default). Returns the body of its reply.
-  /// @throws FailureError  it refused: let it pass, and everything is rolled back.
-  /// @throws LogicError    JSON cannot hold the payload; the branch was not called.
-  /// @throws Error         it gave no definite result (OngoingError: not yet). Let it pass, too.
+  /// @throws FailureError   it refused: let it pass, and everything is rolled back.
+  /// @throws RejectedError  its URL cannot be called; the branch was not called.
+  /// @throws LogicError     JSON cannot hold the payload, or it is the 100th branch; the branch was not called.
+  /// @throws Error          it gave no definite result (OngoingError: not yet). Let it pass, too.
   template <typename Payload, typename Branch>
   std::string CallBranch(const Payload& payload, const Branch& branch) {
     static_assert(branch_args::CheckPayload<Branch, Payload>());
@@ -2769,6 +2782,7 @@ struct FileStamp {
   off_t bytes = 0;
   time_t seconds = 0;  ///< when it was last written
   long nanoseconds = 0;
+  bool plain = false;  ///< no link, folder, pipe or device
 
   bool SameFile(const std::optional<FileStamp>& other) const;
   bool SameContent(const FileStamp& other) const;
@@ -2924,7 +2938,7 @@ enum class JournalKind : std::uint8_t {
   kError = 8,       ///< the call of `row` had no definite answer, `text` says why
   kNotSent = 9,     ///< the call of `row` did not start, `text` says why
   kRollback = 10,   ///< it is rolled back from now on; `text` says why, `row` is whose reason it is
-  kStuck = 11,      ///< nothing goes on with it until somebody retries or stops it; `text` says why
+  kStuck = 11,      ///< it waits for a person: RetryNow, Skip or ForceStop; `text` says why
   kSucceeded = 12,  ///< it ended
   kFailed = 13,     ///< it ended, rolled back or stopped
   kCancel = 14,     ///< somebody asked to roll it back; `text` says why
@@ -3904,9 +3918,11 @@ class LogFunction {
 namespace dtm {
 inline namespace v1 {
 
-/// kPower: one fsync per commit, survives the loss of power. kProcess: survives the death of the
-/// process (kill -9), not that of the machine.
-enum class Durability { kPower, kProcess };
+/// What a commit survives.
+enum class Durability {
+  kPower,   ///< the loss of power: one fsync a commit
+  kProcess  ///< the death of the process (kill -9), not that of the machine
+};
 
 }  // namespace v1
 }  // namespace dtm
@@ -3914,7 +3930,8 @@ enum class Durability { kPower, kProcess };
 // ---- dtm/coordinator/parts/options.hpp ---------------------------------------------------------
 
 /// The settings of an embedded coordinator.
-/// Needs: std. Threads: values; `log` is called from any thread, `on_alert` and `on_event` from one that is not the loop.
+/// Needs: std. Threads: values; `log` and `on_wake` are called from any thread, `on_alert`, `on_event` and `on_span` each from
+/// one of its own (without Start: inside Poll).
 /// Protocol: §3 (alert).
 
 namespace dtm {
@@ -3943,7 +3960,8 @@ struct Options {
   /// The URL at which a dtm::Server serves this coordinator ("http://this-host:36789/api/dtmsvr"). The branches that
   /// a tcc or xa calls are told it, so that they can register. Empty: they cannot.
   std::string server_url;
-  /// Finished transactions are removed after this time; with Duration::max(), never. Unfinished ones are never removed.
+  /// Finished transactions are removed after this time, 0 or more; with Duration::max(), never. Unfinished ones are never
+  /// removed.
   Duration keep_finished = std::chrono::hours(24);
   /// The gids of finished transactions are kept for this time after their end, so that a gid does not run again. The
   /// same content gets the status that it ended with; other content is refused, and so is a workflow, whose result is
@@ -4016,7 +4034,7 @@ struct Options {
 /// What happens to transactions is put into words, for somebody.
 bool TellsEntries(const Options& options);
 
-/// Ignores exceptions of the log.
+/// One line: control characters, which texts of others may contain, are replaced. Ignores exceptions of the log.
 /// `about`: a transaction that the line is about, or null.
 void LogTo(const Options& options, LogLevel level, const std::string& text,
                   const Definition* about = nullptr);
@@ -4165,8 +4183,8 @@ struct Waiter {
   bool ongoing_is_error = false;  ///< an unfinished status is told as OngoingError
   bool submits = false;           ///< the answer must not be a status without its submit
   Time deadline = kNever;         ///< then the answer is the present status
-  /// The row that it skips. After a failure of the store that is decided anew, and may be refused.
-  std::optional<std::size_t> skips{};
+  /// The number of the event that it asked for; 0: none. After a conflict that is decided anew, and may be refused.
+  std::uint64_t ask = 0;
   /// Asks again, if another coordinator on the store has written the transaction first. Empty: there is nothing to ask again.
   std::function<void(Waiter&&)> again{};
   Promise promise{};
@@ -4534,6 +4552,11 @@ using Change = std::function<Result(std::optional<KeyValue>& stored, Time now)>;
 /// @throws StoreError  the stored list is damaged.
 Result Subscribe(std::optional<KeyValue>& stored, const std::string& topic,
                         const Subscriber& subscriber, Time now);
+
+/// The url of the subscriber that is meant, as the text of a success: the one that is given; else that of the only subscriber
+/// whom lists show like that, since they show no user and password.
+Result UrlMeant(const std::vector<Subscriber>& all, const std::string& topic,
+                       const std::string& url);
 
 /// @throws StoreError  the stored list is damaged.
 Result Unsubscribe(std::optional<KeyValue>& stored, const std::string& topic,
@@ -5528,6 +5551,9 @@ inline constexpr char kSelectJournal[] =
     "SELECT (SELECT j.entries FROM dtm_journal j WHERE j.trans = dtm_trans.id), journal FROM "
     "dtm_trans ";
 
+/// The same of a file whose version keeps none.
+inline constexpr char kSelectNoJournal[] = "SELECT NULL, NULL FROM dtm_trans ";
+
 std::vector<JournalEntry> ReadJournal(const sql::Statement& row);
 
 inline constexpr char kSelectValues[] =
@@ -5565,7 +5591,8 @@ inline constexpr char kStuck[] =
 std::string Wanted();
 
 struct Reader {
-  explicit Reader(std::unique_ptr<sql::Database> configured);
+  /// `journals`: the file keeps them; false of older versions.
+  explicit Reader(std::unique_ptr<sql::Database> configured, bool journals = true);
 
   std::unique_ptr<sql::Database> owned;
   sql::Statement find, steps, journal, find_kept, scan, scan_values, find_value, unfinished_ids,
@@ -5649,6 +5676,18 @@ CREATE TABLE dtm_journal (
 );
 )sql"};
 
+/// What a look into a file of version n lacks because of the step from n to n + 1: the same tables, of the connection and empty.
+/// A column cannot be made like this; Reader does without it.
+inline constexpr const char* kStandIns[kVersion] = {
+    "",
+    "CREATE TEMP TABLE dtm_kv (id INTEGER PRIMARY KEY, cat, k, v, version, created, updated)",
+    "",
+    "CREATE TEMP TABLE dtm_gids (gid TEXT PRIMARY KEY, type, status, finished, content)",
+    "CREATE TEMP TABLE dtm_step (trans, nr, step)",
+    "CREATE TEMP TABLE dtm_journal (trans INTEGER PRIMARY KEY, entries)"};
+/// From this version on a row of dtm_trans has a journal.
+inline constexpr int kWithJournals = 6;
+
 /// The tables that user SQL may not touch.
 std::vector<std::string> OwnTables();
 
@@ -5678,6 +5717,10 @@ void ConfigureWriter(sql::Database& db, bool sync_each_commit,
                             std::size_t cache_bytes = kCacheBytes);
 
 void ConfigureReader(sql::Database& db, std::size_t cache_bytes = kCacheBytes);
+
+/// A connection that ConfigureReader has configured reads a file of this version from now on like one of kVersion. Only what
+/// the connection has in memory is changed.
+void StandInForNewer(sql::Database& db, int version);
 
 }  // namespace sqlite_schema
 }  // namespace v1
@@ -5961,7 +6004,7 @@ class Connections {
 /// Needs: std. Threads: those of the source.
 ///
 /// There are two indexes that help: of the unfinished, and of gids. If one of them names few candidates, only those are looked
-/// at. If it names many, they are not rare, and are found among the newest records as well. So either way a page costs at
+/// at. If it names many, or most of the newest records have such a gid, they are not rare, and are found among the newest records as well. So either way a page costs at
 /// most kMostLooked records.
 
 namespace dtm {
@@ -5982,10 +6025,16 @@ class SearchSource {
                                       std::size_t most) = 0;
   /// The largest ids below this one, largest first, and at most `most`.
   virtual Ids Below(std::int64_t id, std::size_t most) = 0;
-  /// Of these ids, in their order, the first `most` whose records may match the filter: where it is cheap to see that one
-  /// does not, it is left out. `in_a_row`: there were no others between them, so they may be read in one go.
-  virtual std::vector<Transaction> Read(const Ids& ids, bool in_a_row, const ScanFilter& filter,
-                                        std::size_t most) = 0;
+  struct Part {
+    std::vector<Transaction> records;
+    bool whole =
+        true;  ///< false: it ends behind the last of the records, whatever the ids behind it are
+  };
+  /// Of these ids, in their order, those whose records may match the filter: where it is cheap to see that one does not, it
+  /// is left out. At most `most`, and none behind those that come to `bytes` bytes: each may have megabytes. `in_a_row`:
+  /// there were no others between them, so they may be read in one go.
+  virtual Part Read(const Ids& ids, bool in_a_row, const ScanFilter& filter, std::size_t most,
+                    std::size_t bytes) = 0;
 };
 
 namespace search {
@@ -6010,6 +6059,9 @@ struct Candidates {
 };
 
 Candidates Newest(SearchSource::Ids ids, std::int64_t below);
+
+/// Most of the newest records have such a gid: those are found in a row, and the index would name thousands first.
+bool IsCommon(SearchSource& source, const std::string& prefix, std::int64_t below);
 
 /// Nothing: no index helps.
 std::optional<Candidates> FromIndex(SearchSource& source, const ScanFilter& filter,
@@ -6067,9 +6119,9 @@ SearchSource::Ids IdsBelow(Reader& reader, std::int64_t id, std::size_t most);
 /// Steps in rows of their own may have the target.
 bool MayCall(const sql::Statement& row, const std::string& part);
 
-std::vector<Transaction> ReadWanted(Reader& reader, const SearchSource::Ids& ids,
-                                           bool in_a_row, const ScanFilter& filter,
-                                           std::size_t most);
+SearchSource::Part ReadWanted(Reader& reader, const SearchSource::Ids& ids, bool in_a_row,
+                                     const ScanFilter& filter, std::size_t most,
+                                     std::size_t bytes);
 
 /// `All` gives the reader for a while, as Connections does.
 template <typename All>
@@ -6090,10 +6142,10 @@ class Searched : public SearchSource {
     const typename All::Reading reader(all_);
     return IdsBelow(*reader, id, most);
   }
-  std::vector<Transaction> Read(const Ids& ids, bool in_a_row, const ScanFilter& filter,
-                                std::size_t most) override {
+  Part Read(const Ids& ids, bool in_a_row, const ScanFilter& filter, std::size_t most,
+            std::size_t bytes) override {
     const typename All::Reading reader(all_);
-    return ReadWanted(*reader, ids, in_a_row, filter, most);
+    return ReadWanted(*reader, ids, in_a_row, filter, most, bytes);
   }
 
  private:
@@ -6213,10 +6265,11 @@ class SqliteStore : public Store {
 
   /// Opens or creates the file (0600), locks it against a second coordinator, and migrates an older
   /// schema. The lock is a separate file beside it, `<path>-lock`. A relative path is resolved now.
-  /// @throws StoreError  in use by another coordinator, unreadable, read-only, damaged, or of a newer schema.
   /// `on_open` is called with the connection that writes, whenever it was opened: a place to create the program's own
   /// tables (CREATE TABLE IF NOT EXISTS) and to migrate them, for Transact and RegisterInTransaction.
   /// `cache_bytes`: pages of the file that are kept in memory.
+  /// @throws StoreError  in use by another coordinator, unreadable, read-only, damaged, or of a newer schema.
+  /// @throws what `on_open` throws.
   explicit SqliteStore(const std::string& path, Durability durability = Durability::kPower,
                        OnOpen on_open = {}, std::size_t cache_bytes = sqlite_schema::kCacheBytes);
 
@@ -6342,20 +6395,21 @@ Timeline MakeTimeline(Transaction transaction, std::vector<JournalEntry> entries
 // ---- dtm/coordinator/coordinator.hpp -----------------------------------------------------------
 
 /// The embedded coordinator: what a program creates, registers its functions with, and submits to.
-/// Needs: nlohmann/json, SQLite (by the constructor that takes a file). Threads: every method is
-/// thread-safe. Protocol: §2.2, as a C++ interface.
+/// Needs: nlohmann/json, SQLite (by the constructor that takes a file). Threads: every method is thread-safe. Protocol: §2.2.
 
 namespace dtm {
 inline namespace v1 {
 
-/// Drives transactions to their end, through crashes: submitted transactions are durable, and continue
-/// when a program opens the same file and registers the same functions again.
+/// Drives transactions to their end, through crashes: submitted transactions are durable, and continue when a program opens
+/// the same file and registers the same functions again.
 ///
-/// Start() gives it a thread of its own. Without Start the program calls Poll(): functions run inside Poll,
-/// and calls that wait (Submit, Wait, ...) drive the coordinator themselves.
+/// Start() gives it a thread of its own. Without Start the program calls Poll(): functions run inside Poll, and calls that
+/// wait (Submit, Wait, ...) drive the coordinator themselves. A method that waits throws LogicError inside a callback of the
+/// coordinator (of SubmitAsync, Transact, RegisterInTransaction), where it would wait for itself; Wait and SubmitAndWait throw
+/// it inside a branch function, too. A time to wait of Duration::max() is for ever.
 ///
-/// Declare what the functions capture before the coordinator, so that it lives longer. In a forked child
-/// every method throws LogicError and the destructor touches nothing.
+/// Declare what the functions capture before the coordinator, so that it lives longer. In a forked child every method throws
+/// LogicError and the destructor touches nothing.
 class Coordinator : public EmbeddedEndpoint {
  public:
   /// Opens or creates the SQLite file, checks and locks it.
@@ -6372,18 +6426,16 @@ class Coordinator : public EmbeddedEndpoint {
   /// Stops, and waits for functions that are running, as long as it takes; logs a warning after a second.
   ~Coordinator() override;
 
-  /// Registers a branch function under a name. The store keeps the name: register the same names after a
-  /// restart; transactions that need a missing one wait for it.
+  /// Registers a branch function under a name. The store keeps the name: register the same names after a restart; transactions
+  /// that need a missing one wait for it.
   ///
-  /// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; T is anything
-  /// nlohmann/json can read. It returns nothing (success) or Result: Success, Failure (definite:
-  /// roll back), Ongoing (call again after the retry interval). A thrown FailureError is a Failure, an
-  /// OngoingError an Ongoing; after any other exception the function is called again, with growing waits.
+  /// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; T is anything nlohmann/json can read. It returns nothing
+  /// (success) or Result: Success, Failure (definite: roll back), Ongoing (call again after the retry interval). A thrown
+  /// FailureError is a Failure, an OngoingError an Ongoing; after any other exception it is called again, with growing waits.
   ///
-  /// It may be called again after a crash, so it must be idempotent (BranchInfo identifies the call), and a
-  /// compensation must do nothing if its action did nothing. It may block: there is no deadline, and while it
-  /// runs no other call of its branch starts. Several threads may call it at once, so it is called as const (no
-  /// `mutable` lambda); it may capture move-only values.
+  /// It may be called again after a crash, so it must be idempotent (BranchInfo identifies the call), and a compensation must do
+  /// nothing if its action did nothing. It may block: there is no deadline, and while it runs no other call of its branch
+  /// starts. Several threads may call it at once, so it is called as const (no `mutable` lambda); it may capture move-only values.
   /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
   template <typename T, typename Function>
   LocalBranch<T> Register(const std::string& name, Function function) {
@@ -6404,11 +6456,10 @@ class Coordinator : public EmbeddedEndpoint {
   /// with SQLite `function(sqlite3*, const T&)`, or also `const BranchInfo&`. Its writes, its result and the next step are one
   /// commit: its effect happens exactly once, without a barrier. A Failure or an exception undoes its writes.
   ///
-  /// It runs on the coordinator's thread and everything else waits, so it should take less than 5 ms and do nothing
-  /// but SQL. Transactions, ATTACH, PRAGMA and the dtm_ tables are denied. It may run several times, and is committed
-  /// once. If the initiator calls it itself (the try of a tcc, the action of an xa, the step of a workflow), that has a
-  /// commit of its own. A workflow's step is recorded in the next commit, so a crash in between runs the step again. It
-  /// cannot be called for a coordinator elsewhere.
+  /// It runs on the coordinator's thread and everything else waits, so it should take less than 5 ms and do nothing but SQL.
+  /// Transactions, ATTACH, PRAGMA and the dtm_ tables are denied. It may run several times, and is committed once. If the
+  /// initiator calls it itself (the try of a tcc, the action of an xa, the step of a workflow), that has a commit of its own. A
+  /// workflow's step is recorded in the next commit, so a crash in between runs it again. No coordinator elsewhere can call it.
   /// @throws LogicError  the name is taken, the function is an empty std::function or pointer, or several coordinators share
   /// the store (PgOutbox is what they have instead).
   template <typename T, typename Function>
@@ -6451,8 +6502,7 @@ class Coordinator : public EmbeddedEndpoint {
 
   /// For event loops, instead of Start: does what there is to do, runs functions and alerts, and returns how long the
   /// program may sleep before it polls again: zero if there is more to do already, at most an hour. Options::on_wake is
-  /// called when something comes earlier; WakeFd turns that into a file descriptor.
-  /// Any thread may poll; turns are made one at a time. After Stop it does nothing.
+  /// called when something comes earlier; WakeFd turns that into a file descriptor. Any thread may poll. Nothing after Stop.
   /// @throws LogicError  it was started.
   Duration Poll();
 
@@ -6462,7 +6512,8 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws LogicError  called in a callback of the coordinator.
   bool Stop(Duration limit);
 
-  /// The committed record; nothing if there is none. Like List and ListValues it reads the store in this thread.
+  /// The committed record; nothing if there is none. If the record has expired and only its gid is kept (Options::keep_gids), it
+  /// has `expired` and no branches. Like List and ListValues it reads the store in this thread.
   /// @throws StoreError  the store cannot be read.
   std::optional<Transaction> Query(const std::string& gid);
 
@@ -6485,7 +6536,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws StoreError  the store cannot be read.
   std::optional<dtm::Timeline> Timeline(const std::string& gid);
 
-  /// Waits up to `timeout` for the end; returns the status at that time.
+  /// Waits up to `timeout` for the end; returns the status at that time, which may be an unfinished one.
   /// @throws InDoubtError   the store failed meanwhile.
   /// @throws RejectedError  there is no such transaction.
   /// @throws LogicError     called in a branch function, which could wait for itself.
@@ -6534,20 +6585,22 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws StoreError  the store cannot be read.
   std::vector<std::string> ListWaiting(Duration wait, std::size_t limit);
 
-  /// Messages to `topic://<topic>` that are stored from now on go to this url too.
+  /// Messages to `topic://<topic>` that are stored from now on go to this url too. At most 1000 subscribers a topic; 128 bytes
+  /// for its name, 2048 for a url, 1024 for a remark (for people), all of it UTF-8. Durable when it returns.
   /// @throws InDoubtError, StoreError  the store failed; in doubt: it may be stored, look with ListValues.
   /// @throws RejectedError  "this url exists", or a limit; nothing was changed.
   void Subscribe(const std::string& topic, const std::string& url, const std::string& remark = {});
-  /// Messages that are stored from now on do not go to this url any more.
-  /// @throws RejectedError  there is no such topic or url; else as Subscribe.
+  /// Messages that are stored from now on do not go to this url any more. `url`: as it was given, or as ShownUrl shows it.
+  /// @throws RejectedError  there is no such topic or url, or several are shown like this; else as Subscribe.
   void Unsubscribe(const std::string& topic, const std::string& url);
   /// Removes the topic with its subscribers. Messages that are stored already are delivered all the same.
   /// @throws RejectedError  there is no such topic; else as Subscribe.
   void DeleteTopic(const std::string& topic);
 
-  /// Committed values such as topics; an empty category or key matches any, `position` is the one that the page
-  /// before returned.
-  /// @throws StoreError  the store cannot be read.
+  /// Committed values such as topics (category "topics"); an empty category or key matches any, `limit` is 1 to 1000, and
+  /// `position` the one that the page before returned.
+  /// @throws StoreError     the store cannot be read.
+  /// @throws RejectedError  the limit is out of range.
   KeyValuePage ListValues(const std::string& category, const std::string& key = {},
                           std::int64_t position = 0, std::size_t limit = 100);
 
@@ -6646,6 +6699,74 @@ void LogAsJson(const LogLine& line);
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/store/memory_batch.hpp ----------------------------------------------------------------
+
+/// What a batch of the store in memory is to write: all of it is beside what is committed, so it can be dropped.
+/// Needs: std. Threads: the owner's.
+
+namespace dtm {
+inline namespace v1 {
+namespace memory_store {
+
+/// Never changed once they are kept: a batch that writes values makes new ones.
+struct Values {
+  std::map<std::int64_t, KeyValue> by_row;
+  std::map<std::pair<std::string, std::string>, std::int64_t> rows_of;
+
+  const KeyValue* Find(const std::string& category, const std::string& key) const;
+};
+
+struct Journal {
+  std::string bytes;
+  std::size_t folded = 0;  ///< bytes when it was folded last
+  unsigned history = 0;
+
+  /// Puts the old ones before the new ones. It is folded whenever it has doubled.
+  void Follow(const Journal& old);
+
+ private:
+  static constexpr std::size_t kFoldedFrom = 1024;
+};
+
+class OpenBatch {
+ public:
+  /// `committed`: what the batch begins with.
+  /// @throws StoreError  it is open.
+  void Begin(std::shared_ptr<const Values> committed);
+  bool IsOpen() const;
+  void Close() noexcept;
+
+  /// See Store::Run.
+  Result Run(const Work& work);
+
+  std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) const;
+
+  void PutValue(const KeyValue& value);
+
+  bool RemoveValue(const std::string& category, const std::string& key);
+
+  /// As it is to be stored.
+  void Keep(const Transaction& transaction, std::uint64_t version, std::uint64_t owner);
+
+  void Tell(std::int64_t row, const Change& change);
+
+  std::map<std::int64_t, Transaction> records;         ///< new and changed ones
+  std::unordered_map<std::string, std::int64_t> rows;  ///< of new gids
+  std::map<std::int64_t, Journal> told;                ///< of these records
+  std::vector<std::int64_t> removed;                   ///< records that have expired
+  bool keep_gids = false;                              ///< of them
+  std::vector<std::string> forgotten;                  ///< gids that were kept
+  std::shared_ptr<const Values> values = std::make_shared<Values>();
+
+ private:
+  bool open_ = false;
+  std::int64_t last_value_ = 0;
+};
+
+}  // namespace memory_store
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/store/memory_search.hpp ---------------------------------------------------------------
 
 /// What a search reads of the store in memory. See search.hpp.
@@ -6666,8 +6787,9 @@ class Searched : public SearchSource {
   Ids Unfinished(bool stuck, std::size_t most) override;
   std::optional<Ids> WithGids(const std::string&, const std::string&, std::size_t) override;
   Ids Below(std::int64_t id, std::size_t most) override;
-  std::vector<Transaction> Read(const Ids& ids, bool, const ScanFilter& filter,
-                                std::size_t most) override;
+  /// They are in memory already, so their bytes do not count.
+  Part Read(const Ids& ids, bool, const ScanFilter& filter, std::size_t most,
+            std::size_t /*bytes*/) override;
 
  private:
   const Records& records_;
@@ -6694,15 +6816,12 @@ class MemoryStore : public Store {
   const char* Kind() const override;
 
   void Begin() override;
-
   Result Run(const Work& work) override;
 
   bool Has(const std::string& gid) override;
 
   std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override;
-
   void PutValue(const KeyValue& value) override;
-
   bool RemoveValue(const std::string& category, const std::string& key) override;
 
   void Apply(std::vector<Change>& changes) override;
@@ -6739,46 +6858,16 @@ class MemoryStore : public Store {
 
   bool Update(const Transaction& transaction);
 
-  void Keep(const Transaction& transaction, std::uint64_t version);
-
-  struct Journal {
-    std::string bytes;
-    std::size_t folded = 0;  ///< bytes when it was folded last
-    unsigned history = 0;
-  };
-
-  void Tell(std::int64_t row, const Change& change);
-
-  /// Puts the old ones before the new ones. It is folded whenever it has doubled.
-  static void Join(const Journal& old, Journal& journal);
-  static constexpr std::size_t kFoldedFrom = 1024;
-
-  /// Never changed once they are kept: a batch that writes values makes new ones.
-  struct Values {
-    std::map<std::int64_t, KeyValue> by_row;
-    std::map<std::pair<std::string, std::string>, std::int64_t> rows_of;
-
-    const KeyValue* Find(const std::string& category, const std::string& key) const;
-  };
-
   std::mutex mutex_;  // guards what is committed; only the owner's calls change it
   memory_store::Records records_;
   std::unordered_map<std::string, std::int64_t> rows_;
   memory_store::DueOnes due_;
   std::map<std::string, KeptGid> kept_;
-  std::map<std::int64_t, Journal> journals_;
-  std::shared_ptr<const Values> values_ = std::make_shared<Values>();
-  // The open batch, the owner's alone.
-  bool open_ = false;
+  std::map<std::int64_t, memory_store::Journal> journals_;
+  std::shared_ptr<const memory_store::Values> values_ = std::make_shared<memory_store::Values>();
+  // The owner's alone.
+  memory_store::OpenBatch batch_;
   std::int64_t last_row_ = 0;
-  std::map<std::int64_t, Transaction> batch_;
-  std::unordered_map<std::string, std::int64_t> new_rows_;
-  std::map<std::int64_t, Journal> told_;
-  std::vector<std::int64_t> removed_;
-  bool keep_gids_ = false;
-  std::vector<std::string> forgotten_;
-  std::shared_ptr<const Values> new_values_ = values_;
-  std::int64_t last_value_ = 0;
 };
 
 }  // namespace v1
@@ -6790,7 +6879,7 @@ class MemoryStore : public Store {
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: any. Document: docs/store_format.md.
 ///
 /// Nothing is created, migrated or repaired, and no lock is taken that a coordinator would notice. What a process that
-/// crashed has left in the log is read, too. Source: sqlite.org/wal.html, "Read-Only Databases"; uri.html.
+/// crashed has left in the log is read, too, and files of older schema versions as they are. Source: sqlite.org/wal.html, "Read-Only Databases"; uri.html.
 
 namespace dtm {
 inline namespace v1 {
@@ -6805,24 +6894,33 @@ struct HowToLook {
 /// @throws StoreError  it cannot be opened so; says what to do.
 HowToLook FindHowToLook(const std::string& path);
 
-/// A connection that can only read.
-/// @throws StoreError  it is no store, or one of another version; says what to do.
-std::unique_ptr<sql::Database> OpenToLook(const std::string& path, const HowToLook& how);
+struct Look {
+  int version;  ///< of the schema of the file
+  Reader reader;
+};
+
+/// Over a connection that can only read.
+/// @throws StoreError  it is no store, or one of a newer version; says what to do.
+Look OpenToLook(const std::string& path, const HowToLook& how);
 
 }  // namespace sqlite_store
 
 /// What only reads of a Store; every call that would change something throws, and nothing is ever due.
 class ReadOnlySqliteStore : public Store {
  public:
-  /// @throws StoreError  the file is not there, is no store, is damaged, or is of another version.
+  /// @throws StoreError  the file is not there, is no store, is damaged, or is of a newer version.
   explicit ReadOnlySqliteStore(const std::string& path);
 
   /// A coordinator has the file open, or has crashed and left its log.
   bool InUse() const;
 
-  /// What was read of a file without a log may be of two moments if a coordinator has opened it meanwhile: read it again,
-  /// with another ReadOnlySqliteStore.
-  bool Changed() const;
+  /// Of its schema, docs/store_format.md; one below sqlite_schema::kVersion lacks what came later.
+  int SchemaVersion() const;
+
+  /// What was read of a file without a log may be of two moments if a coordinator has opened it meanwhile, and a newer one may
+  /// have brought it to its schema version: read it again, with another ReadOnlySqliteStore.
+  /// @throws StoreError  it cannot be read.
+  bool Changed();
 
   const char* Kind() const override;
   std::string Check(const std::atomic<bool>&) override;
@@ -6868,9 +6966,10 @@ class ReadOnlySqliteStore : public Store {
     const std::optional<os::FileStamp> stamp;
     const sqlite_store::HowToLook how;
     std::mutex mutex;
-    sqlite_store::Reader reader;
+    sqlite_store::Look look;
   };
 
+  int VersionNow();
   [[noreturn]] void Refuse() const;
 
   Gate gate_;
@@ -6959,14 +7058,14 @@ enum class DrawFormat {
 struct DrawOptions {
   bool colour = false;  ///< kText: with escape codes of terminals
   std::size_t width =
-      96;  ///< kText: the columns of a line, 40 to 1000; what is beyond counts as these
+      96;  ///< kText: the columns of a line; less than 40 is 40, more than 1000 1000
 };
 
-/// A diagram that a program has made, or changed (the names of its lifelines, for example).
+/// Draws a diagram that a program has made, or changed (the names of its lifelines, for example).
 std::string Draw(const Diagram& diagram, DrawFormat format,
                         const DrawOptions& options = {});
 
-/// The diagram of a transaction: who called whom, when, and what came of it; from the top to the bottom. Texts of others
+/// Draws a transaction: who called whom, when, and what came of it; from the top to the bottom. Texts of others
 /// (gids, URLs, errors) are shown in one line, without control characters and without the passwords of URLs.
 std::string Draw(const Timeline& story, DrawFormat format, const DrawOptions& options = {});
 
@@ -7077,7 +7176,8 @@ class Writer {
 
 }  // namespace export_parts
 
-/// `settings`: of the coordinator that drove it, if they are known; see ExportSettings.
+/// The transaction as one JSON document of the version kExportVersion, UTF-8, with a line break at its end. `settings`: of the
+/// coordinator that drove it, if they are known: ExportSettings::Of(tm.Settings()).
 std::string Export(const Timeline& story, ExportContent content = ExportContent::kFull,
                           const ExportSettings& settings = {});
 
@@ -7098,8 +7198,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_a31ab786ff77(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_a31ab786ff77;
+void dtm_cpp_of_version_0_1_0_f02f1bc962e7(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_f02f1bc962e7;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -1581,42 +1581,12 @@ Verdict JudgePage(Headers headers, const std::string& token);
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/api/api_counters.hpp -------------------------------------------------------------
-
-/// The requests that were answered, counted by the name of the API.
-/// Needs: std. Threads: thread-safe.
-
-#include <map>
-
-namespace dtm {
-inline namespace v1 {
-
-/// Requests that got a reply, by the name of the API.
-class ApiCounters {
- public:
-  struct Api {
-    std::uint64_t ok = 0;
-    std::uint64_t failed = 0;
-    Histogram durations;
-  };
-
-  /// `api` is one of a few names, never what a caller sent.
-  void Answered(const std::string& api, int status, Duration took);
-
-  std::map<std::string, Api> Get() const;
-
- private:
-  mutable std::mutex mutex_;
-  std::map<std::string, Api> apis_;
-};
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/http/wire/json_input.hpp --------------------------------------------------------------
 
 /// JSON of requests and replies: parsed with limits, read without conversions, refused with a sentence.
 /// Needs: nlohmann/json. Threads: values only. Protocol: §2.1 (coercions: none), §12 W13.
+
+#include <map>
 
 namespace dtm {
 inline namespace v1 {
@@ -1734,30 +1704,6 @@ std::int64_t QueryInteger(const ApiRequest& request, const char* key, std::int64
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/api/branch_reply.hpp -------------------------------------------------------------
-
-/// The reply of a branch over HTTP: Rule A from the side of the branch.
-/// Needs: nlohmann/json. Threads: pure functions. Protocol: §1 (rule A), §11 (helper for branch
-/// services).
-
-namespace dtm {
-inline namespace v1 {
-namespace replies {
-
-/// JSON in which the words of Rule A are escaped: a reader that searches the body does not find them, a
-/// reader that parses it gets the original text.
-void Hide(const std::string& word, std::string& json);
-
-/// The caller gets exactly the meaning of the status, whatever names and texts the body contains.
-void HideWords(ApiReply& reply);
-
-/// Success 200, Failure 409, Ongoing 425, else 500 `{"error":"..."}`; 503 if it asks to wait.
-ApiReply OfBranch(const Result& result);
-
-}  // namespace replies
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/http/api/head.hpp ---------------------------------------------------------------------
 
 /// Decisions on the head of a request to the API, before its body is read.
@@ -1793,6 +1739,62 @@ std::optional<ApiReply> Check(const ApiRequest& request, const std::string& toke
                                      bool is_page = false);
 
 }  // namespace api_head
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/numbers/api_counters.hpp -----------------------------------------------------
+
+/// The requests that were answered, counted by the name of the API.
+/// Needs: std. Threads: thread-safe.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Requests that got a reply, by the name of the API.
+class ApiCounters {
+ public:
+  struct Api {
+    std::uint64_t ok = 0;
+    std::uint64_t failed = 0;
+    Histogram durations;
+  };
+
+  /// `api` is one of a few names, never what a caller sent.
+  void Answered(const std::string& api, int status, Duration took);
+  /// The same for a request that came at `begin`. Without memory it is not counted.
+  void AnsweredNow(const char* api, int status, std::chrono::steady_clock::time_point begin);
+
+  std::map<std::string, Api> Get() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::string, Api> apis_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/branch_reply.hpp -------------------------------------------------------------
+
+/// The reply of a branch over HTTP: Rule A from the side of the branch.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §1 (rule A), §11 (helper for branch
+/// services).
+
+namespace dtm {
+inline namespace v1 {
+namespace replies {
+
+/// JSON in which the words of Rule A are escaped: a reader that searches the body does not find them, a
+/// reader that parses it gets the original text.
+void Hide(const std::string& word, std::string& json);
+
+/// The caller gets exactly the meaning of the status, whatever names and texts the body contains.
+void HideWords(ApiReply& reply);
+
+/// Success 200, Failure 409, Ongoing 425, else 500 `{"error":"..."}`; 503 if it asks to wait.
+ApiReply OfBranch(const Result& result);
+
+}  // namespace replies
 }  // namespace v1
 }  // namespace dtm
 
@@ -1883,15 +1885,10 @@ class ApiLists {
 
  private:
   static constexpr std::size_t kPageBytes = std::size_t{4} << 20;
-  static constexpr std::size_t kMostHosts = 100;
 
   static bool Flag(const ApiRequest& request, const char* key);
   static std::string TextIn(const ApiRequest& request, const char* key, std::size_t most);
   static void ReadSearch(const ApiRequest& request, ScanFilter& filter);
-
-  static Json CallsJson(const Gauges& now);
-
-  static Json CountersJson(const Metrics::Snapshot& done);
 
   static std::string GidOf(const ApiRequest& request);
 
@@ -1920,10 +1917,89 @@ class ApiLists {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/api/routes.hpp -------------------------------------------------------------------
+
+/// The routes of the HTTP API: which request goes where, and what is done there.
+/// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2, §7; document: docs/http_api.md.
+
+namespace dtm {
+inline namespace v1 {
+
+/// They turn requests into operations, and their answers into replies; the rules are in operations.hpp.
+class ApiRoutes {
+ public:
+  struct Route {
+    const char* name;  ///< of the metrics
+    const char* path;
+    const char* methods;  ///< "*" = any
+    void (ApiRoutes::*handler)(const ApiRequest&, const ApiDone&);
+    bool blocks = false;  ///< it reads the store, or runs a function of the program
+    bool prefix = false;  ///< the path goes on
+  };
+
+  ApiRoutes(Coordinator& tm, std::shared_ptr<ApiCounters> counters);
+
+  /// nullptr: no route has this path and method.
+  static const Route* Find(const ApiRequest& request);
+
+  /// @throws std::bad_alloc  `done` is not called.
+  void Handle(const Route& route, const ApiRequest& request, const ApiDone& done);
+
+ private:
+  /// `write` makes the reply from the outcome; without memory for that, the reply has only the status.
+  template <typename Write>
+  static void Tell(const ApiDone& done, const Answer& answer, const Write& write) {
+    ApiReply reply;
+    reply.status = 500;
+    Answers::Protected([&] { reply = write(InHttp(OutcomeOf(answer))); });
+    done(std::move(reply));
+  }
+  static AnswerCallback AnswerTo(const ApiDone& done);
+
+  template <ApiReply (ApiLists::*kRead)(const ApiRequest&)>
+  void Listed(const ApiRequest& request, const ApiDone& done) {
+    done((lists_.*kRead)(request));
+  }
+  template <ApiReply (ApiRoutes::*kRead)(const ApiRequest&)>
+  void Now(const ApiRequest& request, const ApiDone& done) {
+    done((this->*kRead)(request));
+  }
+  template <json_operations::Operation kOperation>
+  void Asked(const ApiRequest& request, const ApiDone& done) {
+    kOperation(tm_, BodyOf(request), AnswerTo(done));
+  }
+
+  static void TakeTrace(const ApiRequest& request, nlohmann::json& body);
+  static nlohmann::json BodyOf(const ApiRequest& request);
+
+  void JsonRpc(const ApiRequest& request, const ApiDone& done);
+
+  void Subscribe(const ApiRequest& request, const ApiDone& done);
+  void Unsubscribe(const ApiRequest& request, const ApiDone& done);
+  void DeleteTopic(const ApiRequest& request, const ApiDone& done);
+
+  ApiReply PrepareWorkflow(const ApiRequest& request);
+
+  ApiReply ResetCronTime(const ApiRequest& request);
+
+  ApiReply NewGid(const ApiRequest&);
+  ApiReply Version(const ApiRequest&);
+  ApiReply Ping(const ApiRequest&);
+  ApiReply MetricsText(const ApiRequest&);
+
+  ApiReply Branch(const ApiRequest& request);
+
+  Coordinator& tm_;
+  ApiLists lists_;
+  const std::shared_ptr<ApiCounters> counters_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/api/api.hpp ----------------------------------------------------------------------
 
 /// The HTTP API as a function from a request to a reply, without sockets: servers call it.
-/// It turns requests into operations, and their answers into replies; the rules are in operations.hpp.
 /// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2, §7; document: docs/http_api.md.
 
 namespace dtm {
@@ -1956,69 +2032,11 @@ class Api {
   ApiReply Handle(const ApiRequest& request);
 
  private:
-  using Handler = void (Api::*)(const ApiRequest&, const ApiDone&);
-  struct Route {
-    const char* name;  ///< of the metrics
-    const char* path;
-    const char* methods;  ///< "*" = any
-    Handler handler;
-    bool blocks = false;
-    bool prefix = false;  ///< the path goes on
-  };
-
-  static const Route* Find(const ApiRequest& request);
-
   const ApiPage* PageOf(const ApiRequest& request) const;
 
-  using Begin = std::chrono::steady_clock::time_point;
-  static void Count(ApiCounters& counters, const char* name, int status, Begin begin);
-
-  /// `write` makes the reply from the outcome; without memory for that, the reply has only the status.
-  template <typename Write>
-  static void Tell(const ApiDone& done, const Answer& answer, const Write& write) {
-    ApiReply reply;
-    reply.status = 500;
-    Answers::Protected([&] { reply = write(InHttp(OutcomeOf(answer))); });
-    done(std::move(reply));
-  }
-  static AnswerCallback AnswerTo(const ApiDone& done);
-
-  template <ApiReply (ApiLists::*kRead)(const ApiRequest&)>
-  void Listed(const ApiRequest& request, const ApiDone& done) {
-    done((lists_.*kRead)(request));
-  }
-  template <ApiReply (Api::*kRead)(const ApiRequest&)>
-  void Now(const ApiRequest& request, const ApiDone& done) {
-    done((this->*kRead)(request));
-  }
-  template <json_operations::Operation kOperation>
-  void Asked(const ApiRequest& request, const ApiDone& done) {
-    kOperation(tm_, BodyOf(request), AnswerTo(done));
-  }
-
-  static void TakeTrace(const ApiRequest& request, nlohmann::json& body);
-  static nlohmann::json BodyOf(const ApiRequest& request);
-
-  void JsonRpc(const ApiRequest& request, const ApiDone& done);
-
-  void Subscribe(const ApiRequest& request, const ApiDone& done);
-  void Unsubscribe(const ApiRequest& request, const ApiDone& done);
-  void DeleteTopic(const ApiRequest& request, const ApiDone& done);
-
-  ApiReply PrepareWorkflow(const ApiRequest& request);
-
-  ApiReply ResetCronTime(const ApiRequest& request);
-
-  ApiReply NewGid(const ApiRequest&);
-  ApiReply Version(const ApiRequest&);
-  ApiReply Ping(const ApiRequest&);
-  ApiReply MetricsText(const ApiRequest&);
-
-  ApiReply Branch(const ApiRequest& request);
-
   Coordinator& tm_;
-  ApiLists lists_;
   const std::shared_ptr<ApiCounters> counters_ = std::make_shared<ApiCounters>();
+  ApiRoutes routes_;
   const std::string token_;
   std::vector<ApiPage> pages_;
 };
@@ -3082,7 +3100,7 @@ struct ServerOptions {
   std::shared_ptr<IoThread> io{};
 };
 
-/// In a forked child it does not serve, and its destructor touches nothing; the child has neither its port nor its
+/// Serves the HTTP API of one coordinator, by HTTP without TLS. In a forked child it does not serve, and its destructor touches nothing; the child has neither its port nor its
 /// connections.
 class Server {
  public:
@@ -3099,8 +3117,11 @@ class Server {
   void MountDesk();
 
   /// Serves on one thread for all connections (ServerOptions::io), and up to 64 for what reads the store or runs a function of
-  /// the program. Port 0: any that is free. Returns the port.
-  /// @throws Error  it cannot listen there, or the address is public and there is no token.
+  /// the program. `host` is an address or name of this machine, such as "127.0.0.1", "::1" or "0.0.0.0"; port 0: any that is
+  /// free. Returns the port; connections are accepted from then on.
+  /// @throws Error       it cannot listen there, the address is not the loopback and there is no token, or the token has
+  ///                     characters that it may not have.
+  /// @throws LogicError  it listens already.
   int Start(const std::string& host, int port);
 
   /// The same, and returns when Stop was called.
@@ -3145,8 +3166,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_ee8e25febac0(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_ee8e25febac0;
+void http_cpp_of_version_0_1_0_5482bb3c5249(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_5482bb3c5249;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

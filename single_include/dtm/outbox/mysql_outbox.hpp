@@ -10,7 +10,7 @@
 
 // ---- dtm/outbox/mysql_outbox.hpp ---------------------------------------------------------------
 
-/// The outbox in MySQL: submits in the program's own transaction, and relays to a coordinator.
+/// The outbox in MariaDB or MySQL: submits in the program's own transaction, and relays to a coordinator.
 /// Needs: libmariadb or libmysqlclient; InnoDB. Threads: an outbox by one thread at a time, as its connection.
 
 #include <chrono>

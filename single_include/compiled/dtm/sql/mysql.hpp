@@ -12,6 +12,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <mysql.h>
@@ -212,19 +213,30 @@ struct MysqlAddress {
   std::string user;
   std::string password;
   std::string database;
-  std::string socket;  ///< if not empty: instead of host and port
+  std::string socket{};  ///< if not empty: instead of host and port
+  /// For TLS: an option file of the client library, with `ssl-ca=/path` and `ssl-verify-server-cert` (libmysqlclient:
+  /// `ssl-mode=VERIFY_IDENTITY`) in its group [client]. Then there is no connection without TLS. Empty: none.
+  std::string defaults_file{};
 };
 
 /// A connection of its own.
 class MysqlConnection {
  public:
   /// With a `limit` (0: none) a connection or an answer that takes longer is an SqlError (libmysqlclient: three times as long).
-  /// @throws SqlError  there is no connection.
+  /// @throws LogicError  the defaults_file cannot be read. SqlError: there is no connection.
   explicit MysqlConnection(const MysqlAddress& address,
                            std::chrono::seconds limit = std::chrono::seconds(0))
       : connection_(mysql_init(nullptr)) {
     if (!connection_) throw SqlError("MySQL: out of memory for a connection", "2008");
     mysql_options(connection_.get(), MYSQL_SET_CHARSET_NAME, "utf8mb4");
+    if (!address.defaults_file.empty()) {
+      // The library says nothing of a file that is not there, and would connect without TLS.
+      if (!std::ifstream(address.defaults_file)) {
+        throw LogicError("the defaults_file '" + address.defaults_file +
+                         "' cannot be read; check its path and who may read it");
+      }
+      mysql_options(connection_.get(), MYSQL_READ_DEFAULT_FILE, address.defaults_file.c_str());
+    }
     if (limit.count() > 0) {
       const auto seconds = static_cast<unsigned>(limit.count());
       for (const auto option :
@@ -235,14 +247,22 @@ class MysqlConnection {
     const auto text = [](const std::string& value) {
       return value.empty() ? nullptr : value.c_str();
     };
-    if (mysql_real_connect(connection_.get(), address.host.c_str(), text(address.user),
-                           text(address.password), text(address.database), address.port,
-                           text(address.socket), 0) == nullptr) {
+    // With a host libmariadb would not look at the socket.
+    const char* const host = address.socket.empty() ? address.host.c_str() : nullptr;
+    if (mysql_real_connect(connection_.get(), host, text(address.user), text(address.password),
+                           text(address.database), address.port, text(address.socket),
+                           0) == nullptr) {
       const std::string at = address.socket.empty()
                                  ? address.host + ", port " + std::to_string(address.port)
                                  : address.socket;
       throw SqlError("no connection to MySQL at " + at + ": " + mysql_error(connection_.get()),
                      std::to_string(mysql_errno(connection_.get())));
+    }
+    // libmariadb goes on without TLS where the server has none, whatever the file says.
+    if (!address.defaults_file.empty() && mysql_get_ssl_cipher(connection_.get()) == nullptr) {
+      throw SqlError("no connection to MySQL: the server at " + address.host + " has no TLS, or '" +
+                         address.defaults_file + "' has no ssl-ca in its group [client]",
+                     "2026");
     }
   }
 

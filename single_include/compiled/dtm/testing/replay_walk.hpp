@@ -4,6 +4,7 @@
 
 #include "../dtm.hpp"
 #include "incident/in_text.hpp"
+#include "incident/not_replayed.hpp"
 #include "incident/read_export.hpp"
 #include "incident/recording.hpp"
 #include "incident/replay_report.hpp"
@@ -45,10 +46,7 @@ class ReplayWalk {
     ReplayReport report;
     report.same = difference_.empty();
     report.first_difference = difference_;
-    if (record_.HasGap()) {
-      report.not_replayed = "the journal has a gap: " + std::to_string(record_.LeftOut()) +
-                            " entries are in it or behind it, and nothing of that was replayed";
-    }
+    report.not_replayed = NotReplayed(record_);
     report.recorded = exported_.story;
     if (auto replayed = driver_->Timeline(Def().gid)) report.replayed = std::move(*replayed);
     return report;

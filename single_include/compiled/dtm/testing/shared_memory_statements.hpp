@@ -6,6 +6,7 @@
 #include "../sql/rows.hpp"
 #include "../store/shared/batch.hpp"
 #include "../store/shared/database.hpp"
+#include "../store/shared/records.hpp"
 #include "shared_memory_requests.hpp"
 #include "shared_memory_tables.hpp"
 
@@ -74,6 +75,24 @@ class SharedMemoryStatements : SharedMemoryRequests {
             row.app};
   }
 
+  /// See shared_store::Bounded, which begins at this place of the parameters. False: it is reached.
+  bool Add(const Row& row, std::size_t place, Rows& rows) const {
+    std::int64_t bytes = 0;
+    for (const std::vector<Cell>& each : rows) bytes += BytesOf(each);
+    if (Full(rows, place) || bytes >= Number(place + 1)) return false;
+    rows.push_back(Record(row));
+    return true;
+  }
+  static std::int64_t BytesOf(const std::vector<Cell>& record) {
+    std::int64_t bytes = 0;
+    for (const auto column :
+         {shared_store::kState, shared_store::kDefinition, shared_store::kSteps}) {
+      const std::string* const blob = std::get_if<std::string>(&record[column]);
+      bytes += blob == nullptr ? 0 : static_cast<std::int64_t>(blob->size());
+    }
+    return bytes;
+  }
+
   void Read(Query query, Rows& rows) const {
     switch (query) {
       case Query::kFind:
@@ -100,25 +119,23 @@ class SharedMemoryStatements : SharedMemoryRequests {
         }
         break;
       case Query::kSearchRange:
-        for (auto row = tables_.Rows().upper_bound(Number(9)); row != tables_.Rows().begin();) {
+        for (auto row = tables_.Rows().upper_bound(Number(10)); row != tables_.Rows().begin();) {
           --row;
-          if (row->first < Number(8) || Full(rows, 7)) break;
-          if (MayMatch(row->second)) rows.push_back(Record(row->second));
+          if (row->first < Number(9)) break;
+          if (MayMatch(row->second) && !Add(row->second, 7, rows)) break;
         }
         break;
       case Query::kSearch:
-        for (const std::int64_t id : List(8)) {
-          if (Full(rows, 7)) break;
+        for (const std::int64_t id : List(9)) {
           const Row* row = tables_.At(id);
-          if (row != nullptr && MayMatch(*row)) rows.push_back(Record(*row));
+          if (row != nullptr && MayMatch(*row) && !Add(*row, 7, rows)) break;
         }
         break;
       case Query::kDue:
         for (auto key = tables_.Due().upper_bound({Number(0), Number(1), Number(2)});
              key != tables_.Due().end(); ++key) {
           if (std::get<0>(*key) != Number(0) || std::get<1>(*key) > Number(3)) break;
-          if (Full(rows, 4)) break;
-          rows.push_back(Record(*tables_.At(std::get<2>(*key))));
+          if (!Add(*tables_.At(std::get<2>(*key)), 4, rows)) break;
         }
         break;
       case Query::kNextDue: {
@@ -174,8 +191,7 @@ class SharedMemoryStatements : SharedMemoryRequests {
         for (auto row = tables_.Rows().upper_bound(Number(0)); row != tables_.Rows().end(); ++row) {
           if (Full(rows, 1)) break;
           const Row& one = row->second;
-          rows.push_back({one.id, one.created, one.finished,
-                          static_cast<std::int64_t>(one.definition.size() + one.state.size())});
+          rows.push_back({one.id, one.created, one.finished, BytesOf(Record(one))});
         }
         break;
       case Query::kRecords:
@@ -223,8 +239,9 @@ class SharedMemoryStatements : SharedMemoryRequests {
       case Query::kForget:
         for (const std::int64_t id : List(0)) tables_.Remove(-id);
         break;
+      case Query::kTime: rows.push_back({Clock()}); break;
       case Query::kJoin:
-        rows.push_back({tables_.Join(Number(3)), Clock()});
+        rows.push_back({tables_.Join(Number(3))});
         Introduce(std::get<std::int64_t>(rows.back()[0]), 0);
         break;
       case Query::kRejoin:

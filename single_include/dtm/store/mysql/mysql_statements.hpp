@@ -34,12 +34,27 @@ inline std::string Fence(const std::string& condition) {
 }
 
 /// See shared_store::Column.
-inline std::string Records(const std::string& rest) {
+inline std::string Records(const std::string& rest, const std::string& from = "dtm_trans ") {
   return "SELECT id, gid, type, status, version, created, finished, due, owner, state, definition, "
          "content, CASE WHEN type IN (3, 4, 5) THEN (SELECT GROUP_CONCAT(CONCAT(UNHEX(LPAD(HEX("
          "s.nr), 8, '0')), UNHEX(LPAD(HEX(LENGTH(s.step)), 8, '0')), s.step) ORDER BY s.nr "
-         "SEPARATOR '') FROM dtm_step s WHERE s.trans = dtm_trans.id) END, app FROM dtm_trans " +
-         rest;
+         "SEPARATOR '') FROM dtm_step s WHERE s.trans = dtm_trans.id) END, app FROM " +
+         from + rest;
+}
+
+/// What a record has in its blobs, and in its steps.
+inline constexpr char kBytes[] =
+    "LENGTH(definition) + LENGTH(state) + IF(type IN (3, 4, 5), (SELECT "
+    "COALESCE(SUM(LENGTH(s.step)), 0) FROM dtm_step s WHERE s.trans = dtm_trans.id), 0)";
+
+/// See shared_store::Bounded. `which`: behind WHERE.
+inline std::string BoundedRecords(const std::string& which, const std::string& order,
+                                  const std::string& limit, const std::string& bytes) {
+  return Records("WHERE ahead < " + bytes + " ORDER BY " + order,
+                 "(SELECT id AS part, SUM(size) OVER (ORDER BY " + order +
+                     ") - size AS ahead FROM (SELECT id, due, " + kBytes +
+                     " AS size FROM dtm_trans WHERE " + which + " ORDER BY " + order + " LIMIT " +
+                     limit + ") sizes) parts STRAIGHT_JOIN dtm_trans ON id = part ");
 }
 
 /// What is asked of the member $1, and has no reply.
@@ -71,18 +86,19 @@ inline std::string Pattern(shared_store::Query query) {
     case Query::kSearchRange:
       // Steps in rows of their own may have the target. Without a reason and an error the first two texts of the state,
       // behind the number of errors, are empty.
-      return Records(
-          std::string("WHERE ") +
-          (query == Query::kSearch ? "id IN ($9)" : "id >= $9 AND id <= $10") +
-          " AND ($1 = 0 OR type = $1) AND ($2 = 0 OR status = $2) AND created >= $3 AND created <= "
-          "$4 AND ($5 = 0 OR due IS NOT NULL) AND ($5 < 2 OR owner < 0 OR (due = "
-          "9223372036854775807 AND (ORD(SUBSTRING(state, 2, 1)) & 1) = 1)) AND ($6 = 0 OR "
-          "SUBSTRING(state, 4, 2) <> X'0000') AND ($7 = '' OR type IN (3, 4, 5) OR LOCATE($7, "
-          "definition) > 0) ORDER BY id DESC LIMIT $8");
+      return BoundedRecords(
+          std::string(query == Query::kSearch ? "id IN ($10)" : "id >= $10 AND id <= $11") +
+              " AND ($1 = 0 OR type = $1) AND ($2 = 0 OR status = $2) AND created >= $3 AND "
+              "created <= "
+              "$4 AND ($5 = 0 OR due IS NOT NULL) AND ($5 < 2 OR owner < 0 OR (due = "
+              "9223372036854775807 AND (ORD(SUBSTRING(state, 2, 1)) & 1) = 1)) AND ($6 = 0 OR "
+              "SUBSTRING(state, 4, 2) <> X'0000') AND ($7 = '' OR type IN (3, 4, 5) OR LOCATE($7, "
+              "definition) > 0)",
+          "id DESC", "$8", "$9");
     case Query::kDue:
-      return Records(
-          "WHERE owner = $1 AND due IS NOT NULL AND due >= $2 AND (due > $2 OR id > $3) AND due "
-          "<= $4 ORDER BY due, id LIMIT $5");
+      return BoundedRecords(
+          "owner = $1 AND due IS NOT NULL AND due >= $2 AND (due > $2 OR id > $3) AND due <= $4",
+          "due, id", "$5", "$6");
     case Query::kNextDue:
       return "SELECT MIN(due) FROM dtm_trans WHERE owner = $1 AND due IS NOT NULL AND due > $2";
     case Query::kCount:
@@ -103,8 +119,8 @@ inline std::string Pattern(shared_store::Query query) {
              "($2 = '' OR cat = $2) AND ($3 = '' OR k = $3) ORDER BY id LIMIT $4";
     case Query::kNewest: return "SELECT created FROM dtm_trans ORDER BY id DESC LIMIT 1";
     case Query::kLook:
-      return "SELECT id, created, finished, LENGTH(definition) + LENGTH(state) FROM dtm_trans "
-             "WHERE id > $1 ORDER BY id LIMIT $2";
+      return std::string("SELECT id, created, finished, ") + kBytes +
+             " FROM dtm_trans WHERE id > $1 ORDER BY id LIMIT $2";
     case Query::kRecords: return Records("WHERE id IN ($1)");
     case Query::kRemove:
       return "DELETE t, s, j FROM dtm_trans t LEFT JOIN dtm_step s ON s.trans = t.id LEFT JOIN "
@@ -118,12 +134,12 @@ inline std::string Pattern(shared_store::Query query) {
     case Query::kLookKept:
       return "SELECT -id, finished FROM dtm_trans WHERE id < -$1 ORDER BY id DESC LIMIT $2";
     case Query::kForget: return "DELETE FROM dtm_trans WHERE id IN ($2)";  // $2: -$1
+    case Query::kTime: return std::string("SELECT ") + kServerTime;
     case Query::kJoin:
-      return std::string(
-                 "START TRANSACTION;INSERT INTO dtm_node (name, url, app, epoch, beat, heir) "
-                 "VALUES ($1, $2, $3, $4, 1, 0);INSERT INTO dtm_fence (id, epoch, turn) VALUES "
-                 "(LAST_INSERT_ID(), $4, 0);COMMIT;SELECT LAST_INSERT_ID(), ") +
-             kServerTime;
+      return "START TRANSACTION;INSERT INTO dtm_node (name, url, app, epoch, beat, heir) VALUES "
+             "($1, $2, "
+             "$3, $4, 1, 0);INSERT INTO dtm_fence (id, epoch, turn) VALUES (LAST_INSERT_ID(), $4, "
+             "0);COMMIT;SELECT LAST_INSERT_ID()";
     case Query::kRejoin:  // waits for a batch of the old epoch that runs; a later one finds no row
       return "START TRANSACTION;UPDATE dtm_fence SET epoch = epoch + 1 WHERE id = $1 AND " +
              EpochIs("$2") +

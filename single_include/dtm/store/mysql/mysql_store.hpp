@@ -5,6 +5,7 @@
 #include "../../dtm.hpp"
 #include "../../sql/mysql_client.hpp"
 #include "mysql_batch.hpp"
+#include "mysql_large.hpp"
 #include "mysql_schema.hpp"
 #include "mysql_statements.hpp"
 #include "../shared/database.hpp"
@@ -97,7 +98,7 @@ class Connection : public shared_store::Connection {
     }
     std::vector<MysqlRows> answers;
     try {
-      answers = client_.Run(BatchText(member, epoch, batch, ids));
+      answers = Send(BatchText(member, epoch, batch, ids));
     } catch (const SqlError& error) {
       const std::size_t answered = client_.Answered();
       if (error.Code() == kNotOne && answered == 0) return false;
@@ -120,6 +121,19 @@ class Connection : public shared_store::Connection {
   static constexpr char kDuplicate[] = "1062";
   /// For a workflow of kMaxWorkflowBytes, and its state.
   static constexpr std::size_t kLeastPacket = std::size_t{16} << 20;
+
+  /// What is too large for one message has its long values sent ahead; until the last message nothing is locked.
+  std::vector<MysqlRows> Send(const std::string& text) {
+    if (text.size() < client_.MostBytes()) return client_.Run(text);
+    const Messages messages = LongValues(client_.MostBytes()).TakenFrom(text);
+    std::vector<MysqlRows> answers;
+    for (const std::string& message : messages.texts) answers = client_.Run(message);
+    try {
+      (void)client_.Run(Forgetting(messages.variables));
+    } catch (const SqlError&) {  // they end with the connection
+    }
+    return answers;
+  }
 
   /// `rows`: what was stored before.
   static void NoteUpdated(const MysqlRows& rows, shared_store::BatchRows& batch) {

@@ -63,18 +63,25 @@ class Connection : public shared_store::Connection {
   }
 
   bool Write(std::uint64_t member, std::int64_t epoch, shared_store::BatchRows& batch) override {
-    const bool journals =
-        std::any_of(batch.updates.begin(), batch.updates.end(),
-                    [](const ChangedRow& row) { return !row.told.empty() || !row.folded.empty(); });
-    const BatchParts parts{!batch.inserts.empty(), !batch.updates.empty(),   journals,
-                           !batch.steps.empty(),   !batch.redefined.empty(), !batch.values.empty()};
+    const auto any = [&batch](std::string ChangedRow::*bytes) {
+      return std::any_of(batch.updates.begin(), batch.updates.end(),
+                         [bytes](const ChangedRow& row) { return !(row.*bytes).empty(); });
+    };
+    const bool folds = any(&ChangedRow::folded);
+    const BatchParts parts{!batch.inserts.empty(),
+                           !batch.updates.empty(),
+                           folds || any(&ChangedRow::told),
+                           folds,
+                           !batch.steps.empty(),
+                           !batch.redefined.empty(),
+                           !batch.values.empty()};
     std::string& text = batch_texts_[static_cast<std::size_t>(parts.Number())];
     if (text.empty()) text = BatchText(parts);
     parameters_.Clear();
     parameters_.Number(static_cast<std::int64_t>(member));
     parameters_.Number(epoch);
     if (parts.inserts) AddInserts(batch.inserts);
-    if (parts.updates) AddUpdates(batch.updates, parts.journals);
+    if (parts.updates) AddUpdates(batch.updates, parts);
     if (parts.steps) AddSteps(batch.steps);
     if (parts.redefined) {
       parameters_.Array(PgParameters::kNumber, batch.redefined,
@@ -151,7 +158,7 @@ class Connection : public shared_store::Connection {
     Blobs(rows, &NewRow::state);
     BlobsOrNull(rows, &NewRow::told);
   }
-  void AddUpdates(const std::vector<ChangedRow>& rows, bool journals) {
+  void AddUpdates(const std::vector<ChangedRow>& rows, const BatchParts& parts) {
     Numbers(rows, &ChangedRow::id);
     Numbers(rows, &ChangedRow::version);
     Numbers(rows, &ChangedRow::status);
@@ -163,9 +170,8 @@ class Connection : public shared_store::Connection {
       row.app ? parameters_.Item(std::string_view(*row.app)) : parameters_.Null();
     });
     BlobsOrNull(rows, &ChangedRow::definition);
-    if (!journals) return;
-    BlobsOrNull(rows, &ChangedRow::told);
-    BlobsOrNull(rows, &ChangedRow::folded);
+    if (parts.journals) BlobsOrNull(rows, &ChangedRow::told);
+    if (parts.folds) BlobsOrNull(rows, &ChangedRow::folded);
   }
   void AddSteps(const std::vector<shared_store::AddedStep>& rows) {
     Numbers(rows, &shared_store::AddedStep::transaction);

@@ -30,21 +30,22 @@ enum class Query {
   kGids,        ///< from this gid, to (texts; to may be empty), limit: ids, of kept gids too
   kBelow,       ///< below this id, limit: ids, largest first
   kSearch,  ///< type or 0, status or 0, created from, to, 1: unfinished or 2: stuck, 1: errors, part of the definition
-            ///< (bytes, may be empty), limit, ids (list): records that may match, largest id first
+  ///< (bytes, may be empty), limit, bytes, ids (list): records that may match, largest id first; see Bounded
   kSearchRange,  ///< the same, but instead of ids the smallest and the largest
-  kDue,          ///< owner, after due, id, until due, limit: records in the order of (due, id)
-  kNextDue,      ///< owner, after: the smallest due
-  kCount,        ///< now, owner: of its own, unfinished, waiting, stuck, smallest created
-  kJournal,      ///< gid (text): what left the row, what is in it
-  kJournals,     ///< ids (list): id, what left the row, what is in it
-  kValues,       ///< after this id, category, key (texts, empty = any), limit: see ReadValue
-  kNewest,       ///< (nothing): created of the last record
-  kLook,         ///< after this id, limit: id, created, finished, bytes of the blobs
-  kRecords,      ///< ids (list): records
-  kRemove,       ///< ids (list): removes these, as far as they have ended
-  kKeep,         ///< id, type, content: leaves only the gid
-  kLookKept,     ///< after this number, limit: number, finished; of kept gids, the oldest first
-  kForget,       ///< numbers (list): removes these kept gids
+  kDue,  ///< owner, after due, id, until due, limit, bytes: records in the order of (due, id); see Bounded
+  kNextDue,   ///< owner, after: the smallest due
+  kCount,     ///< now, owner: of its own, unfinished, waiting, stuck, smallest created
+  kJournal,   ///< gid (text): what left the row, what is in it
+  kJournals,  ///< ids (list): id, what left the row, what is in it
+  kValues,    ///< after this id, category, key (texts, empty = any), limit: see ReadValue
+  kNewest,    ///< (nothing): created of the last record
+  kLook,      ///< after this id, limit: id, created, finished, bytes of the blobs
+  kRecords,   ///< ids (list): records
+  kRemove,    ///< ids (list): removes these, as far as they have ended
+  kKeep,      ///< id, type, content: leaves only the gid
+  kLookKept,  ///< after this number, limit: number, finished; of kept gids, the oldest first
+  kForget,    ///< numbers (list): removes these kept gids
+  kTime,      ///< (nothing): of the server
   // What others know of it, and ask.
   kIntroduce,    ///< id, name, url, app (texts)
   kPeer,         ///< id: name, url, app, heir
@@ -63,7 +64,7 @@ enum class Query {
   kChangeValue,  ///< id, version, value (bytes), time: a row if it had this version
   kRemoveValue,  ///< id, version: the same
   // Who is a member, and takes over.
-  kJoin,  ///< name, url, app (texts), first epoch: id of a new member, time of the server
+  kJoin,  ///< name, url, app (texts), first epoch: id of a new member
   kRejoin,  ///< id, epoch: its new epoch, behind all batches of the old one; no row if it is a member no more
   kBeat,  ///< id, owner of what waits for its app, first epoch, last beat: counts its beat; all members: see Beat
   kInherit,  ///< dead, beat as it was seen, heir as it was seen, me: a row if I am the heir now
@@ -79,6 +80,13 @@ enum class Query {
 /// A member is known by its id and the epoch it began with: with a backup that was restored, ids come again. Its epoch is
 /// counted up within this range.
 constexpr std::int64_t kEpochs = std::int64_t{1} << 20;
+
+/// A statement with a limit and a number of bytes answers with the first records, at most `limit`, and with none behind those
+/// whose blobs and steps come to so many bytes together: each may have megabytes.
+struct Bounded {
+  std::size_t limit;
+  std::size_t bytes;
+};
 
 /// The columns of kBeat. From kCounted on they are the same in each row.
 enum Beat : std::size_t {

@@ -5,6 +5,7 @@
 #include "../../dtm.hpp"
 #include "../../sql/rows.hpp"
 #include "batch.hpp"
+#include "database.hpp"
 
 // ---- dtm/store/shared/records.hpp --------------------------------------------------------------
 
@@ -102,6 +103,17 @@ inline Transaction ReadTransaction(const SqlRows& rows, std::size_t row,
     transaction.last_error = error.what();
   }
   return transaction;
+}
+
+/// These are the answer to a statement that was bounded so, and there may be more records behind them.
+inline bool MayHaveMore(const SqlRows& rows, const Bounded& bounded) {
+  if (rows.Count() >= bounded.limit) return true;
+  std::size_t bytes = 0;
+  for (std::size_t row = 0; row < rows.Count(); ++row) {
+    for (const Column column : {kState, kDefinition, kSteps})
+      bytes += rows.View(row, column).size();
+  }
+  return bytes >= bounded.bytes;
 }
 
 /// What was moved out of the row, and what came since, from `column` on.

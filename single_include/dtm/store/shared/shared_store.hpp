@@ -48,6 +48,7 @@ class SharedStore : public Store {
         reader_(*database_),
         peers_(*database_, reader_, membership_),
         writer_(database_->Connect()) {
+    LearnTime();
     Join();
   }
   ~SharedStore() override { SharedStore::Leave(); }
@@ -167,6 +168,7 @@ class SharedStore : public Store {
       Join();
     }
     in_doubt_ = false;
+    told_ = false;  // what it was told of may have been a Rejoin that came late
   }
 
   /// What is stored is the server's to check.
@@ -190,14 +192,14 @@ class SharedStore : public Store {
     std::int64_t due = Stored(after.due);
     std::int64_t id = after.id;
     for (;;) {
-      const auto rows = ReadMine(Query::kDue, {Me(), due, id, Stored(now), kDuePage});
+      const auto rows = ReadMine(Query::kDue, {Me(), due, id, Stored(now), kDuePage, kDueBytes});
       for (std::size_t row = 0; row < rows->Count(); ++row) {
         Transaction stored = shared_store::ReadTransaction(*rows, row, peers_.Me().app);
         due = Stored(stored.due);
         id = stored.id;
         if (!visit(std::move(stored))) return;
       }
-      if (rows->Count() < static_cast<std::size_t>(kDuePage)) return;
+      if (!shared_store::MayHaveMore(*rows, {kDuePage, kDueBytes})) return;
     }
   }
 
@@ -235,6 +237,15 @@ class SharedStore : public Store {
     return static_cast<std::int64_t>(random >> 22) * shared_store::kEpochs;
   }
 
+  /// An answer that took long says little; then it is asked again.
+  void LearnTime() {
+    for (int asked = 0; asked < kMostAsked; ++asked) {
+      const Duration sent = membership_.Now();
+      const auto time = writer_->Run(Query::kTime, {});
+      if (membership_.LearnTime(shared_store::FromStored(time->Number(0, 0)), sent)) return;
+    }
+  }
+
   void Join() {
     const std::int64_t epoch = NewEpoch();
     const Duration sent = membership_.Now();
@@ -242,10 +253,8 @@ class SharedStore : public Store {
     const auto member = writer_->Run(
         Query::kJoin,
         {std::string_view(me.name), std::string_view(me.url), std::string_view(me.app), epoch});
-    membership_.Joined({static_cast<std::uint64_t>(member->Number(0, 0)), epoch}, sent,
-                       shared_store::FromStored(member->Number(0, 1)));
+    membership_.Joined({static_cast<std::uint64_t>(member->Number(0, 0)), epoch}, sent);
     epoch_ = epoch;
-    told_ = false;
   }
 
   [[noreturn]] void ThrowFenced() {
@@ -296,7 +305,9 @@ class SharedStore : public Store {
   }
 
   static constexpr const char* kStopped = "this coordinator has stopped; it writes no more";
+  static constexpr int kMostAsked = 5;
   static constexpr std::int64_t kDuePage = 64;
+  static constexpr std::int64_t kDueBytes = std::int64_t{4} << 20;
   static constexpr std::int64_t kChangesInRow = 8;
 
   const std::unique_ptr<shared_store::Database> database_;

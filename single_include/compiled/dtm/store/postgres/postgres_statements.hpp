@@ -16,12 +16,28 @@ inline namespace v1 {
 namespace postgres_store {
 
 /// See shared_store::Column.
-inline std::string Records(const std::string& rest) {
+inline std::string Records(const std::string& rest, const std::string& from = "dtm_trans ") {
   return "SELECT id, gid, type, status, version, created, finished, due, owner, state, definition, "
          "content, CASE WHEN type IN (3, 4, 5) THEN (SELECT string_agg(int4send(s.nr::int) || "
          "int4send(length(s.step)) || s.step, ''::bytea ORDER BY s.nr) FROM dtm_step s WHERE "
-         "s.trans = dtm_trans.id) END, app FROM dtm_trans " +
-         rest;
+         "s.trans = dtm_trans.id) END, app FROM " +
+         from + rest;
+}
+
+/// What a record has in its blobs, and in its steps.
+inline constexpr char kBytes[] =
+    "octet_length(definition) + octet_length(state) + CASE WHEN type IN (3, 4, 5) THEN (SELECT "
+    "coalesce(sum(octet_length(s.step)), 0) FROM dtm_step s WHERE s.trans = dtm_trans.id) ELSE 0 "
+    "END";
+
+/// See shared_store::Bounded. `which`: behind WHERE.
+inline std::string BoundedRecords(const std::string& which, const std::string& order,
+                                  const std::string& limit, const std::string& bytes) {
+  return Records("WHERE ahead < " + bytes + " ORDER BY " + order,
+                 "(SELECT id AS part, sum(size) OVER (ORDER BY " + order +
+                     ") - size AS ahead FROM (SELECT id, due, " + kBytes +
+                     " AS size FROM dtm_trans WHERE " + which + " ORDER BY " + order + " LIMIT " +
+                     limit + ") sizes) parts JOIN dtm_trans ON id = part ");
 }
 
 /// Of a member that is one, for as long as this statement runs: whoever is to inherit from it waits.
@@ -58,18 +74,20 @@ inline std::string TextOf(shared_store::Query query) {
     case Query::kSearchRange:
       // Steps in rows of their own may have the target. Without a reason and an error the first two texts of the state,
       // behind the number of errors, are empty.
-      return Records(
-          std::string("WHERE ") +
-          (query == Query::kSearch ? "id = ANY ($9)" : "id >= $9 AND id <= $10") +
-          " AND ($1 = 0 OR type = $1) AND ($2 = 0 OR status = $2) AND created >= $3 AND created <= "
-          "$4 AND ($5 = 0 OR due IS NOT NULL) AND ($5 < 2 OR owner < 0 OR (due = "
-          "9223372036854775807 AND length(state) > 1 AND get_byte(state, 1) & 1 = 1)) AND ($6 = 0 "
-          "OR substr(state, 4, 2) <> '\\x0000'::bytea) AND (length($7) = 0 OR type IN (3, 4, 5) OR "
-          "position($7 in definition) > 0) ORDER BY id DESC LIMIT $8");
+      return BoundedRecords(
+          std::string(query == Query::kSearch ? "id = ANY ($10)" : "id >= $10 AND id <= $11") +
+              " AND ($1 = 0 OR type = $1) AND ($2 = 0 OR status = $2) AND created >= $3 AND "
+              "created <= "
+              "$4 AND ($5 = 0 OR due IS NOT NULL) AND ($5 < 2 OR owner < 0 OR (due = "
+              "9223372036854775807 AND length(state) > 1 AND get_byte(state, 1) & 1 = 1)) AND ($6 "
+              "= 0 "
+              "OR substr(state, 4, 2) <> '\\x0000'::bytea) AND (length($7) = 0 OR type IN (3, 4, "
+              "5) OR "
+              "position($7 in definition) > 0)",
+          "id DESC", "$8", "$9");
     case Query::kDue:
-      return Records(
-          "WHERE owner = $1 AND due IS NOT NULL AND (due, id) > ($2, $3) AND due <= $4 "
-          "ORDER BY due, id LIMIT $5");
+      return BoundedRecords("owner = $1 AND due IS NOT NULL AND (due, id) > ($2, $3) AND due <= $4",
+                            "due, id", "$5", "$6");
     case Query::kNextDue:
       return "SELECT min(due) FROM dtm_trans WHERE owner = $1 AND due IS NOT NULL AND due > $2";
     case Query::kCount:
@@ -90,8 +108,8 @@ inline std::string TextOf(shared_store::Query query) {
              "($2 = '' OR cat = $2) AND ($3 = '' OR k = $3) ORDER BY id LIMIT $4";
     case Query::kNewest: return "SELECT created FROM dtm_trans ORDER BY id DESC LIMIT 1";
     case Query::kLook:
-      return "SELECT id, created, finished, (length(definition) + length(state))::bigint FROM "
-             "dtm_trans WHERE id > $1 ORDER BY id LIMIT $2";
+      return std::string("SELECT id, created, finished, (") + kBytes +
+             ")::bigint FROM dtm_trans WHERE id > $1 ORDER BY id LIMIT $2";
     case Query::kRecords: return Records("WHERE id = ANY ($1)");
     case Query::kRemove:
       return "WITH t AS (DELETE FROM dtm_trans WHERE id = ANY ($1) AND due IS NULL RETURNING id), "
@@ -107,11 +125,11 @@ inline std::string TextOf(shared_store::Query query) {
       return "SELECT -id, finished FROM dtm_trans WHERE id < -$1 ORDER BY id DESC LIMIT $2";
     case Query::kForget:
       return "DELETE FROM dtm_trans USING unnest($1) k(number) WHERE id = -k.number";
+    case Query::kTime: return std::string("SELECT ") + kServerTime;
     case Query::kJoin:
-      return std::string(
-                 "INSERT INTO dtm_node (name, url, app, epoch, beat, heir) VALUES ($1, $2, $3, $4, "
-                 "1, 0) RETURNING id, ") +
-             kServerTime;
+      return "INSERT INTO dtm_node (name, url, app, epoch, beat, heir) VALUES ($1, $2, $3, $4, 1, "
+             "0) "
+             "RETURNING id";
     case Query::kRejoin:
       // FOR UPDATE waits for a batch of the old epoch that runs; one that comes later finds no row.
       return "WITH m AS MATERIALIZED (SELECT id FROM dtm_node WHERE id = $1 AND heir = 0 AND " +
@@ -197,14 +215,15 @@ inline std::string TextOf(shared_store::Query query) {
   return {};
 }
 
-/// Which parts a batch has; each combination is a statement.
+/// Which parts a batch has; each combination is a statement. With `folds` come journals, too.
 struct BatchParts {
-  bool inserts, updates, journals, steps, redefined, values;
+  bool inserts, updates, journals, folds, steps, redefined, values;
   int Number() const {
-    return inserts + 2 * updates + 4 * journals + 8 * steps + 16 * redefined + 32 * values;
+    return inserts + 2 * updates + 4 * journals + 8 * steps + 16 * redefined + 32 * values +
+           64 * folds;
   }
 };
-inline constexpr int kBatchForms = 64;
+inline constexpr int kBatchForms = 128;
 
 /// A batch as one statement: the fence, and what it lets through. It answers (part, id, gid): 0 the member, 1 an insert, 2 an
 /// update. Division by zero: a value was written by another meanwhile.
@@ -238,20 +257,23 @@ inline std::string BatchText(const BatchParts& parts) {
   if (parts.updates) {
     text +=
         ", c AS MATERIALIZED (SELECT * FROM " +
-        arrays(parts.journals ? "iiiiiibtbbb" : "iiiiiibtb") +
+        arrays(parts.folds      ? "iiiiiibtbbb"
+               : parts.journals ? "iiiiiibtbb"
+                                : "iiiiiibtb") +
         " c(id, version, status, created, finished, due, state, app, definition" +
-        (parts.journals ? ", told, folded" : "") +
+        (parts.journals ? ", told" : "") + (parts.folds ? ", folded" : "") +
         ")), u AS (UPDATE dtm_trans t SET status = c.status, version = t.version + 1, created = "
         "c.created, finished = c.finished, due = c.due, owner = f.id, state = c.state, app = "
         "coalesce(c.app, t.app), definition = coalesce(c.definition, t.definition)" +
         (parts.journals
-             ? ", journal = CASE WHEN c.folded IS NOT NULL THEN NULL WHEN c.told IS NULL "
-               "THEN t.journal ELSE coalesce(t.journal, '') || c.told END"
+             ? ", journal = CASE " +
+                   std::string(parts.folds ? "WHEN c.folded IS NOT NULL THEN NULL " : "") +
+                   "WHEN c.told IS NULL THEN t.journal ELSE coalesce(t.journal, '') || c.told END"
              : "") +
         " FROM f, c WHERE t.id = c.id AND t.version = c.version RETURNING t.id)";
     answer += " UNION ALL SELECT 2, id, NULL FROM u";
   }
-  if (parts.journals) {
+  if (parts.folds) {  // rarely: without an index it is a join of all rows with all
     text +=
         ", j AS (INSERT INTO dtm_journal (trans, entries) SELECT c.id, c.folded FROM u JOIN c ON "
         "c.id = u.id WHERE c.folded IS NOT NULL ON CONFLICT (trans) DO UPDATE SET entries = "

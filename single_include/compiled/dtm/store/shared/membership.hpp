@@ -54,11 +54,14 @@ class Membership {
 
   std::uint64_t Owner() const { return owner_; }
 
-  /// From now on it is this member, whose joining was sent then, and answered now with the time of the server.
-  void Joined(const Members::Self& self, Duration sent, Time server_time) {
+  /// Before it joins: this was the time of the server at some moment between `sent` and now. True: that is exact enough.
+  bool LearnTime(Time server_time, Duration sent) {
+    return clock_.Learn(server_time, sent, now_()) <= kMostOff;
+  }
+
+  /// From now on it is this member, whose joining was sent then.
+  void Joined(const Members::Self& self, Duration sent) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    // When it joins again, its clock goes on as before.
-    if (owner_ == 0) clock_.Heard(server_time, sent + (now_() - sent) / 2);
     self_ = self;
     owner_ = self.member;
     fenced_ = is_forgotten_ = false;
@@ -165,6 +168,9 @@ class Membership {
   SharingCounts Counted() const { return {failed_beats_, times_fenced_, times_forgotten_}; }
 
  private:
+  /// A deadline has one request_timeout (default 3 s) to spare for what the clocks of two coordinators differ.
+  static constexpr Duration kMostOff = std::chrono::milliseconds(100);
+
   /// And its app.
   std::pair<Members::Self, std::string> Self() {
     const std::lock_guard<std::mutex> lock(mutex_);

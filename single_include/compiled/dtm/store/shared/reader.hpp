@@ -70,8 +70,8 @@ class Reader {
       Add(Query::kBelow, {id, Count(most)}, ids);
       return ids;
     }
-    std::vector<Transaction> Read(const Ids& ids, bool in_a_row, const ScanFilter& filter,
-                                  std::size_t most) override {
+    Part Read(const Ids& ids, bool in_a_row, const ScanFilter& filter, std::size_t most,
+              std::size_t bytes) override {
       const std::string part = StoredPartOf(filter.target);
       std::vector<SqlValue> values{
           filter.type ? static_cast<std::int64_t>(*filter.type) : std::int64_t{0},
@@ -83,18 +83,20 @@ class Reader {
                                            : 0},
           std::int64_t{filter.errors},
           SqlBytes{part},
-          Count(most)};
+          Count(most),
+          Count(bytes)};
       if (in_a_row) {
         values.insert(values.end(), {ids.back(), ids.front()});
       } else {
         values.emplace_back(&ids);
       }
       const auto rows = reader_.Run(in_a_row ? Query::kSearchRange : Query::kSearch, values);
-      std::vector<Transaction> read;
+      Part part_read;
       for (std::size_t row = 0; row < rows->Count(); ++row) {
-        read.push_back(ReadTransaction(*rows, row, reader_.app_));
+        part_read.records.push_back(ReadTransaction(*rows, row, reader_.app_));
       }
-      return read;
+      part_read.whole = !MayHaveMore(*rows, {most, bytes});
+      return part_read;
     }
 
    private:

@@ -8,7 +8,7 @@
 
 /// The time that all coordinators on a database agree on: the server's clock when it was first asked, and the time since boot
 /// since then. Wall clocks of the coordinators do not count, and a jump of the server's has no effect.
-/// Needs: std. Threads: Heard by one at a time; Now by any, once Heard has returned.
+/// Needs: std. Threads: Learn and Heard by one at a time; Now by any, once Learn has returned.
 
 #include <algorithm>
 #include <atomic>
@@ -25,15 +25,21 @@ class ServerClock {
   /// `since_boot`: see os::SinceBoot.
   explicit ServerClock(std::function<Duration()> since_boot) : since_boot_(std::move(since_boot)) {}
 
-  /// It was `time` at the server when it was `asked` since boot. After the first time this moves the clock by 100 µs at most:
-  /// with each beat, that is more than two quartzes differ.
-  void Heard(Time time, Duration asked) {
-    const Duration offset = time.time_since_epoch() - asked;
-    if (offset_ == 0) {
-      offset_ = offset.count();
-      return;
+  /// Before anybody uses it: it was `time` at the server at some moment between `asked` and `answered`, since boot. Of several
+  /// answers the one that took least counts. Returns by how much this clock may be off now.
+  Duration Learn(Time time, Duration asked, Duration answered) {
+    const Duration may_be_off = (answered - asked) / 2;
+    if (may_be_off < may_be_off_) {
+      may_be_off_ = may_be_off;
+      offset_ = (time.time_since_epoch() - asked - may_be_off).count();
     }
-    ahead_ = offset - Duration(offset_);
+    return may_be_off_;
+  }
+
+  /// It was `time` at the server when it was `asked` since boot. This moves the clock by 100 µs at most: with each beat, that is
+  /// more than two quartzes differ.
+  void Heard(Time time, Duration asked) {
+    ahead_ = time.time_since_epoch() - asked - Duration(offset_);
     offset_ += std::clamp(ahead_, -kMostAtOnce, kMostAtOnce).count();
   }
 
@@ -47,6 +53,7 @@ class ServerClock {
 
   const std::function<Duration()> since_boot_;
   std::atomic<Duration::rep> offset_{0};
+  Duration may_be_off_ = Duration::max();
   Duration ahead_{};
 };
 

@@ -116,7 +116,7 @@ inline void CheckBranch(Object& json, const Definition& definition, std::size_t 
   const std::string branch_id = known ? BranchIdOf(definition, row) : std::string();
   const std::string op = known ? Name(OpOf(definition, row)) : "";
   const auto check = [&json](const char* key, const std::string& wanted) {
-    if (json.Bytes(key) != wanted) json.Wrong(key, "'" + wanted + "', as the steps say");
+    if (json.Bytes(key) != wanted) json.Wrong(key, "'" + Printable(wanted) + "', as the steps say");
   };
   check("branch_id", branch_id);
   check("op", op);

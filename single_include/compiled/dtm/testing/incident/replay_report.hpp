@@ -19,7 +19,9 @@ namespace testing {
 struct ReplayReport {
   bool same = false;             ///< nothing differed, as far as it was replayed
   std::string first_difference;  ///< what was recorded, and what is now; empty: nothing
-  std::string not_replayed;      ///< what the journal does not keep; empty: all was replayed
+  /// What was left out and why, in sentences: what is behind a gap of the journal, the tries of a tcc and the actions of an
+  /// xa, functions inside a commit; empty: all was replayed. `same` says nothing of that.
+  std::string not_replayed;
   Timeline recorded;
   Timeline replayed;  ///< until the first difference, in the time of the replay
 };
