@@ -59,20 +59,10 @@ class SharedMemoryStatements : SharedMemoryRequests {
       AppendLength(steps, step.size());
       steps += step;
     }
-    return {row.id,
-            row.gid,
-            row.type,
-            row.status,
-            row.version,
-            row.created,
-            row.finished,
-            row.due ? Cell(*row.due) : Cell(),
-            row.owner,
-            row.state,
-            row.definition,
-            row.content,
-            row.steps.empty() ? Cell() : Cell(steps),
-            row.app};
+    const Cell due = row.due ? Cell(*row.due) : Cell();
+    const Cell added = row.steps.empty() ? Cell() : Cell(steps);
+    return {row.id, row.gid,   row.type,  row.status,     row.version, row.created, row.finished,
+            due,    row.owner, row.state, row.definition, row.content, added,       row.app};
   }
 
   /// See shared_store::Bounded, which begins at this place of the parameters. False: it is reached.

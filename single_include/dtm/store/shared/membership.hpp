@@ -54,9 +54,13 @@ class Membership {
 
   std::uint64_t Owner() const { return owner_; }
 
-  /// Before it joins: this was the time of the server at some moment between `sent` and now. True: that is exact enough.
-  bool LearnTime(Time server_time, Duration sent) {
-    return clock_.Learn(server_time, sent, now_()) <= kMostOff;
+  /// Before it joins. An answer that took long says little; then it is asked again.
+  void LearnTime(Connection& connection) {
+    for (int asked = 0; asked < kMostAsked; ++asked) {
+      const Duration sent = now_();
+      const auto time = connection.Run(Query::kTime, {});
+      if (clock_.Learn(FromStored(time->Number(0, 0)), sent, now_()) <= kMostOff) return;
+    }
   }
 
   /// From now on it is this member, whose joining was sent then.
@@ -170,6 +174,7 @@ class Membership {
  private:
   /// A deadline has one request_timeout (default 3 s) to spare for what the clocks of two coordinators differ.
   static constexpr Duration kMostOff = std::chrono::milliseconds(100);
+  static constexpr int kMostAsked = 5;
 
   /// And its app.
   std::pair<Members::Self, std::string> Self() {

@@ -48,7 +48,7 @@ class SharedStore : public Store {
         reader_(*database_),
         peers_(*database_, reader_, membership_),
         writer_(database_->Connect()) {
-    LearnTime();
+    membership_.LearnTime(*writer_);
     Join();
   }
   ~SharedStore() override { SharedStore::Leave(); }
@@ -237,15 +237,6 @@ class SharedStore : public Store {
     return static_cast<std::int64_t>(random >> 22) * shared_store::kEpochs;
   }
 
-  /// An answer that took long says little; then it is asked again.
-  void LearnTime() {
-    for (int asked = 0; asked < kMostAsked; ++asked) {
-      const Duration sent = membership_.Now();
-      const auto time = writer_->Run(Query::kTime, {});
-      if (membership_.LearnTime(shared_store::FromStored(time->Number(0, 0)), sent)) return;
-    }
-  }
-
   void Join() {
     const std::int64_t epoch = NewEpoch();
     const Duration sent = membership_.Now();
@@ -305,7 +296,6 @@ class SharedStore : public Store {
   }
 
   static constexpr const char* kStopped = "this coordinator has stopped; it writes no more";
-  static constexpr int kMostAsked = 5;
   static constexpr std::int64_t kDuePage = 64;
   static constexpr std::int64_t kDueBytes = std::int64_t{4} << 20;
   static constexpr std::int64_t kChangesInRow = 8;
