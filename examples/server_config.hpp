@@ -11,12 +11,10 @@
 #include <string>
 #include <vector>
 
+#include "server_module.hpp"
 #include "server_store.hpp"
 #include <dtm/http.hpp>
 #include <dtm/observe/json_line.hpp>
-#ifdef DTM_SERVER_TLS
-#include <dtm/http/tls.hpp>
-#endif
 
 struct ServerConfig {
   std::string db = "dtm.db";
@@ -38,7 +36,7 @@ struct ServerConfig {
 /// For https; null if this program was built without OpenSSL.
 inline std::shared_ptr<dtm::TlsClient> ServerTls() {
 #ifdef DTM_SERVER_TLS
-  return dtm::Tls();
+  return std::make_shared<LateTls>();
 #else
   return nullptr;
 #endif

@@ -112,7 +112,8 @@ name=plain  # what somebody gets who builds without options: what a user runs
 log cmake -S "$source" -B plain -G Ninja -DDTM_FETCH_DEPS=OFF || fail "cmake failed"
 built=$(cmake --build plain -- -t commands all | sed -n '/ -c /!s/.* -o \([^ ]*\) .*/\1/p' | sort | tr '\n' ' ')
 # Debian 12 has no OpenTelemetry.
-expected=$({ cd "$source/examples" && for file in *.cpp; do echo "examples/${file%.cpp}"; done; echo tool/dtm; } |
+expected=$({ cd "$source/examples" && for file in *.cpp; do echo "examples/${file%.cpp}"; done
+  for file in server/*.cpp; do echo "examples/dtm-server-$(basename "$file" .cpp).so"; done; echo tool/dtm; } |
   sed 's|^examples/server$|examples/dtm-server|; /trace_opentelemetry$/d' | sort | tr '\n' ' ')
 grep -q Catch2 plain/CMakeCache.txt && fail "it looks for Catch2 without building tests"
 [ "$built" = "$expected" ] || fail "cmake --build builds $built; expected are $expected"

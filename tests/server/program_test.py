@@ -9,6 +9,7 @@ import os
 import pathlib
 import queue
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -109,6 +110,40 @@ class ProgramTest(unittest.TestCase):
         self.assertNotIn('desk', off.line)
         self.assertEqual(status(off), 404)
         self.refused("Desk is 'no'; it must be on or off", '--listen', '127.0.0.1:0', DTM_DESK='no')
+
+    def test_what_is_not_needed_is_not_loaded(self):
+        server = self.start('--db', 'bank.db')
+        maps = pathlib.Path(f'/proc/{server.process.pid}/maps').read_text(encoding='utf-8')
+        self.assertEqual(re.findall('lib(?:pq|mariadb|mysqlclient|ssl|crypto|gnutls)[.-]|dtm-server-', maps), [])
+
+    def test_a_module_that_is_missing(self):
+        alone = shutil.copy(PROGRAM, self.folder)
+        done = subprocess.run([alone, '--store', 'mysql://a@b/c'], cwd=self.folder, text=True, capture_output=True, timeout=20,
+                              env=ENVIRONMENT, check=False)
+        self.assertEqual(done.returncode, 1, done)
+        self.assertRegex(done.stderr, '^dtm-server: --store names MySQL, and its module cannot be loaded: dtm-server-mysql.so: .*; '
+                                      'build and install dtm-server where CMake finds libmariadb .*\n$')
+
+    def test_a_call_by_https_loads_what_it_needs(self):
+        if not (pathlib.Path(PROGRAM).parent / 'dtm-server-tls.so').exists():
+            self.skipTest('built without OpenSSL')
+        class Plain(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+        plain = http.server.HTTPServer(('127.0.0.1', 0), Plain)
+        self.addCleanup(plain.server_close)
+        threading.Thread(target=plain.serve_forever, daemon=True).start()
+        self.addCleanup(plain.shutdown)
+        server = self.start('--db', 'bank.db')
+        server.ask('/api/dtmsvr/submit', {'gid': 'g1', 'trans_type': 'saga', 'payloads': ['1'],
+                                          'steps': [{'action': f'https://127.0.0.1:{plain.server_port}/x', 'compensate': ''}]})
+        error = ''
+        until = time.monotonic() + 20
+        while not error and time.monotonic() < until:
+            time.sleep(0.05)
+            error = server.ask('/api/dtmsvr/query?gid=g1')[1]['transaction'].get('last_error', '')
+        self.assertRegex(error, 'TLS is not agreed on: ')
 
     def test_help_and_version(self):
         for flag in ('--help', '-h', '--version', '-v'):
