@@ -14,7 +14,7 @@ using server_store::SetTimes;
 
 constexpr const char kMysqlPassword[] = "put it into MYSQL_PWD";
 
-/// user[:password]@host[:port]/database[?socket=/path], what is special in them as %XX.
+/// user[:password]@host[:port]/database[?socket=/path&defaults_file=/path], what is special in them as %XX.
 dtm::MysqlAddress ReadMysqlUrl(const std::string& text) {
   const auto wrong = [](const std::string& what) {
     return BadSetting("--store: " + what + "; write mysql://user@host:port/database");
@@ -55,11 +55,17 @@ dtm::MysqlAddress ReadMysqlUrl(const std::string& text) {
   if (!rest.empty()) address.host = dtm::PercentDecoded(rest);
   if (address.user.empty()) throw wrong("it names no user");
   if (address.database.empty()) throw wrong("it names no database");
-  constexpr char kSocket[] = "socket=";
-  if (query.compare(0, sizeof kSocket - 1, kSocket) == 0) {
-    address.socket = dtm::PercentDecoded(query.substr(sizeof kSocket - 1));
-  } else if (!query.empty()) {
-    throw wrong("of what may stand behind ? there is only socket=/path");
+  for (std::size_t at = 0; at < query.size();) {
+    const std::size_t end = (std::min)(query.find('&', at), query.size());
+    const std::string part = query.substr(at, end - at);
+    const std::size_t equal = (std::min)(part.find('='), part.size());
+    const std::string name = part.substr(0, equal);
+    if (equal == part.size() || (name != "socket" && name != "defaults_file")) {
+      throw wrong("of what may stand behind ? there is only socket=/path and defaults_file=/path");
+    }
+    (name == "socket" ? address.socket : address.defaults_file) =
+        dtm::PercentDecoded(part.substr(equal + 1));
+    at = end + 1;
   }
   return address;
 }
