@@ -2,11 +2,17 @@
 /// Needs: libmariadb, tools/with_mariadb.sh. Threads: by one thread at a time; connections as the library has it.
 #pragma once
 
+#include <chrono>
 #include <csignal>
+#include <cstddef>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <sys/types.h>
+#include <thread>
 
 #include "tests/support/server_process.hpp"
 #include <dtm/sql/mysql.hpp>
@@ -28,7 +34,12 @@ class MysqlServer {
     return address;
   }
 
-  void Signal(int signal) const { ::kill(Pid(), signal); }
+  /// Returns when none of its threads runs any more: they stop one after the other.
+  void Stop() const {
+    ::kill(Pid(), SIGSTOP);
+    while (Runs()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  void GoOn() const { ::kill(Pid(), SIGCONT); }
   /// As by a power loss.
   void Kill() { server_.Kill(Pid()); }
   /// After Kill; returns when it accepts connections.
@@ -44,6 +55,17 @@ class MysqlServer {
   }
 
  private:
+  bool Runs() const {
+    const std::filesystem::path threads = "/proc/" + std::to_string(Pid()) + "/task";
+    for (const auto& thread : std::filesystem::directory_iterator(threads)) {
+      std::ifstream file(thread.path() / "stat");
+      const std::string stat((std::istreambuf_iterator<char>(file)), {});
+      const std::size_t name_ends = stat.rfind(") ");
+      if (name_ends != std::string::npos && stat[name_ends + 2] != 'T') return true;
+    }
+    return false;
+  }
+
   MysqlServer()
       : process_("with_mariadb.sh", {"DTM_MYSQL_PORT", "DTM_MYSQL_USER", "DTM_MYSQL_DATABASE",
                                      "DTM_MYSQL_PID", "DTM_MYSQL_START"}) {}

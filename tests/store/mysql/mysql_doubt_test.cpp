@@ -94,12 +94,12 @@ TEST_CASE(
   const auto store = Doubt::OpenImpatient();
   dtm::Transaction old = NewTransaction(Doubt::Unused("old"));
   REQUIRE(Put(*store, old));
-  MysqlServer::Shared().Signal(SIGSTOP);
+  MysqlServer::Shared().Stop();
   Doubt::Step late(*store, old, Doubt::Unused("late"));
   const auto begin = std::chrono::steady_clock::now();
   CHECK(late.Run() == End::kInDoubt);
   CHECK(std::chrono::steady_clock::now() - begin < seconds(10));
-  MysqlServer::Shared().Signal(SIGCONT);  // now it reads the message
+  MysqlServer::Shared().GoOn();  // now it reads the message
   store->Recover();
   const bool stored = observer->Load(late.fresh.definition->gid).has_value();
   CHECK(observer->Load(old.definition->gid)->version == old.version + (stored ? 1 : 0));
