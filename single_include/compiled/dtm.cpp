@@ -14932,5 +14932,5 @@ std::string Export(const Timeline& story, ExportContent content,
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_f02f1bc962e7(Here) {}
+void dtm_cpp_of_version_0_1_0_c65d40c07b16(Here) {}
 }}}

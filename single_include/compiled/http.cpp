@@ -11351,9 +11351,9 @@ function drawTopics(data) {
   return [
     element('h1', {}, 'Topics'),
     element('form', {class: 'card filters', 'data-do': 'subscribe', 'data-key': 'subscribe'}, field('topic', 'topic', 'order.paid', true),
-      field('url', 'URL that is called', 'https://host/path', true), field('remark', 'remark', '', false), element('button', {class: 'main'}, 'Subscribe')),
 )desk"
-R"desk(    !data ? element('p', {class: 'soft'}, 'Reading …') : data.topics.length === 0 ? box('card empty', 'There is no topic yet. A message to topic://name goes to all its subscribers.') :
+R"desk(      field('url', 'URL that is called', 'https://host/path', true), field('remark', 'remark', '', false), element('button', {class: 'main'}, 'Subscribe')),
+    !data ? element('p', {class: 'soft'}, 'Reading …') : data.topics.length === 0 ? box('card empty', 'There is no topic yet. A message to topic://name goes to all its subscribers.') :
     data.topics.map(topicCard),
     data?.next && element('a', {href: linkTo('topics', {at: data.next})}, 'More →'),
   ];
@@ -11365,8 +11365,7 @@ function topicCard({name, subscribers}) {
     box('top', element('h2', {class: 'mono wrap'}, name), button('Delete topic …', {'data-do': 'delete-topic'})),
     subscribers.length === 0 ? box('empty', 'Nobody is subscribed.') : box('scroll', table('folds', ['URL', 'remark', ''], subscribers.map(one => [
       element('span', {class: 'mono wrap'}, one.url), element('span', {class: 'wrap'}, one.remark ?? ''),
-)desk"
-R"desk(      box('right', button('Unsubscribe …', {'data-do': 'unsubscribe', 'data-url': one.url}))]))));
+      box('right', button('Unsubscribe …', {'data-do': 'unsubscribe', 'data-url': one.url}))]))));
 }
 
 const loadNodes = () => ask('nodes');
@@ -11552,7 +11551,8 @@ const clicks = {
 
 const submits = {
   login(given) {
-    const token = given.token.trim();
+)desk"
+R"desk(    const token = given.token.trim();
     if (!/^[!-~]+$/.test(token)) return set({tokenProblem: 'No token has such a character: it is of ASCII, without blanks.'});
     sessionStorage.setItem('dtm-token', token);
     set({token, locked: false, tokenProblem: ''});
@@ -11580,15 +11580,13 @@ const submits = {
       setPage({notice: done});
       load();
     } catch (error) {
-)desk"
-R"desk(      setDialog({problem: error.message});
+      setDialog({problem: error.message});
     }
   },
   'do-bulk'({action, who, why}) {
     if (state.dialog.running) return;
     rememberWho(who);
-)desk"
-R"desk(    runBulk(action, who, why);
+    runBulk(action, who, why);
   },
   async subscribe({topic, url, remark}, form) {
     try {

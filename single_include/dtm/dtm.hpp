@@ -18204,6 +18204,7 @@ inline HowToLook FindHowToLook(const std::string& path) {
   return {uri + (in_use ? "?mode=ro&readonly_shm=1" : "?mode=ro&immutable=1"), in_use};
 }
 
+/// A store file that is open to be read.
 struct Look {
   int version;  ///< of the schema of the file
   Reader reader;

@@ -6894,6 +6894,7 @@ struct HowToLook {
 /// @throws StoreError  it cannot be opened so; says what to do.
 HowToLook FindHowToLook(const std::string& path);
 
+/// A store file that is open to be read.
 struct Look {
   int version;  ///< of the schema of the file
   Reader reader;
@@ -7198,8 +7199,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_f02f1bc962e7(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_f02f1bc962e7;
+void dtm_cpp_of_version_0_1_0_c65d40c07b16(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_c65d40c07b16;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm
