@@ -8,9 +8,7 @@
 #include <mutex>
 #include <string>
 
-#include <dtm/base/error.hpp>
-#include <dtm/base/version.hpp>
-#include <dtm/http/transport/tls_session.hpp>
+#include <dtm/http.hpp>
 
 /// The function `name` of dtm-server-`module`.so, which is where the program's RUNPATH leads to. It stays loaded.
 /// @throws dtm::Error  there is no such file, or it is not of this program.

@@ -1,6 +1,6 @@
 /// The store of dtm-server that several servers may share: what --store names, opened, or a sentence that says what is
 /// wrong and what to do. No password is in any text that is made here.
-/// Needs: dtm/store/store.hpp; the stores themselves are modules (server/postgres.cpp, server/mysql.cpp). Threads: one.
+/// Needs: dtm/http.hpp; the stores themselves are modules (server/postgres.cpp, server/mysql.cpp). Threads: one.
 #pragma once
 
 #include <chrono>
@@ -9,8 +9,7 @@
 #include <string>
 
 #include "server_module.hpp"
-#include <dtm/base/error.hpp>
-#include <dtm/store/store.hpp>
+#include <dtm/http.hpp>
 
 /// What is wrong with the settings, and what to do.
 struct BadSetting : std::runtime_error {
