@@ -16,7 +16,7 @@ from desk_test import Branches, Server, until
 from webdriver import Browser
 
 FINISHED, UNFINISHED = (int(text) for text in (sys.argv[1:3] + ['1000000', '10000'][len(sys.argv) - 1:])[:2])
-SECONDS = 40
+SECONDS = 20
 # Rows like that of a gid, with other gids and an age of their own; the definition and the journal do not have the gid in them.
 COPY = """INSERT INTO dtm_trans (gid, type, status, version, created, finished, due, definition, state, journal)
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count)
