@@ -99,9 +99,11 @@ class ScriptedBranches {
       if (answer.after == Duration{}) {
         return results.Done(call, answer.result);
       }
+      BranchCall begun = call;
+      begun.lease = nullptr;  // it may know of the time, which keeps what is below
       script_.time_->At(script_.time_->Now() + answer.after,
-                        [alive = alive_, &results, call, result = answer.result] {
-                          if (*alive) results.Done(call, result);
+                        [alive = alive_, &results, begun, result = answer.result] {
+                          if (*alive) results.Done(begun, result);
                         });
     }
 
