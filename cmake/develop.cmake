@@ -49,6 +49,7 @@ if(DTM_TESTS)
 endif()
 if(CMAKE_CXX_FLAGS MATCHES "-fsanitize=thread")
   add_library(dtm_tsan OBJECT ${PROJECT_SOURCE_DIR}/tests/tsan_exceptions.cpp)
+  set_target_properties(dtm_tsan PROPERTIES POSITION_INDEPENDENT_CODE ON)  # the modules of dtm-server have it too
   target_sources(dtm_dev INTERFACE $<TARGET_OBJECTS:dtm_tsan>)
 endif()
 
