@@ -10,7 +10,7 @@
 
 #include <dtm/http.hpp>
 
-/// The function `name` of dtm-server-`module`.so, which is where the program's RUNPATH leads to. It stays loaded.
+/// The function `name` of dtm-server-`module`.so, which is where the program's RPATH leads to. It stays loaded.
 /// @throws dtm::Error  there is no such file, or it is not of this program.
 template <typename Function>
 Function* FromModule(const char* module, const char* name) {
