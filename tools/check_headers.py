@@ -17,8 +17,6 @@ MAX_LINES = 320
 LONGER = {
     'dtm/http/desk/desk_page.hpp': (5000, 'generated: the page of the desk as a text'),
     'dtm/coordinator/coordinator.hpp': (358, 'the public face: most of it is what its methods promise'),
-    'dtm/coordinator/operations.hpp': (331, 'to be divided: questions about one transaction, and about all'),
-    'dtm/coordinator/state/elsewhere.hpp': (340, 'to be divided: requests to other coordinators, and who waits for them'),
 }
 
 # header: why it has no tests/<room>/<header>_test.cpp
@@ -78,8 +76,9 @@ NO_TEST = {
     'dtm/testing/replay_walk.hpp': 'tested by incident_test and incident_random_test',
     'dtm/testing/replay_coordinators.hpp': 'tested by incident_test and incident_random_test',
     'dtm/store/sqlite/reader.hpp': 'tested with the writer',
-    'dtm/coordinator/state/peer_reply.hpp': 'tested by elsewhere_test',
+    'dtm/coordinator/state/peer_messages.hpp': 'tested by elsewhere_test',
     'dtm/coordinator/state/recovery.hpp': 'tested by loop_test and news_test',
+    'dtm/coordinator/command_operations.hpp': 'tested by operations_test',
     'dtm/coordinator/driven_endpoint.hpp': 'tested by operations_test and embedded_endpoint_test',
     'dtm/http/remote/query.hpp': 'tested by remote_coordinator_test',
     'dtm/http/serving/request_handler.hpp': 'an interface; tested with the connections',

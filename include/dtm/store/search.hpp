@@ -2,8 +2,8 @@
 /// Needs: std. Threads: those of the source.
 ///
 /// There are two indexes that help: of the unfinished, and of gids. If one of them names few candidates, only those are looked
-/// at. If it names many, or most of the newest records have such a gid, they are not rare, and are found among the newest records as well. So either way a page costs at
-/// most kMostLooked records.
+/// at. If it names many, or most of the newest records have such a gid, they are not rare, and are found among the newest records
+/// as well. So either way a page costs at most kMostLooked records.
 #pragma once
 
 #include <algorithm>
@@ -39,8 +39,8 @@ class SearchSource {
   virtual Ids Below(std::int64_t id, std::size_t most) = 0;
   struct Part {
     std::vector<Transaction> records;
-    bool whole =
-        true;  ///< false: it ends behind the last of the records, whatever the ids behind it are
+    /// False: it ends behind the last of the records, whatever the ids behind it are.
+    bool whole = true;
   };
   /// Of these ids, in their order, those whose records may match the filter: where it is cheap to see that one does not, it
   /// is left out. At most `most`, and none behind those that come to `bytes` bytes: each may have megabytes. `in_a_row`:

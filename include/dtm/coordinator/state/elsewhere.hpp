@@ -18,7 +18,7 @@
 #include <dtm/base/error.hpp>
 #include <dtm/coordinator/parts/answers.hpp>
 #include <dtm/coordinator/state/inbox.hpp>
-#include <dtm/coordinator/state/peer_reply.hpp>
+#include <dtm/coordinator/state/peer_messages.hpp>
 #include <dtm/core/in_words.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/explain.hpp>
@@ -135,43 +135,6 @@ class Elsewhere {
     Time until;
     bool taken_up;
   };
-
-  static Request RequestFor(const Command& command) {
-    Request request;
-    request.kind = command.kind == Command::Kind::kCancel ? Request::Kind::kCancel
-                   : command.kind == Command::Kind::kSkip ? Request::Kind::kSkip
-                                                          : Request::Kind::kRetryNow;
-    request.gid = command.gid;
-    request.reason = command.reason;
-    request.who = command.who;
-    request.branch_id = command.step.branch_id;
-    request.op = command.step.op;
-    return request;
-  }
-
-  static std::string NotKnown(const Request& request) {
-    return ReplyOf({{},
-                    Answers::Rejected("gid '" + request.gid +
-                                      "' was not changed: the coordinator that drives it is of "
-                                      "an earlier version of dtm; replace it, then ask again")});
-  }
-
-  static Command CommandFor(const Request& request) {
-    Command command;
-    switch (request.kind) {
-      case Request::Kind::kCancel: command.kind = Command::Kind::kCancel; break;
-      case Request::Kind::kRetryNow: command.kind = Command::Kind::kRetryNow; break;
-      case Request::Kind::kSkip: command.kind = Command::Kind::kSkip; break;
-      case Request::Kind::kLook: command.kind = Command::Kind::kLook; break;
-    }
-    command.gid = request.gid;
-    command.reason = request.reason;
-    command.who = request.who;
-    command.step.branch_id = request.branch_id;
-    command.step.op = request.op;
-    command.asked = request.id;
-    return command;
-  }
 
   void LookAt(Time time, Time now) {
     if (next_ == kNever) next_ = now + kEvery;
@@ -320,8 +283,6 @@ class Elsewhere {
     waiters.erase(first, waiters.end());
   }
 
-  /// The reply when a branch was skipped; what an earlier version replies to what it does not know says only "no error".
-  static constexpr char kSkipped[] = "+skipped";
   static constexpr Duration kEvery = std::chrono::milliseconds(100);
   static constexpr Duration kLongestReply = std::chrono::seconds(5);
   static constexpr std::size_t kPage = 1000;
