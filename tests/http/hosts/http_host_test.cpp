@@ -1,4 +1,5 @@
 /// Requests to one host: connections that are kept, one that proves dead, addresses, deadlines, replies of all kinds.
+#include <arpa/inet.h>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -488,17 +489,24 @@ TEST_CASE("http_host: what is told may throw, and the next call is sent all the 
   }
 }
 
-/// A copy of the next socket that this thread opens, as a forked child would have one.
+/// A copy of the socket that goes to this port, as a forked child would have one.
 struct Copied {
-  Copied() : next(::open("/dev/null", O_RDONLY | O_CLOEXEC)) { ::close(next); }
+  explicit Copied(int server_port) : port(server_port) {}
   ~Copied() { ::close(copy); }
-  void Take() { copy = ::fcntl(next, F_DUPFD_CLOEXEC, 0); }
+  void Take() {
+    for (int fd = 3; fd < 1024 && copy < 0; ++fd) {
+      sockaddr_in peer{};
+      socklen_t size = sizeof peer;
+      const bool goes = ::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) == 0;
+      if (goes && ntohs(peer.sin_port) == port) copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    }
+  }
   /// The loop would be told of something.
   static bool Ready(const IoLoop& loop) {
     pollfd one{loop.Fd(), POLLIN, 0};
     return ::poll(&one, 1, 100) > 0;
   }
-  int next;
+  const int port;
   int copy = -1;
 };
 
@@ -512,7 +520,7 @@ TEST_CASE("http_host: a socket that a child has too is not told of once it was g
   {
     IoLoop loop;
     dtm::hosts::Connector connector(loop);
-    Copied child;
+    Copied child(PortOf(server));
     connector.Start({address}, Clock::now() + Ms(5000), [](Socket, const std::string&) {});
     child.Take();
     REQUIRE(child.copy >= 0);
