@@ -322,9 +322,11 @@ class ToolTest(unittest.TestCase):
 
         ask('submit', gid='long', trans_type='saga', steps=[{'action': self.bank + '/bad', 'compensate': ''}], payloads=[''])
         deadline = time.monotonic() + 30
+        # Asked once an attempt: what is asked meanwhile is a decision in the journal too, which keeps only so many.
         while len(attempts := ask('timeline?gid=long')['attempts']) < 40 or attempts[-1]['outcome'] == 'running':
             self.assertLess(time.monotonic(), deadline)
-            ask('resetNextCronTime', gid='long')
+            if attempts and attempts[-1]['outcome'] != 'running':
+                ask('resetNextCronTime', gid='long')
         shown = json.loads(self.on_file('show', 'long', '--json', file=file))
         self.assertEqual(len(shown['attempts']), len(attempts))
         self.assertNotIn('gap', [entry['kind'] for entry in shown['entries']])
