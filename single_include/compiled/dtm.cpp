@@ -1581,13 +1581,47 @@ struct ToRelease {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/state/peer_reply.hpp ------------------------------------------------------
+// ---- dtm/coordinator/state/peer_messages.hpp ---------------------------------------------------
 
-/// The answer to a command, as it goes through the store to the coordinator that asked for it.
+/// What coordinators say to one another through the store: a command as a request, and its answer as a reply.
 /// Needs: std. Threads: pure functions.
 
 namespace dtm {
 inline namespace v1 {
+
+/// The reply when a branch was skipped; what an earlier version replies to what it does not know says only "no error".
+inline constexpr char kSkipped[] = "+skipped";
+
+/// What is asked of the coordinator that drives it.
+inline Request RequestFor(const Command& command) {
+  Request request;
+  request.kind = command.kind == Command::Kind::kCancel ? Request::Kind::kCancel
+                 : command.kind == Command::Kind::kSkip ? Request::Kind::kSkip
+                                                        : Request::Kind::kRetryNow;
+  request.gid = command.gid;
+  request.reason = command.reason;
+  request.who = command.who;
+  request.branch_id = command.step.branch_id;
+  request.op = command.step.op;
+  return request;
+}
+
+inline Command CommandFor(const Request& request) {
+  Command command;
+  switch (request.kind) {
+    case Request::Kind::kCancel: command.kind = Command::Kind::kCancel; break;
+    case Request::Kind::kRetryNow: command.kind = Command::Kind::kRetryNow; break;
+    case Request::Kind::kSkip: command.kind = Command::Kind::kSkip; break;
+    case Request::Kind::kLook: command.kind = Command::Kind::kLook; break;
+  }
+  command.gid = request.gid;
+  command.reason = request.reason;
+  command.who = request.who;
+  command.step.branch_id = request.branch_id;
+  command.step.op = request.op;
+  command.asked = request.id;
+  return command;
+}
 
 /// An answer to another coordinator, as it is stored: the kind of the error in one letter, and its sentence. "+": no error.
 inline std::string ReplyOf(const Answer& answer) {
@@ -1605,6 +1639,14 @@ inline std::string ReplyOf(const Answer& answer) {
   } catch (...) {
     return "d" + WhatWasThrown();
   }
+}
+
+/// To a request of a kind that only a later version knows.
+inline std::string NotKnown(const Request& request) {
+  return ReplyOf({{},
+                  Answers::Rejected("gid '" + request.gid +
+                                    "' was not changed: the coordinator that drives it is of "
+                                    "an earlier version of dtm; replace it, then ask again")});
 }
 
 /// Null: no error.
@@ -1982,43 +2024,6 @@ class Elsewhere {
     bool taken_up;
   };
 
-  static Request RequestFor(const Command& command) {
-    Request request;
-    request.kind = command.kind == Command::Kind::kCancel ? Request::Kind::kCancel
-                   : command.kind == Command::Kind::kSkip ? Request::Kind::kSkip
-                                                          : Request::Kind::kRetryNow;
-    request.gid = command.gid;
-    request.reason = command.reason;
-    request.who = command.who;
-    request.branch_id = command.step.branch_id;
-    request.op = command.step.op;
-    return request;
-  }
-
-  static std::string NotKnown(const Request& request) {
-    return ReplyOf({{},
-                    Answers::Rejected("gid '" + request.gid +
-                                      "' was not changed: the coordinator that drives it is of "
-                                      "an earlier version of dtm; replace it, then ask again")});
-  }
-
-  static Command CommandFor(const Request& request) {
-    Command command;
-    switch (request.kind) {
-      case Request::Kind::kCancel: command.kind = Command::Kind::kCancel; break;
-      case Request::Kind::kRetryNow: command.kind = Command::Kind::kRetryNow; break;
-      case Request::Kind::kSkip: command.kind = Command::Kind::kSkip; break;
-      case Request::Kind::kLook: command.kind = Command::Kind::kLook; break;
-    }
-    command.gid = request.gid;
-    command.reason = request.reason;
-    command.who = request.who;
-    command.step.branch_id = request.branch_id;
-    command.step.op = request.op;
-    command.asked = request.id;
-    return command;
-  }
-
   void LookAt(Time time, Time now) {
     if (next_ == kNever) next_ = now + kEvery;
     next_ = (std::min)(next_, time);
@@ -2166,8 +2171,6 @@ class Elsewhere {
     waiters.erase(first, waiters.end());
   }
 
-  /// The reply when a branch was skipped; what an earlier version replies to what it does not know says only "no error".
-  static constexpr char kSkipped[] = "+skipped";
   static constexpr Duration kEvery = std::chrono::milliseconds(100);
   static constexpr Duration kLongestReply = std::chrono::seconds(5);
   static constexpr std::size_t kPage = 1000;
@@ -12128,6 +12131,110 @@ auto DrivenEndpoint::Checked() const -> Driver& { return driver_.Get(); }
 }}
 
 
+// ---- dtm/coordinator/command_operations.hpp ----------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+void CommandOperations::RegisterBranchAsync(const std::string& gid, TransType type, Step step,
+                           AnswerCallback callback) {
+    Refuse(RegistrationProblem(gid, type, step));
+    for (const std::string* url : {&step.action, &step.compensate}) {
+      if (type != TransType::kWorkflow) RefuseOf(gid, Checked().urls.WithoutCaller(*url));
+    }
+    Command command = About(gid, Command::Kind::kAddBranch);
+    command.type = type;
+    command.step = std::move(step);
+    Push(std::move(command), std::move(callback));
+  }
+void CommandOperations::FinishWorkflowAsync(const std::string& gid, Status status, const std::string& reason,
+                           const std::string& result, AnswerCallback callback) {
+    CheckEnd(status);
+    Command command = About(gid, Command::Kind::kFinish);
+    command.type = TransType::kWorkflow;
+    command.status = status;
+    command.reason = reason;
+    command.data = result;
+    Push(std::move(command), std::move(callback));
+  }
+void CommandOperations::AbortAsync(const std::string& gid, std::optional<TransType> type, const By& by,
+                  WaitResult wait_result, AnswerCallback callback) {
+    Command command = About(gid, Command::Kind::kCancel, by);
+    command.wait_result = wait_result;
+    command.type = type;
+    Push(std::move(command), std::move(callback));
+  }
+void CommandOperations::AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
+                  WaitResult wait_result, AnswerCallback callback) {
+    AbortAsync(gid, type, By{{}, reason}, wait_result, std::move(callback));
+  }
+void CommandOperations::ForceStopAsync(const std::string& gid, const By& by, AnswerCallback callback) {
+    Push(About(gid, Command::Kind::kForceStop, by), std::move(callback));
+  }
+void CommandOperations::ForceStopAsync(const std::string& gid, AnswerCallback callback) {
+    ForceStopAsync(gid, By{}, std::move(callback));
+  }
+void CommandOperations::RetryNowAsync(const std::string& gid, const By& by, AnswerCallback callback) {
+    Push(About(gid, Command::Kind::kRetryNow, by), std::move(callback));
+  }
+void CommandOperations::RetryNowAsync(const std::string& gid, AnswerCallback callback) {
+    RetryNowAsync(gid, By{}, std::move(callback));
+  }
+void CommandOperations::SkipAsync(const std::string& gid, const std::string& branch_id, Op op, const By& by,
+                 AnswerCallback callback) {
+    const std::string why = Truncated(Printable(by.why), kMaxJournalText);
+    if (Trimmed(why).empty()) {
+      throw BadInput("gid '" + gid + "' was not changed: say why branch " + Printable(branch_id) +
+                     " " + Name(op) + " counts as done; it is kept, so that others can follow");
+    }
+    Command command = About(gid, Command::Kind::kSkip, By{by.who, why});
+    command.step.branch_id = branch_id;
+    command.step.op = op;
+    Push(std::move(command), std::move(callback));
+  }
+void CommandOperations::WaitAsync(const std::string& gid, Duration timeout, AnswerCallback callback) {
+    Command command = About(gid, Command::Kind::kWait);
+    command.waiter.when = AnswerWhen::kFinished;
+    command.waiter.deadline = TimeIn(timeout);
+    Push(std::move(command), std::move(callback));
+  }
+void CommandOperations::ExplainAsync(const std::string& gid, ValueCallback<std::string> callback) {
+    Command command = About(gid, Command::Kind::kExplain);
+    command.explained = std::make_shared<std::string>();
+    AnswerCallback answer = AnswerWith(command.explained, std::move(callback));
+    Push(std::move(command), std::move(answer));
+  }
+void CommandOperations::ListWaitingAsync(Duration wait, std::size_t limit,
+                        ValueCallback<std::vector<std::string>> callback) {
+    Command command = About({}, Command::Kind::kListWaiting);
+    command.after = TimeIn(wait);
+    command.limit = limit;
+    command.listed = std::make_shared<std::vector<std::string>>();
+    AnswerCallback answer = AnswerWith(command.listed, std::move(callback));
+    Push(std::move(command), std::move(answer));
+  }
+CommandOperations::~CommandOperations() = default;
+auto CommandOperations::About(const std::string& gid, Command::Kind kind) -> Command {
+    Command command;
+    command.kind = kind;
+    command.gid = gid;
+    return command;
+  }
+auto CommandOperations::About(const std::string& gid, Command::Kind kind, const By& by) -> Command {
+    Command command = About(gid, kind);
+    command.reason = by.why;
+    command.who = Truncated(Printable(by.who), kMaxJournalWho);
+    return command;
+  }
+auto CommandOperations::TimeIn(Duration wait) const -> Time { return Later(Checked().clock->Now(), wait); }
+void CommandOperations::Refuse(const std::string& problem) {
+    if (!problem.empty()) throw BadInput(problem);
+  }
+void CommandOperations::Push(Command command, AnswerCallback callback) {
+    command.waiter.promise = std::move(callback);
+    if (!Checked().inbox.Push(std::move(command))) throw LogicError("the coordinator was stopped");
+  }
+}}
+
+
 // ---- dtm/core/gid.hpp --------------------------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
@@ -12205,83 +12312,6 @@ void Operations::PrepareWorkflowAsync(Definition definition, const ValueCallback
       callback(*stored, error);
     });
   }
-void Operations::RegisterBranchAsync(const std::string& gid, TransType type, Step step,
-                           AnswerCallback callback) {
-    Refuse(RegistrationProblem(gid, type, step));
-    for (const std::string* url : {&step.action, &step.compensate}) {
-      if (type != TransType::kWorkflow) RefuseOf(gid, Checked().urls.WithoutCaller(*url));
-    }
-    Command command = About(gid, Command::Kind::kAddBranch);
-    command.type = type;
-    command.step = std::move(step);
-    Push(std::move(command), std::move(callback));
-  }
-void Operations::FinishWorkflowAsync(const std::string& gid, Status status, const std::string& reason,
-                           const std::string& result, AnswerCallback callback) {
-    CheckEnd(status);
-    Command command = About(gid, Command::Kind::kFinish);
-    command.type = TransType::kWorkflow;
-    command.status = status;
-    command.reason = reason;
-    command.data = result;
-    Push(std::move(command), std::move(callback));
-  }
-void Operations::AbortAsync(const std::string& gid, std::optional<TransType> type, const By& by,
-                  WaitResult wait_result, AnswerCallback callback) {
-    Command command = About(gid, Command::Kind::kCancel, by);
-    command.wait_result = wait_result;
-    command.type = type;
-    Push(std::move(command), std::move(callback));
-  }
-void Operations::AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
-                  WaitResult wait_result, AnswerCallback callback) {
-    AbortAsync(gid, type, By{{}, reason}, wait_result, std::move(callback));
-  }
-void Operations::ForceStopAsync(const std::string& gid, const By& by, AnswerCallback callback) {
-    Push(About(gid, Command::Kind::kForceStop, by), std::move(callback));
-  }
-void Operations::ForceStopAsync(const std::string& gid, AnswerCallback callback) {
-    ForceStopAsync(gid, By{}, std::move(callback));
-  }
-void Operations::RetryNowAsync(const std::string& gid, const By& by, AnswerCallback callback) {
-    Push(About(gid, Command::Kind::kRetryNow, by), std::move(callback));
-  }
-void Operations::RetryNowAsync(const std::string& gid, AnswerCallback callback) {
-    RetryNowAsync(gid, By{}, std::move(callback));
-  }
-void Operations::SkipAsync(const std::string& gid, const std::string& branch_id, Op op, const By& by,
-                 AnswerCallback callback) {
-    const std::string why = Truncated(Printable(by.why), kMaxJournalText);
-    if (Trimmed(why).empty()) {
-      throw BadInput("gid '" + gid + "' was not changed: say why branch " + Printable(branch_id) +
-                     " " + Name(op) + " counts as done; it is kept, so that others can follow");
-    }
-    Command command = About(gid, Command::Kind::kSkip, By{by.who, why});
-    command.step.branch_id = branch_id;
-    command.step.op = op;
-    Push(std::move(command), std::move(callback));
-  }
-void Operations::WaitAsync(const std::string& gid, Duration timeout, AnswerCallback callback) {
-    Command command = About(gid, Command::Kind::kWait);
-    command.waiter.when = AnswerWhen::kFinished;
-    command.waiter.deadline = TimeIn(timeout);
-    Push(std::move(command), std::move(callback));
-  }
-void Operations::ExplainAsync(const std::string& gid, ValueCallback<std::string> callback) {
-    Command command = About(gid, Command::Kind::kExplain);
-    command.explained = std::make_shared<std::string>();
-    AnswerCallback answer = AnswerWith(command.explained, std::move(callback));
-    Push(std::move(command), std::move(answer));
-  }
-void Operations::ListWaitingAsync(Duration wait, std::size_t limit,
-                        ValueCallback<std::vector<std::string>> callback) {
-    Command command = About({}, Command::Kind::kListWaiting);
-    command.after = TimeIn(wait);
-    command.limit = limit;
-    command.listed = std::make_shared<std::vector<std::string>>();
-    AnswerCallback answer = AnswerWith(command.listed, std::move(callback));
-    Push(std::move(command), std::move(answer));
-  }
 void Operations::SubscribeAsync(const std::string& topic, const std::string& url, const std::string& remark,
                       AnswerCallback callback) {
     Refuse(Checked().urls.Problem(url));
@@ -12304,18 +12334,6 @@ void Operations::DeleteTopicAsync(const std::string& topic, AnswerCallback callb
         std::move(callback));
   }
 Operations::~Operations() = default;
-auto Operations::About(const std::string& gid, Command::Kind kind) -> Command {
-    Command command;
-    command.kind = kind;
-    command.gid = gid;
-    return command;
-  }
-auto Operations::About(const std::string& gid, Command::Kind kind, const By& by) -> Command {
-    Command command = About(gid, kind);
-    command.reason = by.why;
-    command.who = Truncated(Printable(by.who), kMaxJournalWho);
-    return command;
-  }
 void Operations::RunWorkAsync(std::function<Result(TransactContext&)> work, ValueCallback<Result> callback) {
     CheckRunsWorks();
     QueuedWork queued{std::move(work), std::make_shared<Result>()};
@@ -12329,10 +12347,6 @@ void Operations::CheckRunsWorks() const {
         "its "
         "SQL would keep all of them waiting. To store rows and a saga together, write both in a "
         "transaction of the program: dtm::PgOutbox or dtm::MysqlOutbox");
-  }
-auto Operations::TimeIn(Duration wait) const -> Time { return Later(Checked().clock->Now(), wait); }
-void Operations::Refuse(const std::string& problem) {
-    if (!problem.empty()) throw BadInput(problem);
   }
 void Operations::CheckSubmittable(const Definition& definition) {
     const std::string problem = SubmitProblem(definition);
@@ -12348,10 +12362,6 @@ void Operations::Enqueue(Definition definition, Waiter waiter, bool prepare) {
     const auto shared = std::make_shared<Definition>(std::move(definition));
     if (driver.inbox.Push(Submission{shared, std::move(waiter), prepare})) return;
     NotTaken("gid '" + shared->gid + "' was not stored: ");
-  }
-void Operations::Push(Command command, AnswerCallback callback) {
-    command.waiter.promise = std::move(callback);
-    if (!Checked().inbox.Push(std::move(command))) throw LogicError("the coordinator was stopped");
   }
 void Operations::NotTaken(const std::string& who) const {
     if (Checked().inbox.Closed()) throw LogicError(who + "the coordinator was stopped");
@@ -14932,5 +14942,5 @@ std::string Export(const Timeline& story, ExportContent content,
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_c65d40c07b16(Here) {}
+void dtm_cpp_of_version_0_1_0_69fd3f479668(Here) {}
 }}}

@@ -1522,13 +1522,47 @@ struct ToRelease {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/state/peer_reply.hpp ------------------------------------------------------
+// ---- dtm/coordinator/state/peer_messages.hpp ---------------------------------------------------
 
-/// The answer to a command, as it goes through the store to the coordinator that asked for it.
+/// What coordinators say to one another through the store: a command as a request, and its answer as a reply.
 /// Needs: std. Threads: pure functions.
 
 namespace dtm {
 inline namespace v1 {
+
+/// The reply when a branch was skipped; what an earlier version replies to what it does not know says only "no error".
+inline constexpr char kSkipped[] = "+skipped";
+
+/// What is asked of the coordinator that drives it.
+inline Request RequestFor(const Command& command) {
+  Request request;
+  request.kind = command.kind == Command::Kind::kCancel ? Request::Kind::kCancel
+                 : command.kind == Command::Kind::kSkip ? Request::Kind::kSkip
+                                                        : Request::Kind::kRetryNow;
+  request.gid = command.gid;
+  request.reason = command.reason;
+  request.who = command.who;
+  request.branch_id = command.step.branch_id;
+  request.op = command.step.op;
+  return request;
+}
+
+inline Command CommandFor(const Request& request) {
+  Command command;
+  switch (request.kind) {
+    case Request::Kind::kCancel: command.kind = Command::Kind::kCancel; break;
+    case Request::Kind::kRetryNow: command.kind = Command::Kind::kRetryNow; break;
+    case Request::Kind::kSkip: command.kind = Command::Kind::kSkip; break;
+    case Request::Kind::kLook: command.kind = Command::Kind::kLook; break;
+  }
+  command.gid = request.gid;
+  command.reason = request.reason;
+  command.who = request.who;
+  command.step.branch_id = request.branch_id;
+  command.step.op = request.op;
+  command.asked = request.id;
+  return command;
+}
 
 /// An answer to another coordinator, as it is stored: the kind of the error in one letter, and its sentence. "+": no error.
 inline std::string ReplyOf(const Answer& answer) {
@@ -1546,6 +1580,14 @@ inline std::string ReplyOf(const Answer& answer) {
   } catch (...) {
     return "d" + WhatWasThrown();
   }
+}
+
+/// To a request of a kind that only a later version knows.
+inline std::string NotKnown(const Request& request) {
+  return ReplyOf({{},
+                  Answers::Rejected("gid '" + request.gid +
+                                    "' was not changed: the coordinator that drives it is of "
+                                    "an earlier version of dtm; replace it, then ask again")});
 }
 
 /// Null: no error.
@@ -1923,43 +1965,6 @@ class Elsewhere {
     bool taken_up;
   };
 
-  static Request RequestFor(const Command& command) {
-    Request request;
-    request.kind = command.kind == Command::Kind::kCancel ? Request::Kind::kCancel
-                   : command.kind == Command::Kind::kSkip ? Request::Kind::kSkip
-                                                          : Request::Kind::kRetryNow;
-    request.gid = command.gid;
-    request.reason = command.reason;
-    request.who = command.who;
-    request.branch_id = command.step.branch_id;
-    request.op = command.step.op;
-    return request;
-  }
-
-  static std::string NotKnown(const Request& request) {
-    return ReplyOf({{},
-                    Answers::Rejected("gid '" + request.gid +
-                                      "' was not changed: the coordinator that drives it is of "
-                                      "an earlier version of dtm; replace it, then ask again")});
-  }
-
-  static Command CommandFor(const Request& request) {
-    Command command;
-    switch (request.kind) {
-      case Request::Kind::kCancel: command.kind = Command::Kind::kCancel; break;
-      case Request::Kind::kRetryNow: command.kind = Command::Kind::kRetryNow; break;
-      case Request::Kind::kSkip: command.kind = Command::Kind::kSkip; break;
-      case Request::Kind::kLook: command.kind = Command::Kind::kLook; break;
-    }
-    command.gid = request.gid;
-    command.reason = request.reason;
-    command.who = request.who;
-    command.step.branch_id = request.branch_id;
-    command.step.op = request.op;
-    command.asked = request.id;
-    return command;
-  }
-
   void LookAt(Time time, Time now) {
     if (next_ == kNever) next_ = now + kEvery;
     next_ = (std::min)(next_, time);
@@ -2107,8 +2112,6 @@ class Elsewhere {
     waiters.erase(first, waiters.end());
   }
 
-  /// The reply when a branch was skipped; what an earlier version replies to what it does not know says only "no error".
-  static constexpr char kSkipped[] = "+skipped";
   static constexpr Duration kEvery = std::chrono::milliseconds(100);
   static constexpr Duration kLongestReply = std::chrono::seconds(5);
   static constexpr std::size_t kPage = 1000;
@@ -15712,5 +15715,5 @@ auto Server::Limits() const -> serving::ServingLimits {
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_5482bb3c5249(Here) {}
+void http_cpp_of_version_0_1_0_64ecdf526a52(Here) {}
 }}}

@@ -7898,13 +7898,47 @@ struct ToRelease {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/state/peer_reply.hpp ------------------------------------------------------
+// ---- dtm/coordinator/state/peer_messages.hpp ---------------------------------------------------
 
-/// The answer to a command, as it goes through the store to the coordinator that asked for it.
+/// What coordinators say to one another through the store: a command as a request, and its answer as a reply.
 /// Needs: std. Threads: pure functions.
 
 namespace dtm {
 inline namespace v1 {
+
+/// The reply when a branch was skipped; what an earlier version replies to what it does not know says only "no error".
+inline constexpr char kSkipped[] = "+skipped";
+
+/// What is asked of the coordinator that drives it.
+inline Request RequestFor(const Command& command) {
+  Request request;
+  request.kind = command.kind == Command::Kind::kCancel ? Request::Kind::kCancel
+                 : command.kind == Command::Kind::kSkip ? Request::Kind::kSkip
+                                                        : Request::Kind::kRetryNow;
+  request.gid = command.gid;
+  request.reason = command.reason;
+  request.who = command.who;
+  request.branch_id = command.step.branch_id;
+  request.op = command.step.op;
+  return request;
+}
+
+inline Command CommandFor(const Request& request) {
+  Command command;
+  switch (request.kind) {
+    case Request::Kind::kCancel: command.kind = Command::Kind::kCancel; break;
+    case Request::Kind::kRetryNow: command.kind = Command::Kind::kRetryNow; break;
+    case Request::Kind::kSkip: command.kind = Command::Kind::kSkip; break;
+    case Request::Kind::kLook: command.kind = Command::Kind::kLook; break;
+  }
+  command.gid = request.gid;
+  command.reason = request.reason;
+  command.who = request.who;
+  command.step.branch_id = request.branch_id;
+  command.step.op = request.op;
+  command.asked = request.id;
+  return command;
+}
 
 /// An answer to another coordinator, as it is stored: the kind of the error in one letter, and its sentence. "+": no error.
 inline std::string ReplyOf(const Answer& answer) {
@@ -7922,6 +7956,14 @@ inline std::string ReplyOf(const Answer& answer) {
   } catch (...) {
     return "d" + WhatWasThrown();
   }
+}
+
+/// To a request of a kind that only a later version knows.
+inline std::string NotKnown(const Request& request) {
+  return ReplyOf({{},
+                  Answers::Rejected("gid '" + request.gid +
+                                    "' was not changed: the coordinator that drives it is of "
+                                    "an earlier version of dtm; replace it, then ask again")});
 }
 
 /// Null: no error.
@@ -8299,43 +8341,6 @@ class Elsewhere {
     bool taken_up;
   };
 
-  static Request RequestFor(const Command& command) {
-    Request request;
-    request.kind = command.kind == Command::Kind::kCancel ? Request::Kind::kCancel
-                   : command.kind == Command::Kind::kSkip ? Request::Kind::kSkip
-                                                          : Request::Kind::kRetryNow;
-    request.gid = command.gid;
-    request.reason = command.reason;
-    request.who = command.who;
-    request.branch_id = command.step.branch_id;
-    request.op = command.step.op;
-    return request;
-  }
-
-  static std::string NotKnown(const Request& request) {
-    return ReplyOf({{},
-                    Answers::Rejected("gid '" + request.gid +
-                                      "' was not changed: the coordinator that drives it is of "
-                                      "an earlier version of dtm; replace it, then ask again")});
-  }
-
-  static Command CommandFor(const Request& request) {
-    Command command;
-    switch (request.kind) {
-      case Request::Kind::kCancel: command.kind = Command::Kind::kCancel; break;
-      case Request::Kind::kRetryNow: command.kind = Command::Kind::kRetryNow; break;
-      case Request::Kind::kSkip: command.kind = Command::Kind::kSkip; break;
-      case Request::Kind::kLook: command.kind = Command::Kind::kLook; break;
-    }
-    command.gid = request.gid;
-    command.reason = request.reason;
-    command.who = request.who;
-    command.step.branch_id = request.branch_id;
-    command.step.op = request.op;
-    command.asked = request.id;
-    return command;
-  }
-
   void LookAt(Time time, Time now) {
     if (next_ == kNever) next_ = now + kEvery;
     next_ = (std::min)(next_, time);
@@ -8483,8 +8488,6 @@ class Elsewhere {
     waiters.erase(first, waiters.end());
   }
 
-  /// The reply when a branch was skipped; what an earlier version replies to what it does not know says only "no error".
-  static constexpr char kSkipped[] = "+skipped";
   static constexpr Duration kEvery = std::chrono::milliseconds(100);
   static constexpr Duration kLongestReply = std::chrono::seconds(5);
   static constexpr std::size_t kPage = 1000;
@@ -14024,137 +14027,18 @@ class DrivenEndpoint : public Endpoint {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/core/gid.hpp --------------------------------------------------------------------------
+// ---- dtm/coordinator/command_operations.hpp ----------------------------------------------------
 
-/// Global transaction ids: 22 base-57 characters, the time first.
-/// Needs: std. Threads: one generator by one thread at a time. Protocol: §1 (gid).
-///
-/// Later ids sort later, so only a small part of the store's index is in use at a time and stays in memory.
-
-namespace dtm {
-inline namespace v1 {
-
-/// Makes gids without I/O: 48 bits of milliseconds, then 74 random bits.
-class GidGenerator {
- public:
-  GidGenerator() = default;
-  GidGenerator(const GidGenerator&) = delete;  // a copy would make the same gids
-  GidGenerator& operator=(const GidGenerator&) = delete;
-
-  /// A gid of 22 letters and digits; those that were made later sort later.
-  std::string Make(Time now) {
-    const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch());
-    // A forked child has the same stock as its parent: it asks for one of its own.
-    const unsigned generation = os::Forking::Generation();
-    if (std::exchange(generation_, generation) != generation) used_ = kStock;
-    const std::uint64_t first = Random();
-    std::string gid(22, kAlphabet[0]);
-    Put((static_cast<std::uint64_t>(ms.count()) << 10 & kTimeMask) | (first & 0x3FF), 10, &gid[0]);
-    Put(Random() % kPow57To10, 10, &gid[10]);
-    Put(first >> 10, 2, &gid[20]);
-    return gid;
-  }
-
- private:
-  // In ASCII order, and without the characters that people confuse.
-  static constexpr const char* kAlphabet =
-      "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
-  static constexpr std::uint64_t kTimeMask = (std::uint64_t{1} << 58) - 1;
-  static constexpr std::uint64_t kPow57To10 = 362033331456891249u;
-
-  static void Put(std::uint64_t value, int digits, char* to) {
-    for (int i = digits - 1; i >= 0; --i, value /= 57) to[i] = kAlphabet[value % 57];
-  }
-
-  /// Asks the system for a few at a time: asking costs more than making a gid.
-  std::uint64_t Random() {
-    if (used_ == kStock) {
-      os::FillRandom(random_, sizeof random_);
-      used_ = 0;
-    }
-    return random_[used_++];
-  }
-
-  static constexpr std::size_t kStock = 32;
-  std::uint64_t random_[kStock];
-  std::size_t used_ = kStock;
-  unsigned generation_ = os::Forking::Generation();
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/operations.hpp ------------------------------------------------------------
-
-/// What may be asked of a coordinator, by C++, HTTP or JSON-RPC alike, with the rules that need no stored record. The others
-/// are in the loop: commands.hpp for transactions that exist, engine/resubmission.hpp for those that are submitted again.
-/// Needs: std, store. Threads: every method is thread-safe, and none waits for a commit. Protocol: §2.2, §2.3, §6.
+/// What may be asked of a coordinator about a transaction that exists, and about those that wait. The rules that need its record
+/// are in the loop, see commands/commands.hpp.
+/// Needs: std, store. Threads: every method is thread-safe, and none waits for a commit. Protocol: §2.2, §2.3.
 
 namespace dtm {
 inline namespace v1 {
 
-/// The methods with a callback. What can be refused at once is thrown (RejectedError and its kinds; LogicError: stopped, or
-/// a forked child), and then the callback is not called. Else it is called once, with what the method without Async returns
-/// or throws: before this method returns, or on a thread of the coordinator, so it must not wait.
-class Operations : public DrivenEndpoint {
+/// See Operations.
+class CommandOperations : public DrivenEndpoint {
  public:
-  // A new transaction, or the same again.
-
-  std::string NewGid() override {
-    const Time now = Checked().clock->Now();
-    const std::lock_guard<std::mutex> lock(gid_mutex_);
-    return gids_.Make(now);
-  }
-
-  /// With `wait_result` the answer comes at the end, at a wait for a timer, or after 6 s: perhaps with an unfinished status.
-  void SubmitAsync(Definition definition, AnswerCallback callback) override {
-    CheckSubmittable(definition);
-    Waiter waiter;
-    waiter.failure_is_error = true;
-    waiter.promise = std::move(callback);
-    if (definition.options.wait_result) waiter.WaitForResult(Checked().clock->Now());
-    Enqueue(std::move(definition), std::move(waiter), false);
-  }
-
-  void SubmitAndWaitAsync(Definition definition, Duration timeout, AnswerCallback callback) {
-    CheckSubmittable(definition);
-    Waiter waiter;
-    waiter.when = AnswerWhen::kFinished;
-    waiter.deadline = TimeIn(timeout);
-    waiter.promise = std::move(callback);
-    Enqueue(std::move(definition), std::move(waiter), false);
-  }
-
-  void PrepareAsync(Definition definition, AnswerCallback callback) {
-    Waiter waiter;
-    waiter.promise = std::move(callback);
-    Enqueue(std::move(definition), std::move(waiter), true);
-  }
-
-  /// Answers with its record. Reads the store.
-  void PrepareWorkflowAsync(Definition definition, const ValueCallback<Transaction>& callback) {
-    if (const std::optional<Transaction> stored = StoredWorkflow(definition)) {
-      return callback(*stored, nullptr);
-    }
-    const auto asked = std::make_shared<const Definition>(definition);
-    PrepareAsync(std::move(definition), [this, asked, callback](const Answer& reply) {
-      std::optional<Transaction> stored;
-      std::exception_ptr error = reply.error;
-      try {
-        if (!error) stored = StoredWorkflow(*asked);
-        if (!error && !stored) {
-          throw StoreError("gid '" + asked->gid + "' was removed at this moment; try again");
-        }
-      } catch (...) {
-        error = std::current_exception();
-      }
-      if (!stored) stored.emplace();
-      callback(*stored, error);
-    });
-  }
-
-  // A transaction that exists.
-
   void RegisterBranchAsync(const std::string& gid, TransType type, Step step,
                            AnswerCallback callback) {
     Refuse(RegistrationProblem(gid, type, step));
@@ -14244,6 +14128,173 @@ class Operations : public DrivenEndpoint {
     Push(std::move(command), std::move(answer));
   }
 
+ protected:
+  ~CommandOperations() override = default;
+  using DrivenEndpoint::DrivenEndpoint;
+
+  static Command About(const std::string& gid, Command::Kind kind) {
+    Command command;
+    command.kind = kind;
+    command.gid = gid;
+    return command;
+  }
+  static Command About(const std::string& gid, Command::Kind kind, const By& by) {
+    Command command = About(gid, kind);
+    command.reason = by.why;
+    command.who = Truncated(Printable(by.who), kMaxJournalWho);
+    return command;
+  }
+
+  Time TimeIn(Duration wait) const { return Later(Checked().clock->Now(), wait); }
+
+  /// A callback that adds the value that is there by then.
+  template <typename T>
+  static AnswerCallback AnswerWith(std::shared_ptr<T> value, ValueCallback<T> callback) {
+    return [value, callback](const Answer& reply) { callback(*value, reply.error); };
+  }
+  static void Refuse(const std::string& problem) {
+    if (!problem.empty()) throw BadInput(problem);
+  }
+
+ private:
+  void Push(Command command, AnswerCallback callback = {}) {
+    command.waiter.promise = std::move(callback);
+    if (!Checked().inbox.Push(std::move(command))) throw LogicError("the coordinator was stopped");
+  }
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/gid.hpp --------------------------------------------------------------------------
+
+/// Global transaction ids: 22 base-57 characters, the time first.
+/// Needs: std. Threads: one generator by one thread at a time. Protocol: §1 (gid).
+///
+/// Later ids sort later, so only a small part of the store's index is in use at a time and stays in memory.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Makes gids without I/O: 48 bits of milliseconds, then 74 random bits.
+class GidGenerator {
+ public:
+  GidGenerator() = default;
+  GidGenerator(const GidGenerator&) = delete;  // a copy would make the same gids
+  GidGenerator& operator=(const GidGenerator&) = delete;
+
+  /// A gid of 22 letters and digits; those that were made later sort later.
+  std::string Make(Time now) {
+    const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch());
+    // A forked child has the same stock as its parent: it asks for one of its own.
+    const unsigned generation = os::Forking::Generation();
+    if (std::exchange(generation_, generation) != generation) used_ = kStock;
+    const std::uint64_t first = Random();
+    std::string gid(22, kAlphabet[0]);
+    Put((static_cast<std::uint64_t>(ms.count()) << 10 & kTimeMask) | (first & 0x3FF), 10, &gid[0]);
+    Put(Random() % kPow57To10, 10, &gid[10]);
+    Put(first >> 10, 2, &gid[20]);
+    return gid;
+  }
+
+ private:
+  // In ASCII order, and without the characters that people confuse.
+  static constexpr const char* kAlphabet =
+      "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+  static constexpr std::uint64_t kTimeMask = (std::uint64_t{1} << 58) - 1;
+  static constexpr std::uint64_t kPow57To10 = 362033331456891249u;
+
+  static void Put(std::uint64_t value, int digits, char* to) {
+    for (int i = digits - 1; i >= 0; --i, value /= 57) to[i] = kAlphabet[value % 57];
+  }
+
+  /// Asks the system for a few at a time: asking costs more than making a gid.
+  std::uint64_t Random() {
+    if (used_ == kStock) {
+      os::FillRandom(random_, sizeof random_);
+      used_ = 0;
+    }
+    return random_[used_++];
+  }
+
+  static constexpr std::size_t kStock = 32;
+  std::uint64_t random_[kStock];
+  std::size_t used_ = kStock;
+  unsigned generation_ = os::Forking::Generation();
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/operations.hpp ------------------------------------------------------------
+
+/// What may be asked of a coordinator, by C++, HTTP or JSON-RPC alike, with the rules that need no stored record. The others
+/// are in the loop: commands/commands.hpp for transactions that exist, engine/resubmission.hpp for those that are submitted again.
+/// Needs: std, store. Threads: every method is thread-safe, and none waits for a commit. Protocol: §2.2, §2.3, §6.
+
+namespace dtm {
+inline namespace v1 {
+
+/// The methods with a callback. What can be refused at once is thrown (RejectedError and its kinds; LogicError: stopped, or
+/// a forked child), and then the callback is not called. Else it is called once, with what the method without Async returns
+/// or throws: before this method returns, or on a thread of the coordinator, so it must not wait.
+class Operations : public CommandOperations {
+ public:
+  // A new transaction, or the same again.
+
+  std::string NewGid() override {
+    const Time now = Checked().clock->Now();
+    const std::lock_guard<std::mutex> lock(gid_mutex_);
+    return gids_.Make(now);
+  }
+
+  /// With `wait_result` the answer comes at the end, at a wait for a timer, or after 6 s: perhaps with an unfinished status.
+  void SubmitAsync(Definition definition, AnswerCallback callback) override {
+    CheckSubmittable(definition);
+    Waiter waiter;
+    waiter.failure_is_error = true;
+    waiter.promise = std::move(callback);
+    if (definition.options.wait_result) waiter.WaitForResult(Checked().clock->Now());
+    Enqueue(std::move(definition), std::move(waiter), false);
+  }
+
+  void SubmitAndWaitAsync(Definition definition, Duration timeout, AnswerCallback callback) {
+    CheckSubmittable(definition);
+    Waiter waiter;
+    waiter.when = AnswerWhen::kFinished;
+    waiter.deadline = TimeIn(timeout);
+    waiter.promise = std::move(callback);
+    Enqueue(std::move(definition), std::move(waiter), false);
+  }
+
+  void PrepareAsync(Definition definition, AnswerCallback callback) {
+    Waiter waiter;
+    waiter.promise = std::move(callback);
+    Enqueue(std::move(definition), std::move(waiter), true);
+  }
+
+  /// Answers with its record. Reads the store.
+  void PrepareWorkflowAsync(Definition definition, const ValueCallback<Transaction>& callback) {
+    if (const std::optional<Transaction> stored = StoredWorkflow(definition)) {
+      return callback(*stored, nullptr);
+    }
+    const auto asked = std::make_shared<const Definition>(definition);
+    PrepareAsync(std::move(definition), [this, asked, callback](const Answer& reply) {
+      std::optional<Transaction> stored;
+      std::exception_ptr error = reply.error;
+      try {
+        if (!error) stored = StoredWorkflow(*asked);
+        if (!error && !stored) {
+          throw StoreError("gid '" + asked->gid + "' was removed at this moment; try again");
+        }
+      } catch (...) {
+        error = std::current_exception();
+      }
+      if (!stored) stored.emplace();
+      callback(*stored, error);
+    });
+  }
+
   // Topics.
 
   void SubscribeAsync(const std::string& topic, const std::string& url, const std::string& remark,
@@ -14270,20 +14321,7 @@ class Operations : public DrivenEndpoint {
 
  protected:
   ~Operations() override = default;
-  using DrivenEndpoint::DrivenEndpoint;
-
-  static Command About(const std::string& gid, Command::Kind kind) {
-    Command command;
-    command.kind = kind;
-    command.gid = gid;
-    return command;
-  }
-  static Command About(const std::string& gid, Command::Kind kind, const By& by) {
-    Command command = About(gid, kind);
-    command.reason = by.why;
-    command.who = Truncated(Printable(by.who), kMaxJournalWho);
-    return command;
-  }
+  using CommandOperations::CommandOperations;
 
   /// Runs the work inside the next commit; the answer is what it returned, once that is durable.
   /// @throws LogicError  the store runs none.
@@ -14303,17 +14341,7 @@ class Operations : public DrivenEndpoint {
         "transaction of the program: dtm::PgOutbox or dtm::MysqlOutbox");
   }
 
-  Time TimeIn(Duration wait) const { return Later(Checked().clock->Now(), wait); }
-
  private:
-  /// A callback that adds the value that is there by then.
-  template <typename T>
-  static AnswerCallback AnswerWith(std::shared_ptr<T> value, ValueCallback<T> callback) {
-    return [value, callback](const Answer& reply) { callback(*value, reply.error); };
-  }
-  static void Refuse(const std::string& problem) {
-    if (!problem.empty()) throw BadInput(problem);
-  }
   static void CheckSubmittable(const Definition& definition) {
     const std::string problem = SubmitProblem(definition);
     if (!problem.empty()) throw RejectedError(problem);
@@ -14329,11 +14357,6 @@ class Operations : public DrivenEndpoint {
     const auto shared = std::make_shared<Definition>(std::move(definition));
     if (driver.inbox.Push(Submission{shared, std::move(waiter), prepare})) return;
     NotTaken("gid '" + shared->gid + "' was not stored: ");
-  }
-
-  void Push(Command command, AnswerCallback callback = {}) {
-    command.waiter.promise = std::move(callback);
-    if (!Checked().inbox.Push(std::move(command))) throw LogicError("the coordinator was stopped");
   }
 
   [[noreturn]] void NotTaken(const std::string& who) const {
@@ -16505,8 +16528,8 @@ class Expiry {
 /// Needs: std. Threads: those of the source.
 ///
 /// There are two indexes that help: of the unfinished, and of gids. If one of them names few candidates, only those are looked
-/// at. If it names many, or most of the newest records have such a gid, they are not rare, and are found among the newest records as well. So either way a page costs at
-/// most kMostLooked records.
+/// at. If it names many, or most of the newest records have such a gid, they are not rare, and are found among the newest records
+/// as well. So either way a page costs at most kMostLooked records.
 
 namespace dtm {
 inline namespace v1 {
@@ -16528,8 +16551,8 @@ class SearchSource {
   virtual Ids Below(std::int64_t id, std::size_t most) = 0;
   struct Part {
     std::vector<Transaction> records;
-    bool whole =
-        true;  ///< false: it ends behind the last of the records, whatever the ids behind it are
+    /// False: it ends behind the last of the records, whatever the ids behind it are.
+    bool whole = true;
   };
   /// Of these ids, in their order, those whose records may match the filter: where it is cheap to see that one does not, it
   /// is left out. At most `most`, and none behind those that come to `bytes` bytes: each may have megabytes. `in_a_row`:
@@ -18166,7 +18189,8 @@ class MemoryStore : public Store {
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: any. Document: docs/store_format.md.
 ///
 /// Nothing is created, migrated or repaired, and no lock is taken that a coordinator would notice. What a process that
-/// crashed has left in the log is read, too, and files of older schema versions as they are. Source: sqlite.org/wal.html, "Read-Only Databases"; uri.html.
+/// crashed has left in the log is read, too, and files of older schema versions as they are. Source: sqlite.org/wal.html,
+/// "Read-Only Databases"; uri.html.
 
 namespace dtm {
 inline namespace v1 {

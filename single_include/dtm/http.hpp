@@ -9269,8 +9269,8 @@ struct ServerOptions {
   std::shared_ptr<IoThread> io{};
 };
 
-/// Serves the HTTP API of one coordinator, by HTTP without TLS. In a forked child it does not serve, and its destructor touches nothing; the child has neither its port nor its
-/// connections.
+/// Serves the HTTP API of one coordinator, by HTTP without TLS. In a forked child it does not serve, and its destructor touches
+/// nothing; the child has neither its port nor its connections.
 class Server {
  public:
   /// @throws LogicError  an option is out of its range.

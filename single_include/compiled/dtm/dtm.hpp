@@ -4849,6 +4849,71 @@ class DrivenEndpoint : public Endpoint {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/command_operations.hpp ----------------------------------------------------
+
+/// What may be asked of a coordinator about a transaction that exists, and about those that wait. The rules that need its record
+/// are in the loop, see commands/commands.hpp.
+/// Needs: std, store. Threads: every method is thread-safe, and none waits for a commit. Protocol: §2.2, §2.3.
+
+namespace dtm {
+inline namespace v1 {
+
+/// See Operations.
+class CommandOperations : public DrivenEndpoint {
+ public:
+  void RegisterBranchAsync(const std::string& gid, TransType type, Step step,
+                           AnswerCallback callback);
+
+  void FinishWorkflowAsync(const std::string& gid, Status status, const std::string& reason,
+                           const std::string& result, AnswerCallback callback);
+
+  /// Refused if the transaction has another type than `type`. If its wait_result is set and counts, the answer comes as that
+  /// of a submit does, and is OngoingError if it has not ended.
+  void AbortAsync(const std::string& gid, std::optional<TransType> type, const By& by,
+                  WaitResult wait_result, AnswerCallback callback);
+  void AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
+                  WaitResult wait_result, AnswerCallback callback);
+
+  void ForceStopAsync(const std::string& gid, const By& by, AnswerCallback callback);
+  void ForceStopAsync(const std::string& gid, AnswerCallback callback);
+
+  void RetryNowAsync(const std::string& gid, const By& by, AnswerCallback callback);
+  void RetryNowAsync(const std::string& gid, AnswerCallback callback);
+
+  /// See Coordinator::Skip.
+  void SkipAsync(const std::string& gid, const std::string& branch_id, Op op, const By& by,
+                 AnswerCallback callback);
+
+  void WaitAsync(const std::string& gid, Duration timeout, AnswerCallback callback);
+
+  void ExplainAsync(const std::string& gid, ValueCallback<std::string> callback);
+
+  void ListWaitingAsync(Duration wait, std::size_t limit,
+                        ValueCallback<std::vector<std::string>> callback);
+
+ protected:
+  ~CommandOperations() override;
+  using DrivenEndpoint::DrivenEndpoint;
+
+  static Command About(const std::string& gid, Command::Kind kind);
+  static Command About(const std::string& gid, Command::Kind kind, const By& by);
+
+  Time TimeIn(Duration wait) const;
+
+  /// A callback that adds the value that is there by then.
+  template <typename T>
+  static AnswerCallback AnswerWith(std::shared_ptr<T> value, ValueCallback<T> callback) {
+    return [value, callback](const Answer& reply) { callback(*value, reply.error); };
+  }
+  static void Refuse(const std::string& problem);
+
+ private:
+  void Push(Command command, AnswerCallback callback = {});
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/core/gid.hpp --------------------------------------------------------------------------
 
 /// Global transaction ids: 22 base-57 characters, the time first.
@@ -4893,7 +4958,7 @@ class GidGenerator {
 // ---- dtm/coordinator/operations.hpp ------------------------------------------------------------
 
 /// What may be asked of a coordinator, by C++, HTTP or JSON-RPC alike, with the rules that need no stored record. The others
-/// are in the loop: commands.hpp for transactions that exist, engine/resubmission.hpp for those that are submitted again.
+/// are in the loop: commands/commands.hpp for transactions that exist, engine/resubmission.hpp for those that are submitted again.
 /// Needs: std, store. Threads: every method is thread-safe, and none waits for a commit. Protocol: §2.2, §2.3, §6.
 
 namespace dtm {
@@ -4902,7 +4967,7 @@ inline namespace v1 {
 /// The methods with a callback. What can be refused at once is thrown (RejectedError and its kinds; LogicError: stopped, or
 /// a forked child), and then the callback is not called. Else it is called once, with what the method without Async returns
 /// or throws: before this method returns, or on a thread of the coordinator, so it must not wait.
-class Operations : public DrivenEndpoint {
+class Operations : public CommandOperations {
  public:
   // A new transaction, or the same again.
 
@@ -4918,38 +4983,6 @@ class Operations : public DrivenEndpoint {
   /// Answers with its record. Reads the store.
   void PrepareWorkflowAsync(Definition definition, const ValueCallback<Transaction>& callback);
 
-  // A transaction that exists.
-
-  void RegisterBranchAsync(const std::string& gid, TransType type, Step step,
-                           AnswerCallback callback);
-
-  void FinishWorkflowAsync(const std::string& gid, Status status, const std::string& reason,
-                           const std::string& result, AnswerCallback callback);
-
-  /// Refused if the transaction has another type than `type`. If its wait_result is set and counts, the answer comes as that
-  /// of a submit does, and is OngoingError if it has not ended.
-  void AbortAsync(const std::string& gid, std::optional<TransType> type, const By& by,
-                  WaitResult wait_result, AnswerCallback callback);
-  void AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
-                  WaitResult wait_result, AnswerCallback callback);
-
-  void ForceStopAsync(const std::string& gid, const By& by, AnswerCallback callback);
-  void ForceStopAsync(const std::string& gid, AnswerCallback callback);
-
-  void RetryNowAsync(const std::string& gid, const By& by, AnswerCallback callback);
-  void RetryNowAsync(const std::string& gid, AnswerCallback callback);
-
-  /// See Coordinator::Skip.
-  void SkipAsync(const std::string& gid, const std::string& branch_id, Op op, const By& by,
-                 AnswerCallback callback);
-
-  void WaitAsync(const std::string& gid, Duration timeout, AnswerCallback callback);
-
-  void ExplainAsync(const std::string& gid, ValueCallback<std::string> callback);
-
-  void ListWaitingAsync(Duration wait, std::size_t limit,
-                        ValueCallback<std::vector<std::string>> callback);
-
   // Topics.
 
   void SubscribeAsync(const std::string& topic, const std::string& url, const std::string& remark,
@@ -4959,10 +4992,7 @@ class Operations : public DrivenEndpoint {
 
  protected:
   ~Operations() override;
-  using DrivenEndpoint::DrivenEndpoint;
-
-  static Command About(const std::string& gid, Command::Kind kind);
-  static Command About(const std::string& gid, Command::Kind kind, const By& by);
+  using CommandOperations::CommandOperations;
 
   /// Runs the work inside the next commit; the answer is what it returned, once that is durable.
   /// @throws LogicError  the store runs none.
@@ -4970,20 +5000,10 @@ class Operations : public DrivenEndpoint {
 
   void CheckRunsWorks() const;
 
-  Time TimeIn(Duration wait) const;
-
  private:
-  /// A callback that adds the value that is there by then.
-  template <typename T>
-  static AnswerCallback AnswerWith(std::shared_ptr<T> value, ValueCallback<T> callback) {
-    return [value, callback](const Answer& reply) { callback(*value, reply.error); };
-  }
-  static void Refuse(const std::string& problem);
   static void CheckSubmittable(const Definition& definition);
 
   void Enqueue(Definition definition, Waiter waiter, bool prepare);
-
-  void Push(Command command, AnswerCallback callback = {});
 
   [[noreturn]] void NotTaken(const std::string& who) const;
 
@@ -6004,8 +6024,8 @@ class Connections {
 /// Needs: std. Threads: those of the source.
 ///
 /// There are two indexes that help: of the unfinished, and of gids. If one of them names few candidates, only those are looked
-/// at. If it names many, or most of the newest records have such a gid, they are not rare, and are found among the newest records as well. So either way a page costs at
-/// most kMostLooked records.
+/// at. If it names many, or most of the newest records have such a gid, they are not rare, and are found among the newest records
+/// as well. So either way a page costs at most kMostLooked records.
 
 namespace dtm {
 inline namespace v1 {
@@ -6027,8 +6047,8 @@ class SearchSource {
   virtual Ids Below(std::int64_t id, std::size_t most) = 0;
   struct Part {
     std::vector<Transaction> records;
-    bool whole =
-        true;  ///< false: it ends behind the last of the records, whatever the ids behind it are
+    /// False: it ends behind the last of the records, whatever the ids behind it are.
+    bool whole = true;
   };
   /// Of these ids, in their order, those whose records may match the filter: where it is cheap to see that one does not, it
   /// is left out. At most `most`, and none behind those that come to `bytes` bytes: each may have megabytes. `in_a_row`:
@@ -6879,7 +6899,8 @@ class MemoryStore : public Store {
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: any. Document: docs/store_format.md.
 ///
 /// Nothing is created, migrated or repaired, and no lock is taken that a coordinator would notice. What a process that
-/// crashed has left in the log is read, too, and files of older schema versions as they are. Source: sqlite.org/wal.html, "Read-Only Databases"; uri.html.
+/// crashed has left in the log is read, too, and files of older schema versions as they are. Source: sqlite.org/wal.html,
+/// "Read-Only Databases"; uri.html.
 
 namespace dtm {
 inline namespace v1 {
@@ -7199,8 +7220,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_c65d40c07b16(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_c65d40c07b16;
+void dtm_cpp_of_version_0_1_0_69fd3f479668(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_69fd3f479668;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -3100,8 +3100,8 @@ struct ServerOptions {
   std::shared_ptr<IoThread> io{};
 };
 
-/// Serves the HTTP API of one coordinator, by HTTP without TLS. In a forked child it does not serve, and its destructor touches nothing; the child has neither its port nor its
-/// connections.
+/// Serves the HTTP API of one coordinator, by HTTP without TLS. In a forked child it does not serve, and its destructor touches
+/// nothing; the child has neither its port nor its connections.
 class Server {
  public:
   /// @throws LogicError  an option is out of its range.
@@ -3166,8 +3166,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_5482bb3c5249(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_5482bb3c5249;
+void http_cpp_of_version_0_1_0_64ecdf526a52(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_64ecdf526a52;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm
