@@ -9,12 +9,13 @@ message committed? Each request is a line `V MICROSECONDS LIFE GID STEP OP NAME`
 caller has given it.
 """
 import asyncio
-import json
 import os
 import sqlite3
 import sys
 import time
 import urllib.parse
+
+from branch_requests import Requests
 
 ORIGIN = {'cancel': 'try', 'compensate': 'action', 'rollback': 'action'}  # what it undoes
 
@@ -51,31 +52,14 @@ class Effects:
         return 409 if reason == 'rollback' else 200
 
 
-class Service(asyncio.Protocol):
+class Service(Requests):
     effects, log = None, None
     lost = set()  # whose answer has been lost
 
-    def connection_made(self, transport):
-        self.transport, self.data = transport, b''
-
-    def data_received(self, data):
-        self.data += data
-        while True:
-            end = self.data.find(b'\r\n\r\n')
-            if end < 0:
-                return
-            head = self.data[:end].decode('latin-1').split('\r\n')
-            headers = {name.lower(): value for name, _, value in (line.partition(': ') for line in head[1:])}
-            size = end + 4 + int(headers.get('content-length', 0))
-            if len(self.data) < size:
-                return
-            body, self.data = self.data[end + 4:size], self.data[size:]
-            self.serve(head[0].split(' ')[1], headers['x-caller'], json.loads(body) if body else None)
-
-    def serve(self, target, caller, piece):
+    def serve(self, target, headers, piece):
         query = dict(urllib.parse.parse_qsl(target.partition('?')[2]))
         gid, branch, op = query['gid'], query['branch_id'], query['op']
-        life, name = caller.split(' ')
+        life, name = headers['x-caller'].split(' ')
         step = 0 if piece is None else piece['step']
         os.write(self.log, f'V {time.monotonic_ns() // 1000} {life} {gid} {step} {op} {name}\n'.encode())
         if piece is None:

@@ -18,6 +18,7 @@ import tempfile
 import time
 import urllib.parse
 
+from branch_requests import Requests
 from checker import Checker
 
 IN_FLIGHT = 200  # a kill counts if at least so many transactions were unfinished
@@ -33,7 +34,7 @@ def now():
     return time.monotonic_ns() // 1000  # the clock of the worker's steady_clock
 
 
-class Service(asyncio.Protocol):
+class Service(Requests):
     """The branches that are URLs: POST /<step>/<op>, and the payload says how to behave (see plan.hpp)."""
     life = 0
     coordinator = None  # the port where that life serves its API
@@ -44,21 +45,8 @@ class Service(asyncio.Protocol):
     at_next_call = None  # what to do then
 
     def connection_made(self, transport):
-        self.transport, self.data, self.of_life = transport, b'', Service.life
-
-    def data_received(self, data):
-        self.data += data
-        while True:
-            end = self.data.find(b'\r\n\r\n')
-            if end < 0:
-                return
-            head = self.data[:end].decode('latin-1').split('\r\n')
-            headers = {name.lower(): value for name, _, value in (line.partition(': ') for line in head[1:])}
-            size = end + 4 + int(headers.get('content-length', 0))
-            if len(self.data) < size:
-                return
-            body, self.data = self.data[end + 4:size], self.data[size:]
-            self.serve(head[0].split(' ')[1], headers, json.loads(body))
+        super().connection_made(transport)
+        self.of_life = Service.life
 
     def serve(self, target, headers, order):
         path, _, query = target.partition('?')
